@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Each sets itself up, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# One Prefect home inside the checkout: neither the demo nor a test touches the profile or the database of the user.
+export PREFECT_HOME := $(CURDIR)/.cache/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export NO_PROXY := 127.0.0.1,localhost
+
+.PHONY: help setup demo test check format lock clean
+
+help: ## What can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## A virtual environment from the lock (the other targets call it)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/.ready-* && touch $@
+
+demo: $(READY) ## The main job on the sandbox: three flows, with pictures to look at
+	$(BIN)/python -m deployments.demo
+
+test: $(READY) ## All tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, format, strict types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code in its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Compile the lock anew (no index addresses, with hashes)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --upgrade --quiet --output-file requirements.lock
+
+clean: ## Remove what the targets made
+	rm -rf .venv .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
