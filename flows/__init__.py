@@ -1,0 +1,1 @@
+"""One module a flow: parameters, order of steps, nothing else."""

@@ -1,0 +1,1 @@
+"""Thin Prefect tasks over a core that knows no Prefect."""

@@ -140,7 +140,7 @@ class Image:
 
     bands: tuple[Band, ...]
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata such as ``system:time_start`` (milliseconds), ``system:index``, ``CLOUDY_PIXEL_PERCENTAGE``."""
+    """Metadata such as ``system:time_start`` (milliseconds) and ``system:index``."""
     footprint: BaseGeometry | None = None
     """Longitude/latitude; None = unbounded."""
     id: str | None = None

@@ -1,0 +1,1 @@
+"""Talking to Earth Engine: connection, sources, requests, transport, errors, recipes."""

@@ -1,0 +1,1 @@
+"""Grids, regions, decoding, masks, encoding, mosaics: NumPy, rasterio, odc-geo."""

@@ -1,0 +1,1 @@
+"""Where bytes go: the store protocol, the local folder, receipts."""
