@@ -1,0 +1,150 @@
+"""The way to Earth Engine: project, endpoint, credentials, one authorised session a process."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ee
+import google.auth
+import google.auth.exceptions
+import requests
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
+from requests.adapters import HTTPAdapter
+
+from tasks.earthengine.errors import BadInputError
+
+HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
+SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
+# As many sockets as the default interactive quota allows in flight, and some for metadata.
+POOL_SIZE = 64
+USER_AGENT = "pixel-quarry/0.1"
+
+_initialising = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Where the requests go and who pays. It holds no secret, so it may be a task's parameter."""
+
+    project: str
+    """Google Cloud project that is registered for Earth Engine: its quota is used."""
+    endpoint: str = HIGH_VOLUME
+    """Base URL of the API."""
+    credentials_file: str | None = None
+    """Path of a service-account key; None = Application Default Credentials or `earthengine authenticate`."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", self.project):
+            raise BadInputError(
+                "project",
+                self.project,
+                "no Google Cloud project id",
+                "Give the id of a project registered for Earth Engine, such as 'my-project', "
+                "or set EARTHENGINE_PROJECT",
+            )
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise BadInputError(
+                "endpoint",
+                parts._replace(netloc=parts.hostname or "").geturl(),
+                "no http(s) URL without credentials in it",
+                f"Give a base URL such as {HIGH_VOLUME}, or set EARTHENGINE_ENDPOINT",
+            )
+        if parts.scheme == "http" and not self.is_loopback:
+            raise BadInputError(
+                "endpoint",
+                self.endpoint,
+                "credentials are never sent in clear text to another machine",
+                "Use https, or a loopback address such as http://127.0.0.1:9080",
+            )
+        if self.credentials_file is not None and not Path(self.credentials_file).is_file():
+            raise BadInputError(
+                "credentials_file",
+                self.credentials_file,
+                "no such file",
+                "Give the path of a service-account key (JSON), or leave it empty to use "
+                "Application Default Credentials",
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the endpoint is on this machine; only there no credentials are needed."""
+        host = urlsplit(self.endpoint).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    def url(self, path: str) -> str:
+        """Return the full URL of a REST v1 path."""
+        return f"{self.endpoint.rstrip('/')}/v1/{path}"
+
+    def credentials(self) -> Any:
+        """Return google.auth credentials, or None toward loopback.
+
+        Raises:
+            BadInputError: there are none; the message says how to get them.
+        """
+        if self.is_loopback:
+            return None
+        try:
+            if self.credentials_file:
+                return service_account.Credentials.from_service_account_file(self.credentials_file, scopes=SCOPES)
+            if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
+                return google.auth.default(scopes=SCOPES, quota_project_id=self.project)[0]
+            return ee.data.get_persistent_credentials()  # the client's own file, else Application Default ones
+        except (ee.EEException, google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
+            raise BadInputError(
+                "credentials_file",
+                self.credentials_file,
+                f"no usable credentials for {self.endpoint} ({type(error).__name__})",
+                "Run `earthengine authenticate` or `gcloud auth application-default login`, set "
+                "GOOGLE_APPLICATION_CREDENTIALS, or give a service-account key",
+            ) from None
+
+    def session(self) -> requests.Session:
+        """Return this process's session: authorised, with a pool as large as the quota."""
+        return _session(self)
+
+
+@functools.lru_cache(maxsize=8)
+def _session(connection: Connection) -> requests.Session:
+    credentials = connection.credentials()
+    session = requests.Session() if credentials is None else AuthorizedSession(credentials)
+    if connection.is_loopback:
+        session.trust_env = False  # a proxy of the environment can't reach this machine's loopback
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0))
+    session.headers.update({"User-Agent": f"{USER_AGENT} (gzip)", "X-Goog-User-Project": connection.project})
+    return session
+
+
+def ensure_client(connection: Connection) -> None:
+    """Initialise the `ee` client if nobody has, so that expressions can be built.
+
+    A session that the user has opened is left as it is: expressions don't depend on the server, and
+    every request of ours goes through :meth:`Connection.session`.
+
+    Raises:
+        BadInputError: no credentials.
+    """
+    with _initialising:
+        if ee.data.is_initialized():
+            return
+        # The client asks storage.googleapis.com for deprecated assets, without a deadline: it would hang where
+        # there is no network. Google's own test case replaces the same function.
+        fetch_stac = ee.deprecation._FetchDataCatalogStac  # noqa: SLF001 -- there is no public switch
+        ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 -- as above
+        try:
+            ee.Initialize(connection.credentials(), url=connection.endpoint, project=connection.project)
+        finally:
+            ee.deprecation._FetchDataCatalogStac = fetch_stac  # noqa: SLF001 -- as above

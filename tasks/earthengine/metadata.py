@@ -1,0 +1,183 @@
+"""What Earth Engine knows of an image before its pixels: bands, grid, dates."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import tenacity
+from affine import Affine
+
+from tasks.earthengine.connection import Connection
+from tasks.earthengine.errors import Throttled, Transient
+from tasks.earthengine.transport import send
+
+# Metadata is a handful of calls before a run: five attempts bridge a restart, and a wrong request fails at once.
+_patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception_type((Transient, Throttled)),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
+    reraise=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandInfo:
+    """One band of an image."""
+
+    id: str
+    dtype: str
+    """NumPy type on the wire, such as ``uint16``."""
+    crs: str
+    """Authority code or WKT of its native grid."""
+    transform: Affine
+    """From (column, row) to CRS units, top-left corner of the top-left pixel."""
+    shape: tuple[int, int] | None
+    """``(height, width)`` in pixels, None where the image has no end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """An image, stored or computed."""
+
+    id: str | None
+    """Asset id, None for a computed image."""
+    bands: tuple[BandInfo, ...]
+    version: str | None = None
+    """``updateTime`` of an asset."""
+    time: datetime | None = None
+    """``system:time_start``."""
+    kind: str = "IMAGE"
+    """``IMAGE``, ``IMAGE_COLLECTION``, ``FOLDER`` or ``TABLE``."""
+    geometry: Mapping[str, Any] | None = None
+    """Footprint as GeoJSON in longitude and latitude."""
+
+
+def asset_name(asset_id: str) -> str:
+    """Return the full resource name of an id, by the client's own rule.
+
+    >>> asset_name("MODIS/061/MOD13Q1")
+    'projects/earthengine-public/assets/MODIS/061/MOD13Q1'
+    """
+    if re.fullmatch(r"projects/[^/]+/assets/.+", asset_id):
+        return asset_id
+    owner = "earthengine-legacy" if asset_id.split("/")[0] in {"users", "projects"} else "earthengine-public"
+    return f"projects/{owner}/assets/{asset_id}"
+
+
+def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
+    """Return what is known of an asset.
+
+    Raises:
+        EarthEngineError: ``Rejected`` where it does not exist, ``Denied`` where it can't be read.
+    """
+    return _from_asset(_call(connection, "GET", asset_name(asset_id)))
+
+
+def list_images(
+    connection: Connection, collection: str, *, start: date, end: date, region: Mapping[str, Any] | None
+) -> Iterator[ImageInfo]:
+    """All images of a collection that begin in [start, end) and touch a region, by date.
+
+    Args:
+        connection: The way to Earth Engine.
+        collection: Asset id.
+        start: First day, UTC.
+        end: Day after the last, UTC.
+        region: GeoJSON geometry in longitude and latitude.
+    """
+    # `endTime` would lose composites that begin inside and end after: a date filter in Earth Engine is by start.
+    parts = [f'startTime >= "{start.isoformat()}T00:00:00Z"', f'startTime < "{end.isoformat()}T00:00:00Z"']
+    if region is not None:
+        geojson = json.dumps(region).replace('"', "'")
+        parts.append(f'intersects("{geojson}")')
+    params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL"}
+    while True:
+        page = _call(connection, "GET", f"{asset_name(collection)}:listAssets", params=params)
+        yield from (_from_asset(asset) for asset in page.get("assets", []))
+        if not page.get("nextPageToken"):
+            return
+        params = params | {"pageToken": page["nextPageToken"]}
+
+
+def compute(connection: Connection, expression: Mapping[str, Any]) -> Any:
+    """Return the value of an expression as JSON (`value:compute`, what the client calls getInfo)."""
+    body = json.dumps({"expression": expression}).encode()
+    return _call(connection, "POST", f"projects/{connection.project}/value:compute", data=body)["result"]
+
+
+def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageInfo:
+    """Return what is known of a computed image.
+
+    Raises:
+        EarthEngineError: the expression is refused.
+        TypeError: it gives something that is no image; the message names what.
+    """
+    value = compute(connection, expression)
+    kind = value.get("type") if isinstance(value, dict) else type(value).__name__
+    if kind != "Image":
+        raise TypeError(str(kind))
+    milliseconds = value.get("properties", {}).get("system:time_start")
+    return ImageInfo(
+        id=value.get("id"),
+        bands=tuple(
+            BandInfo(
+                id=band["id"],
+                dtype=_dtype(band["data_type"]["precision"], band["data_type"]),
+                crs=band["crs"] if "crs" in band else band["crs_wkt"],
+                transform=Affine(*band["crs_transform"]),
+                shape=tuple(reversed(band["dimensions"])) if "dimensions" in band else None,
+            )
+            for band in value["bands"]
+        ),
+        time=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
+    )
+
+
+@_patiently
+def _call(connection: Connection, method: str, path: str, **content: Any) -> Any:
+    try:
+        return json.loads(send(connection, method, path, **content))
+    except json.JSONDecodeError as error:
+        raise Transient(f"Earth Engine answered {path} with something that is no JSON.") from error
+
+
+def _from_asset(asset: dict[str, Any]) -> ImageInfo:
+    return ImageInfo(
+        id=asset.get("id") or asset["name"],
+        kind=asset["type"],
+        version=asset.get("updateTime"),
+        time=datetime.fromisoformat(asset["startTime"]) if "startTime" in asset else None,
+        geometry=asset.get("geometry"),
+        bands=tuple(_from_band(band) for band in asset.get("bands", [])),
+    )
+
+
+def _from_band(band: dict[str, Any]) -> BandInfo:
+    grid = band.get("grid", {})
+    affine, size = grid.get("affineTransform", {}), grid.get("dimensions")
+    keys = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+    data_type = band.get("dataType", {})
+    return BandInfo(
+        id=band["id"],
+        dtype=_dtype(data_type.get("precision", "DOUBLE"), data_type.get("range", {})),
+        crs=grid.get("crsCode") or grid.get("crsWkt") or "EPSG:4326",
+        transform=Affine(*(affine.get(key, 0.0) for key in keys)),
+        shape=(size["height"], size["width"]) if size else None,
+    )
+
+
+def _dtype(precision: str, limits: Mapping[str, Any]) -> str:
+    """NumPy type that Earth Engine sends: the smallest integer that holds the range, float32 or float64."""
+    if precision.upper().startswith("INT"):
+        low, high = limits.get("min", 0), limits.get("max", 0)
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
+            if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
+                return name
+        return "float64"  # 64-bit integers travel as doubles
+    return "float32" if precision.upper() == "FLOAT" else "float64"

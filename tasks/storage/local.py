@@ -1,0 +1,90 @@
+"""A store in a local or mounted folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.storage.store import StorageError, Stored, check_key
+
+TEMPORARY_SUFFIX = ".part"
+
+
+class LocalStore:
+    """A folder. Each file appears whole, under a temporary name until its bytes are on disk.
+
+    Args:
+        root: The folder; it is made when the first file is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    @property
+    def uri(self) -> str:
+        """The folder's absolute path."""
+        return str(self.root)
+
+    def check_writable(self) -> None:
+        """Make the folder and write a file in it.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        probe = f".probe-{uuid.uuid4().hex}"
+        self.put(probe, b"")
+        (self.root / probe).unlink(missing_ok=True)
+
+    def put(self, key: str, data: bytes) -> Stored:
+        """Write a file: temporary name, fsync, rename, fsync of its folder."""
+        path = self.root / check_key(key)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _fsync_folder(path.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise StorageError(
+                f"output = {str(self.root)!r}: {key} can't be written ({error.strerror or error}). "
+                f"Give a folder that you may write to, on a disk with room."
+            ) from error
+        return Stored(key=key, size=len(data))
+
+    def get(self, key: str) -> bytes:
+        """Read a file."""
+        try:
+            return (self.root / check_key(key)).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except OSError as error:
+            raise StorageError(f"output = {str(self.root)!r}: {key} can't be read ({error.strerror}).") from error
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Walk the folder that the prefix names; unfinished files are passed over."""
+        start = self.root / prefix.rpartition("/")[0]
+        for path in sorted(start.rglob("*")) if start.is_dir() else ():
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(prefix) and not path.name.endswith(TEMPORARY_SUFFIX) and path.is_file():
+                yield Stored(key=key, size=path.stat().st_size)
+
+    def open_path(self, key: str) -> str:
+        """The file's path."""
+        return str(self.root / check_key(key))
+
+
+def _fsync_folder(folder: Path) -> None:
+    # The rename itself must be on disk before a receipt names the file.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
