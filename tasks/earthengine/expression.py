@@ -59,5 +59,5 @@ def with_mask(image: ee.Image, bands: Sequence[str]) -> ee.Image:
         names = list(bands[group * BITS_A_BAND : (group + 1) * BITS_A_BAND])
         weights = ee.Image.constant([1 << bit for bit in range(len(names))])
         bits = selected.select(names).mask().gt(MASK_THRESHOLD).multiply(weights).reduce(ee.Reducer.sum())
-        packed = packed.addBands(bits.unmask(0, False).toUint8().rename([name]))  # noqa: FBT003 -- sameFootprint
+        packed = packed.addBands(bits.unmask(0, False).toUint8().rename([name]))
     return packed

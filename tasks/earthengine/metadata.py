@@ -66,7 +66,9 @@ def asset_name(asset_id: str) -> str:
     """
     if re.fullmatch(r"projects/[^/]+/assets/.+", asset_id):
         return asset_id
-    owner = "earthengine-legacy" if asset_id.split("/")[0] in {"users", "projects"} else "earthengine-public"
+    owner = (
+        "earthengine-legacy" if asset_id.split("/", maxsplit=1)[0] in {"users", "projects"} else "earthengine-public"
+    )
     return f"projects/{owner}/assets/{asset_id}"
 
 

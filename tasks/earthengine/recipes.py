@@ -57,10 +57,9 @@ def landsat_median(
     *,
     start: Start,
     end: End,
-    missions: Annotated[list[Literal[8, 9]], Field(min_length=1, description="Landsat 8, Landsat 9, or both.")] = [
-        8,
-        9,
-    ],  # noqa: B006 -- pydantic copies defaults, and the JSON schema wants a list
+    missions: Annotated[
+        tuple[Literal[8, 9], ...], Field(min_length=1, description="Landsat 8, Landsat 9, or both.")
+    ] = (8, 9),
     region: Box | None = None,
     as_of: date | None = None,
 ) -> ee.Image:
@@ -123,7 +122,7 @@ def _between(asset: str, start: date, end: date, region: Box | None, as_of: date
         return collection
     west, south, east, north = region
     ring = [[west, north], [west, south], [east, south], [east, north], [west, north]]
-    return collection.filterBounds(ee.Geometry.Polygon([ring], None, False))  # noqa: FBT003 -- geodesic
+    return collection.filterBounds(ee.Geometry.Polygon([ring], None, False))
 
 
 BUILT_IN: Mapping[str, Callable[..., Any]] = {

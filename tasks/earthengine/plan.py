@@ -1,0 +1,216 @@
+"""The plan of an extraction: a small immutable value. A tile is an integer, a request is arithmetic."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.earthengine.expression import MASK_THRESHOLD, canonical
+from tasks.earthengine.tiles import PixelGrid, Tiles, digest, tiles_from_json
+from tasks.earthengine.transport import PixelRequest
+
+# Part of every fingerprint: raised when the same request would give other bytes.
+PLAN_VERSION = 1
+
+# Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels;
+# the mask's byte a band-pixel is counted too (google/Xee#50).
+MAX_REQUEST_BYTES = 50_331_648
+MAX_SIDE = 32_768
+MAX_BANDS = 1_024
+MAX_PAYLOAD_BYTES = 10_485_760
+
+FileFormat = Literal["GEO_TIFF", "NPY", "PNG", "JPEG"]
+Codec = Literal["zstd", "deflate", "none"]
+Masks = Literal["exact", "unknown"]
+SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedBand:
+    """One band of the output."""
+
+    id: str
+    dtype: str
+    """NumPy type as Earth Engine sends it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What the pixels are taken from: one image, stored or computed."""
+
+    name: str
+    """Folder of its tiles: a recipe, an asset, a date. No part of its identity."""
+    asset: str | None = None
+    """Full asset name, read with getPixels; None for a computed image."""
+    expression: str | None = None
+    """Canonical expression JSON, sent with computePixels; None for a stored image."""
+    version: str
+    """``updateTime`` of the assets, ``as_of:<date>`` of an expression, or ``unpinned``."""
+    time: str | None = None
+    """Start of its acquisition, ISO 8601."""
+    wire: FileFormat
+    """File format that is asked for."""
+    wire_bands: tuple[str, ...]
+    """Bands that are asked for, those that carry the mask among them."""
+    wire_dtypes: tuple[str, ...]
+    """NumPy types of `wire_bands`."""
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Digest of what decides its pixels."""
+        return digest(self.asset or "", self.expression or "", self.version, self.wire, self.wire_bands)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is stored for each tile."""
+
+    file_format: FileFormat = "GEO_TIFF"
+    codec: Codec = "zstd"
+    """Compression of GeoTIFF tiles; no part of other formats."""
+    masks: Masks = "exact"
+    """``unknown``: zeroes are stored as they come, and the file says that its mask is not known."""
+    visualization: str | None = None
+    """Canonical JSON of VisualizationOptions, for PNG and JPEG."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """Sources x tiles x bands x format. Index = source * tiles + tile."""
+
+    name: str
+    """Which flow made it. No part of its identity."""
+    sources: tuple[Source, ...]
+    tiles: Tiles
+    bands: tuple[PlannedBand, ...]
+    output: Output
+
+    def __len__(self) -> int:
+        return len(self.sources) * len(self.tiles)
+
+    def locate(self, index: int) -> tuple[Source, int]:
+        """Return the source and the tile of a request.
+
+        Raises:
+            IndexError: there is no such request.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        source, tile = divmod(index, len(self.tiles))
+        return self.sources[source], tile
+
+    def grid(self, index: int) -> PixelGrid:
+        """Return the pixel grid of a request."""
+        return self.tiles.grid(self.locate(index)[1])
+
+    def request(self, index: int) -> PixelRequest:
+        """Return the index-th request."""
+        source, tile = self.locate(index)
+        parts = [
+            f'"fileFormat":"{source.wire}"',
+            f'"grid":{json.dumps(self.tiles.grid(tile).json(), separators=(",", ":"))}',
+            f'"bandIds":{json.dumps(source.wire_bands, separators=(",", ":"))}',
+        ]
+        if source.expression is not None:
+            parts.insert(0, f'"expression":{source.expression}')
+        if self.output.visualization is not None:
+            parts.append(f'"visualizationOptions":{self.output.visualization}')
+        return PixelRequest(asset=source.asset, body=("{" + ",".join(parts) + "}").encode())
+
+    def tile_fingerprint(self, index: int) -> str:
+        """Return the identity of a tile: sha256 over source, grid, bands and format."""
+        source, tile = self.locate(index)
+        return digest(source.identity, canonical(self.tiles.grid(tile).json()), self._format_identity)
+
+    def key(self, index: int) -> str:
+        """Return where a tile is stored: its place for a person, its fingerprint for the rest."""
+        source, tile = self.locate(index)
+        fingerprint = self.tile_fingerprint(index)
+        name = self.tiles.name(tile)
+        stem = f"{name}-{fingerprint[:12]}" if name else f"{fingerprint[:2]}/{fingerprint[:24]}"
+        return f"tiles/{source.name}/{stem}{SUFFIXES[self.output.file_format]}"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The identity of the whole plan. Names, credentials, endpoint, quota and engine are no part of it."""
+        return digest([source.identity for source in self.sources], canonical(self.tiles.json()), self._format_identity)
+
+    @property
+    def folder(self) -> str:
+        """Where the plan, its receipts and its products are stored, beside the tiles."""
+        return f"{self.name}-{self.fingerprint[:12]}"
+
+    @functools.cached_property
+    def _format_identity(self) -> str:
+        bands = [[band.id, band.dtype] for band in self.bands]
+        return canonical([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.output)])
+
+    def json(self) -> dict[str, Any]:
+        """Return the plan as JSON values; :meth:`from_json` reads them back."""
+        return {
+            "plan": PLAN_VERSION,
+            "fingerprint": self.fingerprint,
+            "name": self.name,
+            "sources": [asdict(source) for source in self.sources],
+            "tiles": self.tiles.json(),
+            "bands": [asdict(band) for band in self.bands],
+            "output": asdict(self.output),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """Read a plan.
+
+        Raises:
+            ValueError: it was made by another version, or does not have the fingerprint that it says.
+        """
+        if value.get("plan") != PLAN_VERSION:
+            raise ValueError(f"plan version {value.get('plan')!r} can't be read: this is version {PLAN_VERSION}.")
+        plan = cls(
+            name=value["name"],
+            sources=tuple(
+                Source(**source | {k: tuple(source[k]) for k in ("wire_bands", "wire_dtypes")})
+                for source in value["sources"]
+            ),
+            tiles=tiles_from_json(value["tiles"]),
+            bands=tuple(PlannedBand(**band) for band in value["bands"]),
+            output=Output(**value["output"]),
+        )
+        if plan.fingerprint != value["fingerprint"]:
+            raise ValueError("the plan does not have the fingerprint that it says: it was changed by hand.")
+        return plan
+
+
+def pixel_bytes(dtypes: tuple[str, ...]) -> int:
+    """Bytes that Earth Engine counts for one pixel of bands of these types: each with a byte for its mask."""
+    return sum(np.dtype(dtype).itemsize + 1 for dtype in dtypes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a plan will cost, before anything is spent."""
+
+    requests: int
+    pixels: int
+    """Per band."""
+    bytes: int
+    """Uncompressed, as Earth Engine counts them (an upper bound for patches that overlap)."""
+    best_seconds: float
+    """The time that the rate limit alone allows; each request's own time comes on top."""
+
+
+def estimate(plan: Plan, *, per_second: float) -> Estimate:
+    """Return the cost of a plan under a rate of requests a second."""
+    tiles = plan.tiles
+    pixels = sum(grid.width * grid.height for grid in (tiles.grid(tile) for tile in range(len(tiles))))
+    return Estimate(
+        requests=len(plan),
+        pixels=pixels * len(plan.sources),
+        bytes=sum(pixels * pixel_bytes(source.wire_dtypes) for source in plan.sources),
+        best_seconds=len(plan) / per_second,
+    )

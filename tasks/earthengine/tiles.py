@@ -1,0 +1,187 @@
+"""The pixel grids of a plan: a tiled region, or a set of patches. A tile is an integer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from tasks.raster.grid import Tiling, odc_crs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelGrid:
+    """The grid of one request."""
+
+    crs: str
+    """Authority code or WKT, as Earth Engine is told."""
+    affine: Affine
+    """From (column, row) to CRS units, top-left corner of the top-left pixel."""
+    width: int
+    height: int
+
+    def json(self) -> dict[str, Any]:
+        """Return the REST form (PixelGrid of the v1 reference)."""
+        a = self.affine
+        return {
+            "affineTransform": {
+                "scaleX": a.a,
+                "shearX": a.b,
+                "translateX": a.c,
+                "shearY": a.d,
+                "scaleY": a.e,
+                "translateY": a.f,
+            },
+            "dimensions": {"width": self.width, "height": self.height},
+            ("crsCode" if is_code(self.crs) else "crsWkt"): self.crs,
+        }
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The same grid as odc-geo's value."""
+        return GeoBox((self.height, self.width), self.affine, odc_crs(self.crs))
+
+
+def is_code(crs: str) -> bool:
+    """Whether a CRS is an authority code (``EPSG:32621``) rather than WKT."""
+    return "[" not in crs
+
+
+class Tiles(Protocol):
+    """A finite, ordered set of pixel grids."""
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        ...
+
+    def grid(self, tile: int) -> PixelGrid:
+        """Return the grid of a tile by arithmetic.
+
+        Raises:
+            IndexError: there is no such tile.
+        """
+        ...
+
+    def name(self, tile: int) -> str | None:
+        """Return a name that a person can place, or None where the fingerprint is the name."""
+        ...
+
+    def json(self) -> dict[str, Any]:
+        """Return what :func:`tiles_from_json` reads back; it decides the identity of the whole."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTiles:
+    """One grid, cut into square tiles; those at the right and the bottom edge are clipped."""
+
+    crs: str
+    tiling: Tiling
+
+    def __len__(self) -> int:
+        return len(self.tiling)
+
+    def grid(self, tile: int) -> PixelGrid:
+        """Return the grid of a tile."""
+        rows, columns = self.tiling.window(tile)
+        return PixelGrid(
+            crs=self.crs,
+            affine=self.tiling.geobox.affine * Affine.translation(columns.start, rows.start),
+            width=columns.stop - columns.start,
+            height=rows.stop - rows.start,
+        )
+
+    def name(self, tile: int) -> str:
+        """Row and column of the tile."""
+        return self.tiling.name(tile)
+
+    def json(self) -> dict[str, Any]:
+        """The whole grid and the size of a tile."""
+        box = self.tiling.geobox
+        return {
+            "kind": "region",
+            "crs": self.crs,
+            "affine": list(box.affine)[:6],
+            "shape": [box.shape.y, box.shape.x],
+            "tile_size": self.tiling.tile_size,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchTiles:
+    """Square north-up patches of one size and scale, each in its own CRS."""
+
+    crs: tuple[str, ...]
+    """The CRS that occur."""
+    zone: NDArray[np.int32]
+    """Index into `crs`, one a patch."""
+    left: NDArray[np.float64]
+    """X of the left edge, CRS units, one a patch."""
+    top: NDArray[np.float64]
+    """Y of the top edge, CRS units, one a patch."""
+    scale: float
+    """Pixel size, CRS units."""
+    size: int
+    """Pixels a side."""
+
+    def __len__(self) -> int:
+        return len(self.zone)
+
+    def grid(self, tile: int) -> PixelGrid:
+        """Return the grid of a patch."""
+        if not 0 <= tile < len(self):
+            raise IndexError(tile)
+        return PixelGrid(
+            crs=self.crs[self.zone[tile]],
+            affine=Affine(self.scale, 0.0, float(self.left[tile]), 0.0, -self.scale, float(self.top[tile])),
+            width=self.size,
+            height=self.size,
+        )
+
+    def name(self, tile: int) -> None:
+        """Patches have no name: the index file says which point each belongs to."""
+        return
+
+    def json(self) -> dict[str, Any]:
+        """All patches, as columns."""
+        return {
+            "kind": "patches",
+            "crs": list(self.crs),
+            "zone": self.zone.tolist(),
+            "left": self.left.tolist(),
+            "top": self.top.tolist(),
+            "scale": self.scale,
+            "size": self.size,
+        }
+
+
+def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
+    """Read back what `json()` of either kind gave."""
+    if value["kind"] == "region":
+        box = GeoBox(tuple(value["shape"]), Affine(*value["affine"]), odc_crs(value["crs"]))
+        return RegionTiles(crs=value["crs"], tiling=Tiling(geobox=box, tile_size=value["tile_size"]))
+    return PatchTiles(
+        crs=tuple(value["crs"]),
+        zone=np.asarray(value["zone"], np.int32),
+        left=np.asarray(value["left"], np.float64),
+        top=np.asarray(value["top"], np.float64),
+        scale=value["scale"],
+        size=value["size"],
+    )
+
+
+def digest(*parts: str | Sequence[str]) -> str:
+    """Return sha256 over parts that can't run into each other."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        for text in (part,) if isinstance(part, str) else part:
+            data = text.encode()
+            hasher.update(len(data).to_bytes(8, "big"))
+            hasher.update(data)
+    return hasher.hexdigest()
