@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,11 @@ def decode(expression: Mapping[str, Any]) -> Any:
 def canonical(value: Any) -> str:
     """Return JSON in one form: equal values give equal text, whatever the order of their keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def fingerprint(value: Any) -> str:
+    """Return sha256 over canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def mask_bands(count: int) -> tuple[str, ...]:

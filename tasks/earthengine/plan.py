@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.earthengine.expression import MASK_THRESHOLD, canonical
-from tasks.earthengine.tiles import PixelGrid, Tiles, digest, tiles_from_json
+from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
+from tasks.earthengine.tiles import PixelGrid, Tiles, tiles_from_json
 from tasks.earthengine.transport import PixelRequest
 
 # Part of every fingerprint: raised when the same request would give other bytes.
@@ -63,7 +63,7 @@ class Source:
     @functools.cached_property
     def identity(self) -> str:
         """Digest of what decides its pixels."""
-        return digest(self.asset or "", self.expression or "", self.version, self.wire, self.wire_bands)
+        return fingerprint([self.asset, self.expression, self.version, self.wire, self.wire_bands])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,20 +125,20 @@ class Plan:
     def tile_fingerprint(self, index: int) -> str:
         """Return the identity of a tile: sha256 over source, grid, bands and format."""
         source, tile = self.locate(index)
-        return digest(source.identity, canonical(self.tiles.grid(tile).json()), self._format_identity)
+        return fingerprint([source.identity, self.tiles.grid(tile).json(), self._format_identity])
 
     def key(self, index: int) -> str:
         """Return where a tile is stored: its place for a person, its fingerprint for the rest."""
         source, tile = self.locate(index)
-        fingerprint = self.tile_fingerprint(index)
+        identity = self.tile_fingerprint(index)
         name = self.tiles.name(tile)
-        stem = f"{name}-{fingerprint[:12]}" if name else f"{fingerprint[:2]}/{fingerprint[:24]}"
+        stem = f"{name}-{identity[:12]}" if name else f"{identity[:2]}/{identity[:24]}"
         return f"tiles/{source.name}/{stem}{SUFFIXES[self.output.file_format]}"
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of the whole plan. Names, credentials, endpoint, quota and engine are no part of it."""
-        return digest([source.identity for source in self.sources], canonical(self.tiles.json()), self._format_identity)
+        return fingerprint([[source.identity for source in self.sources], self.tiles.json(), self._format_identity])
 
     @property
     def folder(self) -> str:
@@ -148,7 +148,7 @@ class Plan:
     @functools.cached_property
     def _format_identity(self) -> str:
         bands = [[band.id, band.dtype] for band in self.bands]
-        return canonical([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.output)])
+        return fingerprint([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.output)])
 
     def json(self) -> dict[str, Any]:
         """Return the plan as JSON values; :meth:`from_json` reads them back."""
@@ -206,8 +206,7 @@ class Estimate:
 
 def estimate(plan: Plan, *, per_second: float) -> Estimate:
     """Return the cost of a plan under a rate of requests a second."""
-    tiles = plan.tiles
-    pixels = sum(grid.width * grid.height for grid in (tiles.grid(tile) for tile in range(len(tiles))))
+    pixels = plan.tiles.pixels
     return Estimate(
         requests=len(plan),
         pixels=pixels * len(plan.sources),

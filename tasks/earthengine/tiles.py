@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +58,11 @@ class Tiles(Protocol):
         """Number of tiles."""
         ...
 
+    @property
+    def pixels(self) -> int:
+        """Number of pixels in all tiles, of one band."""
+        ...
+
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a tile by arithmetic.
 
@@ -86,6 +89,11 @@ class RegionTiles:
 
     def __len__(self) -> int:
         return len(self.tiling)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the region."""
+        return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a tile."""
@@ -133,6 +141,11 @@ class PatchTiles:
     def __len__(self) -> int:
         return len(self.zone)
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of all patches, those that overlap counted twice."""
+        return len(self) * self.size**2
+
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a patch."""
         if not 0 <= tile < len(self):
@@ -174,14 +187,3 @@ def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
         scale=value["scale"],
         size=value["size"],
     )
-
-
-def digest(*parts: str | Sequence[str]) -> str:
-    """Return sha256 over parts that can't run into each other."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        for text in (part,) if isinstance(part, str) else part:
-            data = text.encode()
-            hasher.update(len(data).to_bytes(8, "big"))
-            hasher.update(data)
-    return hasher.hexdigest()
