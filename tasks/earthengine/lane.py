@@ -1,0 +1,194 @@
+"""A lane: the tiles of one batch, several requests in flight, each to stored bytes and a receipt."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import google_crc32c
+import tenacity
+
+from tasks.earthengine.errors import (
+    BudgetExhausted,
+    Denied,
+    EarthEngineError,
+    Throttled,
+    Transient,
+)
+from tasks.earthengine.plan import Plan
+from tasks.earthengine.transport import PixelRequest
+from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
+from tasks.raster.encode import encode_geotiff
+from tasks.raster.raster import Raster
+from tasks.raster.statistics import band_statistics
+from tasks.storage.receipt import BandSummary, Receipt, TileReceipt
+from tasks.storage.store import Store
+
+Fetch = Callable[[PixelRequest], bytes]
+Permit = Callable[[], AbstractContextManager[None]]
+# Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
+_FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
+# These end the run: no other tile can do better.
+FATAL = (Denied, BudgetExhausted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently one request is repeated. Throttling counts apart: it is no fault of the request."""
+
+    attempts: int = 5
+    """Tries of a request that meets passing faults: bridges a restart of a back end, gives up on an outage."""
+    throttled: int = 50
+    """Tries of a request that is throttled, at the longest wait about 25 minutes."""
+    first_wait_s: float = 1.0
+    """Upper bound of the first wait; doubled each time, with full jitter so that lanes do not return together."""
+    longest_wait_s: float = 30.0
+    """Upper bound of a wait: a quota frees up within seconds."""
+
+    def run(self, call: Callable[[], bytes], *, sleep: Callable[[float], None] = time.sleep) -> tuple[bytes, int]:
+        """Return what the call gave, and the number of tries.
+
+        Raises:
+            EarthEngineError: the last error, when it is not one that passes or tries are used up.
+        """
+        counts = {Transient: 0, Throttled: 0}
+
+        def used_up(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            kind = Throttled if isinstance(error, Throttled) else Transient
+            counts[kind] += 1
+            return counts[kind] >= (self.throttled if kind is Throttled else self.attempts)
+
+        backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.retry_after if isinstance(error, EarthEngineError) else None
+            return max(asked or 0.0, backoff(state))
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((Transient, Throttled)),
+            stop=used_up,
+            wait=wait,
+            sleep=sleep,
+            reraise=True,
+        )
+        data = retrying(call)
+        return data, int(retrying.statistics["attempt_number"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """What a batch needs besides its numbers."""
+
+    plan: Plan
+    fetch: Fetch
+    """One request to bytes or a typed error."""
+    permit: Permit
+    """Held while a request is in flight."""
+    store: Store
+    retry: RetryPolicy = RetryPolicy()
+
+    def run(self, start: int, stop: int, *, threads: int) -> Receipt:
+        """Fetch the tiles [start, stop) and store them.
+
+        Raises:
+            Denied, BudgetExhausted: no other tile can do better; what was stored stays.
+            StorageError: the output can't be written.
+        """
+        with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="lane") as pool:
+            futures = [pool.submit(self.tile, index) for index in range(start, stop)]
+            try:
+                tiles = tuple(future.result() for future in futures)
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+        return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
+
+    def tile(self, index: int) -> TileReceipt:
+        """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception."""
+        fingerprint = self.plan.tile_fingerprint(index)
+        begun = time.monotonic()
+        try:
+            raster_or_bytes, attempts = self._pixels(index)
+        except FATAL:
+            raise
+        except EarthEngineError as error:
+            seconds = round(time.monotonic() - begun, 3)
+            reason = f"{type(error).__name__}: {error}"
+            return TileReceipt(index=index, fingerprint=fingerprint, status="failed", seconds=seconds, reason=reason)
+        return self._stored(index, fingerprint, raster_or_bytes, attempts, begun)
+
+    def _pixels(self, index: int) -> tuple[tuple[Raster | None, bytes], int]:
+        request = self.plan.request(index)
+        decoded: Raster | None = None
+
+        def call() -> bytes:
+            nonlocal decoded
+            with self.permit():
+                data = self.fetch(request)
+            decoded = self._decode(index, data)
+            return data
+
+        data, attempts = self.retry.run(call)
+        return (decoded, data), attempts
+
+    def _decode(self, index: int, data: bytes) -> Raster | None:
+        source, _ = self.plan.locate(index)
+        if source.wire in _FRAMES:
+            head, tail = _FRAMES[source.wire]
+            if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
+                raise Transient(f"The answer is no whole {source.wire} file ({len(data)} bytes).")
+            return None
+        bands = tuple(band.id for band in self.plan.bands)
+        decode = decode_npy if source.wire == "NPY" else decode_geotiff
+        try:
+            return decode(data, bands, self.plan.grid(index).geobox)
+        except CorruptPixelsError as error:
+            raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
+
+    def _stored(
+        self, index: int, fingerprint: str, content: tuple[Raster | None, bytes], attempts: int, begun: float
+    ) -> TileReceipt:
+        raster, data = content
+        grid = self.plan.grid(index)
+        pixels = grid.width * grid.height
+        empty = raster is not None and raster.empty
+        key: str | None = None
+        if not empty:
+            key = self.plan.key(index)
+            if raster is not None and self.plan.output.file_format == "GEO_TIFF":
+                data = encode_geotiff(raster, tags=self._tags(index, fingerprint), codec=self.plan.output.codec)
+            self.store.put(key, data)
+        return TileReceipt(
+            index=index,
+            fingerprint=fingerprint,
+            status="empty" if empty else "stored",
+            key=key,
+            size=0 if empty else len(data),
+            crc32c=None if empty else base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
+            pixels=pixels,
+            bands=tuple(_summaries(raster, pixels)) if raster is not None else (),
+            attempts=attempts,
+            seconds=round(time.monotonic() - begun, 3),
+        )
+
+    def _tags(self, index: int, fingerprint: str) -> dict[str, str]:
+        source, _ = self.plan.locate(index)
+        tags = {"SOURCE": source.asset or source.name, "VERSION": source.version, "FINGERPRINT": fingerprint}
+        if source.time:
+            tags["DATE_ACQUIRED"] = source.time[:10]
+            tags["TIFFTAG_DATETIME"] = source.time[:19].replace("-", ":").replace("T", " ")
+        return tags
+
+
+def _summaries(raster: Raster, pixels: int) -> Iterable[BandSummary]:
+    for band in band_statistics(raster):
+        yield BandSummary(
+            valid=round(band.valid_share * pixels), mean=band.mean, minimum=band.minimum, maximum=band.maximum
+        )

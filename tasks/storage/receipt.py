@@ -1,0 +1,86 @@
+"""Receipts: what became of every tile of a batch, as JSON beside the tiles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tasks.storage.store import Store
+
+Status = Literal["stored", "empty", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandSummary:
+    """What the valid pixels of one band hold; None where there are none."""
+
+    valid: int
+    """Number of valid pixels."""
+    mean: float | None
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileReceipt:
+    """What became of one tile."""
+
+    index: int
+    """Its number in the plan."""
+    fingerprint: str
+    """Identity of the tile."""
+    status: Status
+    key: str | None = None
+    """Where its bytes are, None for an empty or failed tile."""
+    size: int = 0
+    """Bytes."""
+    crc32c: str | None = None
+    """Base64 of the big-endian checksum, as Cloud Storage shows it."""
+    pixels: int = 0
+    """Number of pixels of a band."""
+    bands: tuple[BandSummary, ...] = ()
+    """In the order of the plan; none for PNG and JPEG."""
+    attempts: int = 1
+    seconds: float = 0.0
+    """From the first request to the stored bytes."""
+    reason: str | None = None
+    """Why it failed."""
+
+    @property
+    def valid_share(self) -> float | None:
+        """Share of valid band-pixels, 0 to 1; None where it is not known."""
+        if self.status == "empty":
+            return 0.0
+        total = self.pixels * len(self.bands)
+        return sum(band.valid for band in self.bands) / total if total else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What became of the tiles [start, stop) of a plan."""
+
+    plan: str
+    """Fingerprint of the plan."""
+    start: int
+    stop: int
+    tiles: tuple[TileReceipt, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Receipt:
+        """Read a receipt back."""
+        tiles = (
+            TileReceipt(**tile | {"bands": tuple(BandSummary(**band) for band in tile["bands"])})
+            for tile in value["tiles"]
+        )
+        return cls(plan=value["plan"], start=value["start"], stop=value["stop"], tiles=tuple(tiles))
+
+
+def write_receipt(store: Store, folder: str, receipt: Receipt) -> None:
+    """Store a receipt; only after it is written do its tiles count."""
+    data = json.dumps(receipt.json(), separators=(",", ":")).encode()
+    store.put(f"{folder}/receipts/{receipt.start:09d}-{receipt.stop:09d}.json", data)
