@@ -1,0 +1,145 @@
+"""Grids: which pixels cover a region or a point, snapped so that neighbouring runs line up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+from odc.geo.geobox import GeoBox
+
+from tasks.raster.crs import WGS84, crs_of, reproject, transformer
+from tasks.raster.region import Region
+
+TOLERANCE = 1e-6
+"""Pixels by which a bound may pass a pixel's edge before it costs another pixel: what rounding leaves."""
+
+
+def covering_geobox(region: Region, crs: str, scale: float, *, anchor: tuple[float, float] = (0.0, 0.0)) -> GeoBox:
+    """Return the smallest grid of square north-up pixels that covers a region.
+
+    Pixel corners lie at the anchor plus whole multiples of the scale, whatever the region, so that the
+    grids of two regions line up to the pixel.
+
+    Args:
+        region: What to cover; its edges are densified before they are reprojected.
+        crs: CRS of the grid.
+        scale: Side of a pixel in units of the CRS (metres, or degrees).
+        anchor: Some pixel corner ``(x, y)`` in CRS units.
+
+    Raises:
+        ValueError: the scale is not positive and finite, or the region cannot be expressed in the CRS.
+    """
+    _check_scale(scale)
+    x, y = anchor
+    return native_geobox(region, crs, Affine(scale, 0.0, x, 0.0, -scale, y))
+
+
+def native_geobox(region: Region, crs: str, affine: Affine, *, shape: tuple[int, int] | None = None) -> GeoBox:
+    """Return the smallest part of an endless pixel grid that covers a region.
+
+    Args:
+        region: What to cover.
+        crs: CRS of the grid.
+        affine: From (column, row) to CRS units, as an asset stores it; pixels may be oblong or sheared.
+        shape: ``(height, width)`` of the asset that begins at column 0, row 0: the answer is cut to it.
+            None = no end.
+
+    Raises:
+        ValueError: the affine cannot be inverted, the region cannot be expressed in the CRS, or it does not
+            touch the asset.
+    """
+    if not all(map(math.isfinite, affine)) or affine.determinant == 0:
+        raise ValueError(f"the transform {tuple(affine)[:6]} is degenerate: give pixels of some extent")
+    xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
+    columns, rows = ~affine @ (xs, ys)
+    left, right = _snapped(float(np.min(columns)), float(np.max(columns)))
+    top, bottom = _snapped(float(np.min(rows)), float(np.max(rows)))
+    if shape is not None:
+        height, width = shape
+        left, right = max(left, 0), min(right, width)
+        top, bottom = max(top, 0), min(bottom, height)
+        if left >= right or top >= bottom:
+            raise ValueError(
+                f"the region does not touch the image ({width} x {height} pixels): choose a region within it"
+            )
+    a, b, _, d, e, _ = tuple(affine)[:6]
+    x, y = affine @ (left, top)  # in one step from the grid's own corner, so that every run rounds alike
+    return GeoBox((bottom - top, right - left), Affine(a, b, x, d, e, y), crs_of(crs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """The grids of many square patches in one CRS, as arrays: a patch is an integer."""
+
+    left: NDArray[np.float64]
+    """x of the top-left corners, in CRS units, shape (patch,)."""
+    top: NDArray[np.float64]
+    """y of the top-left corners, in CRS units, shape (patch,)."""
+    crs: str
+    scale: float
+    size: int
+    """Pixels a side."""
+
+    def __len__(self) -> int:
+        """Return the number of patches."""
+        return len(self.left)
+
+    def geobox(self, i: int) -> GeoBox:
+        """Return the grid of patch ``i``."""
+        affine = Affine(self.scale, 0.0, float(self.left[i]), 0.0, -self.scale, float(self.top[i]))
+        return GeoBox((self.size, self.size), affine, crs_of(self.crs))
+
+
+def patch_grids(lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int) -> Patches:
+    """Return the grids of square patches around points.
+
+    Pixel corners lie at whole multiples of the scale. The point is at most half a pixel away from the
+    patch's centre on either axis: for an odd size it lies in the middle pixel, for an even size the
+    centre is the pixel corner nearest to it.
+
+    Args:
+        lon: Longitudes in WGS 84 degrees, shape (patch,).
+        lat: Latitudes in WGS 84 degrees, shape (patch,).
+        crs: CRS of the patches.
+        scale: Side of a pixel in units of the CRS.
+        size: Pixels a side.
+
+    Raises:
+        ValueError: scale or size is not positive, or a point has no coordinates in the CRS.
+    """
+    _check_scale(scale)
+    if size < 1:
+        raise ValueError(f"size {size} is no patch: give at least 1 pixel a side")
+    lons, lats = (np.atleast_1d(np.asarray(values, dtype=float)) for values in (lon, lat))
+    xs, ys = transformer(WGS84, crs).transform(lons, lats)
+    lost = np.flatnonzero(~(np.isfinite(xs) & np.isfinite(ys)))
+    if lost.size:
+        i = int(lost[0])
+        raise ValueError(
+            f"point {i} (longitude {lons[i]}, latitude {lats[i]}) cannot be expressed in {crs!r}: choose a CRS "
+            "that covers it, or 'utm'"
+        )
+    columns = np.floor(xs / scale - size / 2 + 0.5)
+    rows = np.floor(-ys / scale - size / 2 + 0.5)
+    # Adding zero turns the -0.0 of the first row into 0.0, so that equal grids are written alike.
+    return Patches(left=columns * scale, top=-rows * scale + 0.0, crs=crs, scale=float(scale), size=size)
+
+
+def patch_geobox(lon: float, lat: float, crs: str, scale: float, size: int) -> GeoBox:
+    """Return the grid of one square patch around a point; see `patch_grids`."""
+    return patch_grids([lon], [lat], crs, scale, size).geobox(0)
+
+
+def _snapped(low: float, high: float) -> tuple[int, int]:
+    """Return the first pixel and the one after the last that cover ``low`` to ``high`` (in pixels)."""
+    first = math.floor(low + TOLERANCE)
+    return first, max(math.ceil(high - TOLERANCE), first + 1)
+
+
+def _check_scale(scale: float) -> None:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale {scale} is no pixel size: give a positive number in units of the CRS")

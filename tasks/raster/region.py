@@ -1,0 +1,127 @@
+"""Regions: what the user wants covered, read from a box, GeoJSON or a vector file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
+from tasks.raster.vector import features_crs, read_features, read_frame
+
+MARGIN = 1e-9
+"""Degrees by which a coordinate may exceed the world: what rounding leaves of 180 and 90."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """An area of the earth."""
+
+    geometry: BaseGeometry
+    """Polygon or multipolygon in ``crs``, x (or longitude) first; all features united."""
+    crs: str
+    """Canonical name, see `tasks.raster.crs.canonical_crs`."""
+
+    @property
+    def wgs84(self) -> BaseGeometry:
+        """The same area in WGS 84 longitude and latitude, edges densified.
+
+        Raises:
+            ValueError: it crosses the antimeridian or holds a pole.
+        """
+        return reproject(self.geometry, self.crs, WGS84)
+
+
+def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: str | None = None) -> Region:
+    """Read the region that the user gave.
+
+    Args:
+        region: A bounding box ``(west, south, east, north)`` (list or tuple), GeoJSON (a geometry, Feature or
+            FeatureCollection), or the path of a vector file (GeoJSON, GeoPackage, Shapefile, GeoParquet).
+        crs: The CRS of a bounding box or GeoJSON; None = WGS 84 longitude and latitude. A file brings its
+            own CRS, and this one only if it has none.
+
+    Raises:
+        ValueError: it cannot be read, or is no area on the earth; the message names what was given and
+            what to do.
+    """
+    if isinstance(region, str | Path):
+        frame = read_frame(region, what="region", crs=crs)
+        geometries, own = list(frame.geometry), str(frame.crs.to_wkt())
+    elif isinstance(region, Mapping):
+        own = crs or features_crs(region)
+        geometries = read_features(region, what="region")[0]
+    else:
+        geometries, own = [_box(region)], crs or WGS84
+    name = canonical_crs(own)
+    whole = _united(geometries, region)
+    _check_world(whole, name, region)
+    return Region(geometry=whole, crs=name)
+
+
+def _box(box: object) -> BaseGeometry:
+    if (
+        not isinstance(box, list | tuple)
+        or len(box) != 4
+        or not all(isinstance(side, int | float | np.number) and not isinstance(side, bool) for side in box)
+    ):
+        raise ValueError(f"region {box!r} is no bounding box: give four numbers [west, south, east, north]")
+    west, south, east, north = (float(side) for side in box)
+    if not np.isfinite([west, south, east, north]).all():
+        raise ValueError(f"region {list(box)} has a side that is not finite: give four finite numbers")
+    if west > east:
+        raise ValueError(
+            f"region {list(box)} has its west side ({west}) east of its east side ({east}): write it as "
+            "[west, south, east, north]; a region across the antimeridian must be split in two at 180 degrees"
+        )
+    if south > north:
+        raise ValueError(
+            f"region {list(box)} has its south side ({south}) north of its north side ({north}): write it as "
+            "[west, south, east, north]"
+        )
+    return shapely.box(west, south, east, north)
+
+
+def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeometry:
+    """Return all polygons as one valid geometry."""
+    parts = [part for part in geometries if part is not None and not part.is_empty]
+    if not parts:
+        raise ValueError(f"region {_brief(given)} is empty: give at least one polygon")
+    if not np.isfinite(shapely.get_coordinates(parts)).all():
+        raise ValueError(f"region {_brief(given)} has coordinates that are not finite: repair its geometry")
+    whole = shapely.union_all(shapely.make_valid(shapely.force_2d(parts)))
+    polygons = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
+    if not polygons:
+        raise ValueError(
+            f"region {_brief(given)} has no area: give polygons or a box with west < east and south < north; "
+            "for points, extract patches"
+        )
+    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+
+
+def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
+    west, south, east, north = geometry.bounds
+    if crs == WGS84:
+        if west < -180 - MARGIN or east > 180 + MARGIN or south < -90 - MARGIN or north > 90 + MARGIN:
+            raise ValueError(
+                f"region {_brief(given)} reaches outside the world (x {west} to {east}, y {south} to {north}): "
+                "give longitudes of -180 to 180 and latitudes of -90 to 90, or name the CRS of its coordinates"
+            )
+        return
+    xs, ys = shapely.get_coordinates(geometry).T
+    lon, lat = transformer(crs, WGS84).transform(xs, ys)
+    if not np.isfinite([lon, lat]).all():
+        raise ValueError(
+            f"region {_brief(given)} reaches outside the world of its CRS (x {west} to {east}, y {south} to "
+            f"{north}): check that its coordinates are in that CRS"
+        )
+
+
+def _brief(given: object) -> str:
+    text = str(given) if isinstance(given, str | Path) else repr(given)
+    return text if len(text) <= 120 else f"{text[:117]}..."
