@@ -25,6 +25,11 @@ def encode(value: Any) -> dict[str, Any]:
     return expression
 
 
+def as_expression(value: Any) -> Any:
+    """Return an `ee` object as its expression JSON, and anything else as it is."""
+    return encode(value) if isinstance(value, ee.ComputedObject) else value
+
+
 def decode(expression: Mapping[str, Any]) -> Any:
     """Return the `ee` object of expression JSON.
 

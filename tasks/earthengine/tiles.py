@@ -10,7 +10,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from tasks.raster.grid import Tiling, odc_crs
+from tasks.raster.crs import crs_of
+from tasks.raster.tiling import Tiling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class PixelGrid:
     @property
     def geobox(self) -> GeoBox:
         """The same grid as odc-geo's value."""
-        return GeoBox((self.height, self.width), self.affine, odc_crs(self.crs))
+        return GeoBox((self.height, self.width), self.affine, crs_of(self.crs))
 
 
 def is_code(crs: str) -> bool:
@@ -97,13 +98,8 @@ class RegionTiles:
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a tile."""
-        rows, columns = self.tiling.window(tile)
-        return PixelGrid(
-            crs=self.crs,
-            affine=self.tiling.geobox.affine * Affine.translation(columns.start, rows.start),
-            width=columns.stop - columns.start,
-            height=rows.stop - rows.start,
-        )
+        box = self.tiling.tile(tile)
+        return PixelGrid(crs=self.crs, affine=box.affine, width=int(box.shape.x), height=int(box.shape.y))
 
     def name(self, tile: int) -> str:
         """Row and column of the tile."""
@@ -116,7 +112,7 @@ class RegionTiles:
             "kind": "region",
             "crs": self.crs,
             "affine": list(box.affine)[:6],
-            "shape": [box.shape.y, box.shape.x],
+            "shape": [int(box.shape.y), int(box.shape.x)],
             "tile_size": self.tiling.tile_size,
         }
 
@@ -177,7 +173,7 @@ class PatchTiles:
 def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
     """Read back what `json()` of either kind gave."""
     if value["kind"] == "region":
-        box = GeoBox(tuple(value["shape"]), Affine(*value["affine"]), odc_crs(value["crs"]))
+        box = GeoBox(tuple(value["shape"]), Affine(*value["affine"]), crs_of(value["crs"]))
         return RegionTiles(crs=value["crs"], tiling=Tiling(geobox=box, tile_size=value["tile_size"]))
     return PatchTiles(
         crs=tuple(value["crs"]),

@@ -1,0 +1,68 @@
+"""The command line of a flow: the options are the fields of its parameters, the words of an error the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from flows.parameters import Extraction
+from tasks.earthengine.errors import BadInputError, EarthEngineError
+from tasks.storage.store import StorageError
+
+# Exit codes; argparse, too, leaves with 2.
+FAILED, BAD_INPUT = 1, 2
+
+
+def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) -> Extraction:
+    """Return the parameters that a command line gives.
+
+    Raises:
+        ValidationError: a value can't be; the message is that of the form.
+        SystemExit: `--help`, or an option that does not exist.
+    """
+
+    class Options(BaseSettings, parameters):  # type: ignore[misc, valid-type]  # one class a flow, made at run time
+        model_config = SettingsConfigDict(
+            cli_prog_name=program,
+            cli_avoid_json=True,
+            cli_enforce_required=False,  # of a union one member is required: the model says so better
+            cli_hide_none_type=True,
+            cli_implicit_flags=True,
+            cli_kebab_case=True,
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls, _: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            # A variable SCALE or OUTPUT in the environment is nobody's parameter.
+            return (init_settings,)
+
+    Options.__doc__ = parameters.__doc__
+    given = CliApp.run(Options, cli_args=list(arguments))
+    return parameters.model_validate(given.model_dump(exclude_unset=True))
+
+
+def run(flow: Callable[[Any], Any], parameters: type[Extraction], arguments: Sequence[str] | None = None) -> None:
+    """Run a flow from the command line and leave with 0, 1 (failed, resumable) or 2 (bad input)."""
+    program = f"python -m {flow.__module__}"
+    try:
+        result = flow(parse(parameters, program, sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as error:
+        _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
+    except (BadInputError, SettingsError) as error:
+        _leave(BAD_INPUT, str(error))
+    except (EarthEngineError, StorageError, RuntimeError) as error:
+        _leave(FAILED, f"{type(error).__name__}: {error}")
+    else:
+        sys.stdout.write(f"{result}{os.linesep}")
+
+
+def _leave(code: int, message: str) -> None:
+    sys.stderr.write(f"{message}{os.linesep}")
+    sys.exit(code)

@@ -1,0 +1,358 @@
+"""What the flows take: pydantic models with units, bounds and defaults, and one way to say what is wrong.
+
+The same models are the form in the Prefect UI, the command line's options, and the arguments from Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import date
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from tasks.earthengine.connection import HIGH_VOLUME, Connection
+from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.expression import as_expression, canonical
+from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
+from tasks.earthengine.quota import IN_FLIGHT, PER_SECOND
+
+
+class Parameters(BaseModel):
+    """Base: nothing unknown, nothing infinite, described by the docstring below each field."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+
+def _csv(value: Any) -> Any:
+    """Let a command line write lists as `a,b,c`."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class StoredImage(Parameters):
+    """An asset of Earth Engine, read with getPixels."""
+
+    asset: Annotated[str, Field(min_length=1, title="Asset id")]
+    """Id of an image, or for a time series of an image collection, such as `MODIS/061/MOD13Q1`."""
+
+
+class RecipeImage(Parameters):
+    """A named function that builds an image from parameters, read with computePixels."""
+
+    recipe: Annotated[str, Field(min_length=1, title="Recipe")]
+    """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`."""
+    parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe")] = {}
+    """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
+    as_of: Annotated[date | None, Field(title="As of")] = None
+    """Day up to which a growing collection is read; part of the image's identity. Without it: unpinned."""
+
+
+class ExpressionImage(Parameters):
+    """An expression of your own: an `ee.Image` from Python, or its JSON."""
+
+    expression: Annotated[dict[str, Any], BeforeValidator(as_expression), Field(title="Expression")]
+    """Expression JSON as `ee.serializer.encode` gives it (`result` and `values`); from Python also an `ee.Image`."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", title="Name")] = "expression"
+    """Folder of its tiles: letters, digits, `_`, `.`, `-`."""
+    as_of: Annotated[date | None, Field(title="As of")] = None
+    """Day up to which a growing collection was read; part of the image's identity. Without it: unpinned."""
+
+
+def _kind_of_image(value: Any) -> str | None:
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    # The tags are class names, which pydantic shows among the names of fields and we must tell apart.
+    kinds = {"asset": "StoredImage", "recipe": "RecipeImage", "expression": "ExpressionImage"}
+    found = [tag for field, tag in kinds.items() if given.get(field) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+ImageChoice = Annotated[
+    Annotated[StoredImage, Tag("StoredImage")]
+    | Annotated[RecipeImage, Tag("RecipeImage")]
+    | Annotated[ExpressionImage, Tag("ExpressionImage")],
+    Discriminator(
+        _kind_of_image,
+        custom_error_type="image_choice",
+        custom_error_message="give exactly one of asset, recipe, expression",
+    ),
+    Field(title="Image"),
+]
+
+
+class Visualization(Parameters):
+    """How bands become 8-bit colours, for PNG and JPEG."""
+
+    min: Annotated[float, Field(title="Minimum")] = 0.0
+    """Value shown darkest."""
+    max: Annotated[float, Field(title="Maximum")] = 255.0
+    """Value shown brightest."""
+    palette: Annotated[list[str], BeforeValidator(_csv), Field(title="Palette")] = []
+    """Colours for a single band, such as `["000000", "00ff00"]`."""
+    gamma: Annotated[float | None, Field(gt=0, le=10, title="Gamma")] = None
+    """Gamma correction."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max <= self.min:
+            raise _refused("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return VisualizationOptions of the REST API."""
+        options: dict[str, Any] = {"ranges": [{"min": self.min, "max": self.max}]}
+        if self.palette:
+            options["paletteColors"] = self.palette
+        if self.gamma is not None:
+            options["gamma"] = {"value": self.gamma}
+        return options
+
+
+class Extraction(Parameters):
+    """What every extraction takes."""
+
+    bands: Annotated[
+        Annotated[list[str], Field(max_length=MAX_BANDS)] | None, BeforeValidator(_csv), Field(title="Bands")
+    ] = None
+    """Bands in the order of the output; empty = all."""
+    crs: Annotated[str, Field(min_length=1, title="CRS")] = "utm"
+    """Anything pyproj knows (`EPSG:32621`, WKT, PROJ), `utm` for the zone of the data, or `native` for the image's own
+    grid."""
+    scale: Annotated[float | None, Field(gt=0, title="Scale")] = None
+    """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
+    file_format: Annotated[FileFormat, Field(title="File format")] = "GEO_TIFF"
+    """GEO_TIFF keeps type, mask and georeferencing. NPY, PNG and JPEG are stored as Earth Engine sends them."""
+    codec: Annotated[Codec, Field(title="Compression")] = "zstd"
+    """Compression of GeoTIFF tiles: `zstd` (level 1), `deflate` (opens everywhere, slower) or `none`."""
+    masks: Annotated[Masks, Field(title="Masks")] = "exact"
+    """`exact` keeps every mask bit. `unknown` reads plainly: zeroes stay zeroes, and files say `MASK=unknown`."""
+    visualization: Annotated[Visualization | None, Field(title="Visualization")] = None
+    """How bands become colours; for PNG and JPEG only."""
+    output: Annotated[str, Field(min_length=1, title="Output")] = "output"
+    """Folder for tiles, products and receipts: local or mounted, absolute or from where the flow runs."""
+    project: Annotated[str | None, Field(title="Earth Engine project")] = None
+    """Google Cloud project whose quota is used. Empty = EARTHENGINE_PROJECT where the flow runs."""
+    endpoint: Annotated[str | None, Field(title="Endpoint")] = None
+    """Base URL. Empty = EARTHENGINE_ENDPOINT where the flow runs, else Earth Engine's high-volume endpoint."""
+    credentials_file: Annotated[str | None, Field(title="Service-account key")] = None
+    """Path of a key file where the flow runs. Empty = Application Default Credentials or `earthengine authenticate`."""
+    requests_in_flight: Annotated[int, Field(ge=1, le=1000, title="Requests in flight")] = IN_FLIGHT
+    """At most so many at once: the project's interactive quota (default of a project: 40)."""
+    requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second")] = PER_SECOND
+    """At most so many may begin in a second (default of a project: 100)."""
+    allow_failures: Annotated[bool, Field(title="Allow failures")] = False
+    """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, data: Any, handler: Any) -> Self:
+        try:
+            return handler(data)  # type: ignore[no-any-return]  # pydantic's handler is untyped
+        except ValidationError as error:
+            lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in error.errors()))
+            raise PydanticCustomError("bad_input", "{message}", {"message": lines}) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        pictures = self.file_format in {"PNG", "JPEG"}
+        if self.visualization is not None and not pictures:
+            raise _refused(
+                "visualization",
+                "given",
+                f"file_format = {self.file_format} holds values, not colours",
+                "Leave it empty, or choose PNG or JPEG",
+            )
+        if (self.scale is None) != (self.crs.lower() == "native"):
+            raise _refused(
+                "scale",
+                self.scale,
+                f"with crs = {self.crs} it must be "
+                + ("empty: the grid is the image's own" if self.scale else "given"),
+                "Give both a CRS and a scale in its units, or crs=native and no scale",
+            )
+        if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
+            raise _refused(
+                "bands",
+                self.bands,
+                "each band is asked for once, and there must be one",
+                "Name different bands, or leave it empty for all",
+            )
+        if re.match(r"[a-z][a-z0-9+.-]+://", self.output):
+            raise _refused(
+                "output", self.output, "only folders can be written in this version", "Give a local or mounted folder"
+            )
+        return self
+
+    def connection(self) -> Connection:
+        """Return the connection, completed from the environment of this process.
+
+        Raises:
+            BadInputError: there is no project, or one of the values can't be.
+        """
+        project = self.project or os.environ.get("EARTHENGINE_PROJECT")
+        if not project:
+            raise BadInputError(
+                "project",
+                self.project,
+                "no project",
+                "Give the id of a Google Cloud project registered for Earth Engine, or set EARTHENGINE_PROJECT",
+            )
+        endpoint = self.endpoint or os.environ.get("EARTHENGINE_ENDPOINT") or HIGH_VOLUME
+        return Connection(project=project, endpoint=endpoint, credentials_file=self.credentials_file)
+
+    def stored_as(self) -> Output:
+        """Return what is stored for each tile."""
+        options = None
+        if self.file_format in {"PNG", "JPEG"}:
+            options = canonical((self.visualization or Visualization()).options())
+        return Output(
+            file_format=self.file_format,
+            codec=self.codec if self.file_format == "GEO_TIFF" else "none",
+            masks=self.masks,
+            visualization=options,
+        )
+
+
+TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]
+
+
+def _box(value: Any) -> Any:
+    """Let a command line write a box as `west,south,east,north`, and GeoJSON as its text."""
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
+        return [float(part) for part in value.split(",")]
+    return json.loads(value) if value.lstrip().startswith(("{", "[")) else value
+
+
+def _one_of(what: str) -> WrapValidator:
+    """Say once what a union takes, where pydantic would list what is wrong with each of its members."""
+
+    def check(value: Any, handler: Any) -> Any:
+        try:
+            return handler(_box(value))
+        except ValueError as error:
+            raise PydanticCustomError("union", "{message}", {"message": f"should be {what}"}) from error
+
+    return WrapValidator(check)
+
+
+Region = Annotated[
+    list[float] | dict[str, Any] | str | None,
+    _one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
+    Field(title="Region"),
+]
+Points = Annotated[dict[str, Any] | str, _one_of("GeoJSON, or the path of a file with points"), Field(title="Points")]
+
+
+class RegionParameters(Extraction):
+    """A region of one image, tile by tile, then one mosaic."""
+
+    image: ImageChoice
+    """What is read: an asset, a recipe or an expression."""
+    region: Region = None
+    """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
+    tile_size: TileSize = 512
+    """Pixels a side of one request; the mosaic does not depend on it."""
+
+
+class TimeseriesParameters(Extraction):
+    """Every image of a collection between two dates, over one grid."""
+
+    image: ImageChoice
+    """What is read: an image collection as an asset, a recipe or an expression."""
+    start: Annotated[date, Field(title="First day")]
+    """First day, UTC, such as 2020-01-01."""
+    end: Annotated[date, Field(title="End")]
+    """Day after the last, UTC."""
+    region: Region
+    """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
+    tile_size: TileSize = 512
+    """Pixels a side of one request."""
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if self.end <= self.start:
+            raise _refused(
+                "end", self.end.isoformat(), f"not after start = {self.start}", "Give a later day, or swap them"
+            )
+        if self.region is None:
+            raise _refused("region", None, "a time series needs one", "Give a box, GeoJSON or a vector file")
+        return self
+
+
+class PatchesParameters(Extraction):
+    """Square patches of one image around points."""
+
+    image: ImageChoice
+    """What is read: an asset, a recipe or an expression."""
+    points: Points
+    """Centres as GeoJSON, or the path of a GeoJSON, GeoParquet, CSV (lon, lat) or other vector file."""
+    size: Annotated[int, Field(ge=1, le=MAX_SIDE, title="Patch size")] = 256
+    """Pixels a side of one patch."""
+
+    @model_validator(mode="after")
+    def _projected(self) -> Self:
+        if self.crs.lower() == "native":
+            raise _refused(
+                "crs",
+                self.crs,
+                "patches have a grid of their own",
+                "Give `utm` (each patch in its own zone) or one CRS, and a scale",
+            )
+        return self
+
+
+def _refused(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
+    message = str(BadInputError(field, value, reason, remedy))
+    return PydanticCustomError("bad_input", "{message}", {"message": message})
+
+
+def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
+    """One error in our words: field, value, what is wrong, what to do."""
+    if details["type"] == "bad_input":
+        return details["msg"]
+    field: Any = None
+    names: list[str] = []
+    models: list[type[BaseModel]] = [model]
+    for part in map(str, details["loc"]):  # besides names, pydantic gives tags of unions and positions in lists
+        found = [m.model_fields[part] for m in models if part in m.model_fields]
+        if found:
+            field = found[0]
+            models = _models_in(field.annotation)
+        elif details["type"] != "extra_forbidden" or part != str(details["loc"][-1]):
+            continue
+        names.append(part)
+    if details["type"] == "extra_forbidden":
+        known = ", ".join(sorted({name for m in models for name in m.model_fields}))
+        return str(BadInputError(".".join(names), details["input"], "no such parameter", f"There are: {known}"))
+    value = None if details["type"] == "missing" else details["input"]
+    reason = "missing" if details["type"] == "missing" else details["msg"].removeprefix("Input ")
+    remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
+    return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """All models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
