@@ -1,0 +1,96 @@
+"""``python -m deployments.sandbox``: an Earth Engine endpoint on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from deployments.sandbox.app import Sandbox
+from deployments.sandbox.connection import configuration
+from deployments.sandbox.knobs import add_arguments, from_arguments
+from deployments.sandbox.refusal import Refusal
+from deployments.sandbox.scenes import open_catalogue
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(f"Earth Engine sandbox at {self._url}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deployments.sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=9080, help="0 = any free one (default: %(default)s)")
+    parser.add_argument("--scenes", type=Path, help="folder whose GeoTIFFs are projects/sandbox/assets/<stem>")
+    parser.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does, as with the parent process"
+    )
+    add_arguments(parser.add_argument_group("knobs", "off by default; PATCH /sandbox/knobs turns them later"))
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted.
+
+    Returns:
+        The exit status: 2 for arguments that do not fit.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.scenes is not None and not given.scenes.is_dir():
+        parser.error(f"--scenes: {given.scenes} is no folder")
+    try:
+        knobs = from_arguments(given)
+    except Refusal as refusal:
+        parser.error(refusal.message)
+    _allow_many_files()
+    try:
+        listener = socket.create_server((given.host, given.port), family=_family(given.host), backlog=2048)
+    except OSError as error:
+        parser.error(f"cannot listen at {given.host}:{given.port}: {error}")
+    host = f"[{given.host}]" if ":" in given.host else given.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+
+    application = Sandbox(open_catalogue(given.scenes), knobs).application()
+    server = _Server(configuration(application), url)
+    if given.until_eof:
+        threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run([listener])
+    return 0
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _end_with_input(server: Any) -> None:
+    sys.stdin.buffer.read()
+    server.should_exit = True
+
+
+def _allow_many_files() -> None:
+    """Thousands of requests may wait at once, each with a socket."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # only where there are such limits
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""A connection that an endpoint can break, as networks do. Uvicorn itself offers no way to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Connection(H11Protocol):
+    """Uvicorn's HTTP/1.1 on h11; ``scope["state"]`` has ``close`` (sends what was written) and ``abort`` (does not)."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
+        """Hand the transport's end to the application."""
+        super().connection_made(transport)
+        # asyncio does this only for sockets that say IPPROTO_TCP, which those of an accepted listener do not;
+        # without it, the body waits 40 ms for the client's delayed acknowledgement of the head.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.app_state = {**self.app_state, "close": transport.close, "abort": transport.abort}
+
+
+def configuration(application: ASGIApp) -> uvicorn.Config:
+    """Return how uvicorn serves the sandbox, given an open socket."""
+    return uvicorn.Config(
+        application,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="critical",  # broken answers are meant, and the application logs its own errors
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
