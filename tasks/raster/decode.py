@@ -1,0 +1,166 @@
+"""Decoding what Earth Engine sends: NPY and GeoTIFF to rasters, with every claim checked."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, MemoryFile
+
+from tasks.raster.crs import crs_name, transformer
+from tasks.raster.encode import ENVIRONMENT, dataset_geobox, read_valid
+from tasks.raster.raster import Raster, common_dtype, converted
+
+VALIDITY = "valid_"
+"""Prefix of the uint8 fields in which validity travels: bit k of ``valid_g`` is that of band 8 * g + k."""
+
+HEADER_LIMIT = 1 << 20
+"""Bytes of an NPY header: 1024 bands (Earth Engine's limit) of long names need more than NumPy's 10,000."""
+
+
+class CorruptPixelsError(ValueError):
+    """An answer that is not the pixels that were asked for: truncated, or of another shape, band or grid."""
+
+
+def validity_fields(count: int) -> tuple[str, ...]:
+    """Return the names of the fields that carry the validity of so many bands."""
+    return tuple(f"{VALIDITY}{group}" for group in range(-(-count // 8)))
+
+
+def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
+    """Return the pixels of a structured NPY answer of shape (height, width), one field a band.
+
+    Earth Engine encodes masked pixels as zeros (ImageFileFormat and getPixels, REST reference), so a mask
+    is known only if it was asked for: uint8 fields ``valid_0``, ``valid_1``, ... after the bands, of which
+    bit k of ``valid_g`` says whether band 8 * g + k is valid.
+
+    Args:
+        data: The whole file.
+        bands: The bands asked for, in order.
+        geobox: The grid asked for.
+
+    Raises:
+        CorruptPixelsError: it is truncated, no NPY file, or has another shape or other bands.
+        ValueError: 64-bit integers that no float64 holds.
+    """
+    pixels = _read_npy(data)
+    if pixels.shape != geobox.shape:
+        raise CorruptPixelsError(f"the answer has shape {pixels.shape}, but {geobox.shape} was asked for")
+    fields = pixels.dtype.names or ()
+    masks = validity_fields(len(bands))
+    if fields not in {bands, bands + masks}:
+        raise CorruptPixelsError(f"the answer has the bands {fields}, but {bands} were asked for")
+    dtype = common_dtype(pixels.dtype[name] for name in bands)
+    values = np.empty((len(bands), *pixels.shape), dtype=dtype)
+    for i, name in enumerate(bands):
+        values[i] = converted(pixels[name], dtype)
+    valid = None
+    if fields != bands:
+        valid = np.empty(values.shape, dtype=bool)
+        for i in range(len(bands)):
+            field = pixels[masks[i // 8]]
+            if field.dtype != np.uint8:
+                raise CorruptPixelsError(f"the mask {masks[i // 8]!r} is {field.dtype}, not uint8")
+            np.not_equal(field & np.uint8(1 << i % 8), 0, out=valid[i])
+    return Raster(values=values, valid=valid, bands=bands, geobox=geobox)
+
+
+def _read_npy(data: bytes) -> NDArray[np.void]:
+    """Return the array of an NPY file as a view of its bytes; nothing is ever unpickled."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream, max_header_size=HEADER_LIMIT)
+    except (ValueError, SyntaxError, EOFError) as error:
+        raise CorruptPixelsError(f"the answer is no NPY file ({error})") from error
+    if dtype.hasobject or dtype.names is None or fortran:
+        raise CorruptPixelsError(f"the answer is an NPY file of {dtype}, not one field a band")
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    found = len(data) - stream.tell()
+    if found != expected:
+        raise CorruptPixelsError(f"the answer holds {found} bytes of pixels, but its header says {expected}")
+    return np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape)
+
+
+def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
+    """Return the pixels of a GEO_TIFF answer.
+
+    Earth Engine marks masked pixels by the lowest value of signed integers and by -inf in floats (found by
+    geedim's integration test against the service). Unsigned types get 0, which may as well be data: then
+    the mask is not known, unless the file holds one of its own. A band of 64-bit integers comes as float64
+    with zeros where it is masked, which nothing in the file tells: cast such a band, or ask for NPY.
+
+    Args:
+        data: The whole file.
+        bands: The bands asked for, in order.
+        geobox: The grid asked for.
+
+    Raises:
+        CorruptPixelsError: it is truncated, no GeoTIFF, or has another shape, other bands, or another grid.
+        ValueError: 64-bit integers that no float64 holds.
+    """
+    try:
+        with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
+            _check_file(file, bands, geobox)
+            values = file.read()
+            valid = _answered_valid(file, values)
+            values = converted(values, common_dtype(file.dtypes))
+    except RasterioError as error:
+        raise CorruptPixelsError(f"the answer is no whole GeoTIFF ({error})") from error
+    return Raster(values=values, valid=valid, bands=bands, geobox=geobox)
+
+
+def _check_file(file: DatasetReader, bands: tuple[str, ...], geobox: GeoBox) -> None:
+    if file.shape != geobox.shape:
+        raise CorruptPixelsError(f"the answer has shape {file.shape}, but {geobox.shape} was asked for")
+    if file.count != len(bands):
+        raise CorruptPixelsError(f"the answer has {file.count} bands, but {bands} were asked for")
+    # Whether Earth Engine names the bands in a GeoTIFF is not established; where it does, names must agree.
+    named = [(got, asked) for got, asked in zip(file.descriptions, bands, strict=True) if got]
+    if any(got != asked for got, asked in named):
+        raise CorruptPixelsError(f"the answer has the bands {file.descriptions}, but {bands} were asked for")
+    if file.crs is None:
+        raise CorruptPixelsError("the answer has no CRS")
+    if not same_grid(dataset_geobox(file), geobox):
+        raise CorruptPixelsError(
+            f"the answer lies on the grid {tuple(file.transform)[:6]} in {file.crs}, but "
+            f"{tuple(geobox.affine)[:6]} in {geobox.crs} was asked for"
+        )
+
+
+def _answered_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray[np.bool_] | None:
+    flags = {flag for band in file.mask_flag_enums for flag in band}
+    own = MaskFlags.per_dataset in flags
+    ambiguous = flags == {MaskFlags.all_valid} or any(np.dtype(dtype).kind == "u" for dtype in file.dtypes)
+    return None if ambiguous and not own else read_valid(file, values)
+
+
+def same_grid(one: GeoBox, other: GeoBox, *, tolerance: float = 1e-3) -> bool:
+    """Return whether two grids of one shape put their corners in the same places.
+
+    A CRS may come back from a GeoTIFF in other words, so where the names differ, the places decide.
+
+    Args:
+        one: A grid.
+        other: Another.
+        tolerance: In pixels.
+    """
+    if one.shape != other.shape:
+        return False
+    assert one.crs is not None
+    assert other.crs is not None
+    height, width = one.shape
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], dtype=float).T
+    xs, ys = one.affine @ corners
+    names = crs_name(one.crs), crs_name(other.crs)
+    if names[0] != names[1]:
+        xs, ys = transformer(*names).transform(xs, ys)
+    columns, rows = ~other.affine @ (xs, ys)
+    offsets = np.abs(np.array([columns, rows]) - corners)
+    return bool((offsets <= tolerance).all())

@@ -1,0 +1,179 @@
+"""GeoTIFF out and in: one codec, exact masks, the same bytes for the same raster."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader, MemoryFile
+
+from tasks.raster.crs import canonical_crs, crs_of
+from tasks.raster.masks import UNKNOWN_TAG, raster_storage
+from tasks.raster.raster import DTYPES, Raster, common_dtype, converted
+
+Codec = Literal["zstd", "deflate", "none"]
+
+BLOCK = 256
+"""Pixels a side of a block of the file."""
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+ENVIRONMENT = {
+    "GDAL_TIFF_INTERNAL_MASK": True,
+    # A tile is one file: GDAL must neither look for sidecars nor leave any.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+}
+
+
+def encode_geotiff(raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd") -> bytes:
+    """Return a raster as a tiled GeoTIFF; the same raster gives the same bytes.
+
+    The mask is exact: none where all is valid; GDAL's internal mask where all bands have the same; else a
+    nodata value that no valid pixel takes, for which integers without a free one are promoted to the next
+    wider dtype; where it is not known, the tag ``MASK=unknown``.
+
+    Args:
+        raster: What to write.
+        tags: Metadata of the file.
+        codec: ``zstd`` is level 1 with a predictor, ``deflate`` is level 1 for readers without ZSTD.
+
+    Raises:
+        ValueError: a mask that cannot be written, see `tasks.raster.masks.choose_nodata`.
+    """
+    storage = raster_storage(raster)
+    values = raster.values.astype(storage.dtype, copy=False)
+    if storage.kind == "nodata":
+        assert raster.valid is not None
+        values = np.where(raster.valid, values, storage.dtype.type(storage.nodata))
+    if storage.kind == "unknown":
+        tags = {**tags, UNKNOWN_TAG[0]: UNKNOWN_TAG[1]}
+    profile = geotiff_profile(
+        raster.geobox, count=len(raster.bands), dtype=storage.dtype, nodata=storage.nodata, codec=codec
+    )
+    with rasterio.Env(**ENVIRONMENT), MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            file.descriptions = raster.bands
+            file.update_tags(**dict(sorted(tags.items())))
+            file.write(values)
+            if storage.kind == "internal":
+                assert raster.valid is not None
+                file.write_mask(raster.valid[0])
+        return bytes(memory.getbuffer())
+
+
+def geotiff_profile(
+    geobox: GeoBox, *, count: int, dtype: np.dtype[np.generic], nodata: float | None, codec: Codec
+) -> dict[str, Any]:
+    """Return rasterio's creation options of a tiled GeoTIFF, band after band as arrays are."""
+    height, width = geobox.shape
+    return {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": count,
+        "dtype": dtype.name,
+        "nodata": nodata,
+        "crs": _rasterio_crs(str(geobox.crs)),
+        "transform": geobox.affine,
+        "tiled": True,
+        "blockxsize": block_size(width),
+        "blockysize": block_size(height),
+        "interleave": "band",
+        "bigtiff": "IF_SAFER",
+        **compression(dtype, codec),
+    }
+
+
+def compression(dtype: np.dtype[np.generic], codec: Codec) -> dict[str, Any]:
+    """Return GDAL's creation options of a codec."""
+    predictor = 3 if dtype.kind == "f" else 2
+    options: dict[Codec, dict[str, Any]] = {
+        "zstd": {"compress": "ZSTD", "zstd_level": 1, "predictor": predictor},
+        "deflate": {"compress": "DEFLATE", "zlevel": 1, "predictor": predictor},
+        "none": {},
+    }
+    return options[codec]
+
+
+def block_size(pixels: int) -> int:
+    """Return the side of blocks for a file of so many pixels a side: TIFF asks for multiples of 16."""
+    return min(BLOCK, -(-pixels // 16) * 16)
+
+
+def read_geotiff(source: str | Path | bytes) -> Raster:
+    """Read a whole GeoTIFF with its mask; the inverse of `encode_geotiff`.
+
+    Any georeferenced raster that GDAL reads will do; files beside it (.msk, .aux.xml) are not looked at.
+    Bands without a name are called B1, B2, ...
+
+    Args:
+        source: A path, or the bytes of the file.
+
+    Raises:
+        rasterio.errors.RasterioIOError: it is missing or no raster.
+        ValueError: it has no CRS, or pixels of a type that a `Raster` cannot hold.
+    """
+    with rasterio.Env(**ENVIRONMENT):
+        if isinstance(source, bytes):
+            with MemoryFile(source) as memory, memory.open() as file:
+                return read_dataset(file)
+        with rasterio.open(source) as file:
+            return read_dataset(file)
+
+
+def read_dataset(file: DatasetReader) -> Raster:
+    """Read a whole open dataset; see `read_geotiff`."""
+    dtype = common_dtype(file.dtypes)
+    values = converted(file.read(), dtype)
+    names = (name or f"B{i}" for i, name in enumerate(file.descriptions, start=1))
+    return Raster(values=values, valid=read_valid(file, values), bands=tuple(names), geobox=dataset_geobox(file))
+
+
+def read_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray[np.bool_] | None:
+    """Return where the values of a whole dataset, shape (band, y, x), are valid; None = not known."""
+    if file.tags().get(UNKNOWN_TAG[0]) == UNKNOWN_TAG[1]:
+        return None
+    flags = {flag for band in file.mask_flag_enums for flag in band}
+    if flags == {MaskFlags.all_valid}:
+        return np.ones(values.shape, dtype=bool)
+    # GDAL compares floats with nodata with some slack, into which data must not fall. (rasterio 1.4 misreads
+    # the nodata value of 64-bit integers, so those are left to GDAL.)
+    if flags == {MaskFlags.nodata} and _one_value(file.nodatavals) and set(file.dtypes) <= set(DTYPES):
+        return ~_is_nodata(values, file.nodata)
+    if MaskFlags.per_dataset in flags:
+        return np.broadcast_to(file.read_masks(1) > 0, values.shape).copy()
+    return np.asarray(file.read_masks() > 0)
+
+
+def _one_value(values: tuple[float, ...]) -> bool:
+    return len({str(value) for value in values}) == 1  # as text, since NaN does not equal itself
+
+
+def _is_nodata(values: NDArray[np.generic], nodata: float) -> NDArray[np.bool_]:
+    return np.isnan(values) if np.isnan(nodata) else np.asarray(values == nodata)
+
+
+def dataset_geobox(file: DatasetReader) -> GeoBox:
+    """Return the grid of an open dataset.
+
+    Raises:
+        ValueError: it has no CRS.
+    """
+    if file.crs is None:
+        raise ValueError(f"{file.name} has no CRS: give a georeferenced raster")
+    return GeoBox(file.shape, Affine(*tuple(file.transform)[:6]), crs_of(canonical_crs(file.crs.to_wkt())))
+
+
+@functools.lru_cache(maxsize=256)
+def _rasterio_crs(name: str) -> rasterio.crs.CRS:
+    return rasterio.crs.CRS.from_wkt(crs_of(name).to_wkt())

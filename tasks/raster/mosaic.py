@@ -1,0 +1,171 @@
+"""Mosaics: tiles streamed into one Cloud Optimized GeoTIFF, never the whole raster in memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetWriter
+from rasterio.windows import Window
+
+from tasks.raster.encode import ENVIRONMENT, NO_TAGS, Codec, geotiff_profile, read_geotiff
+from tasks.raster.masks import UNKNOWN_TAG, MaskFacts, MaskStorage, mask_facts, mask_storage, merged_facts
+from tasks.raster.raster import Raster
+
+Overviews = Literal["nearest", "average", "mode"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A tile of a mosaic."""
+
+    rows: slice
+    """Rows of the mosaic that it covers."""
+    columns: slice
+    source: Path | Callable[[], Raster]
+    """A GeoTIFF, or a function that reads the tile; called twice, unless ``facts`` are given."""
+    facts: MaskFacts | None = None
+    """What `tasks.raster.masks.mask_facts` says of it, if that is known already."""
+
+    def read(self) -> Raster:
+        """Return the tile."""
+        return self.source() if callable(self.source) else read_geotiff(self.source)
+
+
+def write_mosaic(
+    pieces: Iterable[Piece],
+    geobox: GeoBox,
+    destination: Path,
+    *,
+    bands: Sequence[str],
+    dtype: np.dtype[np.generic] | str | None = None,
+    tags: Mapping[str, str] = NO_TAGS,
+    codec: Codec = "zstd",
+    overviews: Overviews | None = None,
+) -> Path:
+    """Write tiles as one Cloud Optimized GeoTIFF, and put it in its place in one step.
+
+    Pixels that no piece covers are masked. The mask is as exact as in a tile (`encode_geotiff`), and stored
+    by the same rules for all tiles together; if the mask of a piece is not known, the tag ``MASK=unknown``
+    says so. Memory holds a tile and GDAL's block cache; beside the destination, the disk holds an
+    uncompressed copy for the time being.
+
+    Args:
+        pieces: The tiles, none over another; read once for their masks and once for their pixels.
+        geobox: The grid of the mosaic.
+        destination: The file; replaced if it is there. Its folder must exist.
+        bands: Names of the bands, which all pieces must have.
+        dtype: Of the mosaic if there is no piece at all; else it follows the pieces.
+        tags: Metadata of the file, such as dates.
+        codec: As in `encode_geotiff`.
+        overviews: How smaller copies are made for display: ``average`` for continuous values, ``nearest``
+            or ``mode`` for classes and bit fields. None = average for floats and nearest for integers, since
+            an average of class codes or flags means nothing.
+
+    Returns:
+        The destination.
+
+    Raises:
+        ValueError: a piece has other bands or another size than its window, lies outside the grid or on
+            another piece, or there is neither a piece nor a dtype.
+        OSError: the destination cannot be written.
+    """
+    tiles = sorted(pieces, key=lambda piece: (piece.rows.start, piece.columns.start))
+    facts = _facts(tiles, geobox, dtype)
+    storage = mask_storage(facts)
+    if not facts.known:
+        tags = {**tags, UNKNOWN_TAG[0]: UNKNOWN_TAG[1]}
+    profile = geotiff_profile(geobox, count=len(bands), dtype=storage.dtype, nodata=storage.nodata, codec="none") | {
+        "sparse_ok": True
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as folder,
+        rasterio.Env(**ENVIRONMENT),
+    ):
+        plain, finished = Path(folder, "plain.tif"), Path(folder, "cog.tif")
+        with rasterio.open(plain, "w", **profile) as file:
+            file.descriptions = tuple(bands)
+            file.update_tags(**dict(sorted(tags.items())))
+            if storage.kind == "internal" and not tiles:
+                file.write_mask(np.zeros((1, 1), dtype=bool), window=Window(0, 0, 1, 1))
+            for tile in tiles:
+                _write(file, tile, tuple(bands), storage)
+        rasterio.shutil.copy(plain, finished, **_cog_options(storage, codec, overviews))
+        _sync(finished)
+        finished.replace(destination)
+        _sync(destination.parent)
+    return destination
+
+
+def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] | str | None) -> MaskFacts:
+    """Return the facts of the whole mosaic, what no tile covers included."""
+    height, width = geobox.shape
+    area, seen = 0, set()
+    for tile in tiles:
+        rows, columns = tile.rows, tile.columns
+        if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
+            raise ValueError(f"the piece at {rows}, {columns} lies outside the grid of {width} x {height} pixels")
+        area += (rows.stop - rows.start) * (columns.stop - columns.start)
+        seen.add((rows.start, columns.start))
+    if len(seen) < len(tiles) or area > height * width:
+        raise ValueError("two pieces of the mosaic lie on one another: give each tile once")
+    outside = [] if area == height * width else [True]
+    if not tiles:
+        if dtype is None:
+            raise ValueError("a mosaic without any piece needs a dtype: name the one of its pixels")
+        return MaskFacts(dtype=np.dtype(dtype), known=True, full=False, uniform=True)
+    whole = merged_facts(tile.facts or mask_facts(tile.read()) for tile in tiles)
+    if outside:
+        absent = MaskFacts(dtype=whole.dtype, known=True, full=False, uniform=True)
+        return whole | absent
+    return whole
+
+
+def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: MaskStorage) -> None:
+    raster = tile.read()
+    window = Window.from_slices(tile.rows, tile.columns)
+    shape = (tile.rows.stop - tile.rows.start, tile.columns.stop - tile.columns.start)
+    if raster.geobox.shape != shape or raster.bands != bands:
+        raise ValueError(
+            f"the piece at {tile.rows}, {tile.columns} has shape {raster.geobox.shape} and bands {raster.bands}, "
+            f"but the mosaic needs {shape} and {bands}"
+        )
+    values = raster.values.astype(storage.dtype, copy=False)
+    if storage.kind == "nodata" and raster.valid is not None:
+        values = np.where(raster.valid, values, storage.dtype.type(storage.nodata))
+    file.write(values, window=window)
+    if storage.kind == "internal":
+        valid = np.ones(shape, dtype=bool) if raster.valid is None else raster.valid[0]
+        file.write_mask(valid, window=window)
+
+
+def _cog_options(storage: MaskStorage, codec: Codec, overviews: Overviews | None) -> dict[str, Any]:
+    chosen = overviews or ("average" if storage.dtype.kind == "f" else "nearest")
+    options: dict[str, Any] = {
+        "driver": "COG",
+        "blocksize": 512,
+        "bigtiff": "IF_SAFER",
+        "overview_resampling": chosen.upper(),
+        "num_threads": "ALL_CPUS",
+        "compress": codec.upper(),
+    }
+    if codec != "none":
+        options |= {"level": 1, "predictor": "YES"}
+    return options
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or folder to the disk, so that a rename never outlives what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

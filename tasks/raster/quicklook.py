@@ -1,0 +1,105 @@
+"""Quicklooks: a small picture of a raster, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.io import MemoryFile
+
+from tasks.raster.encode import ENVIRONMENT
+from tasks.raster.raster import Raster
+
+STRETCH = (2, 98)
+"""Percentiles of the valid pixels that become black and white (or the ends of the colour map)."""
+
+
+def quicklook(source: Path | Raster, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> bytes:
+    """Return a PNG picture: three bands as red, green and blue, or one in the colour map viridis.
+
+    Each band is stretched between its 2nd and 98th percentile over valid pixels. Masked pixels are
+    transparent. A file is read decimated, from its overviews where it has some.
+
+    Args:
+        source: A raster, or the path of a GeoTIFF of any size.
+        bands: One or three names; None = the first three, or the first if there are fewer.
+        max_size: Pixels of the longer side; nothing is enlarged.
+
+    Raises:
+        ValueError: a band is not there, or neither one nor three are named.
+    """
+    if isinstance(source, Raster):
+        values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
+    else:
+        values, valid = _read(source, bands, max_size)
+    if values.dtype.kind == "f":
+        valid = valid & np.isfinite(values)
+    opaque: NDArray[np.bool_] = np.logical_and.reduce(valid)
+    grey = np.stack([_stretched(band, mask) for band, mask in zip(values, valid, strict=True)])
+    colours = grey if len(grey) == 3 else _viridis(grey[0])
+    picture = np.concatenate([colours, opaque[np.newaxis] * np.uint8(255)])
+    picture[:, ~opaque] = 0
+    return _png(picture)
+
+
+def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
+    if bands is None:
+        return [0, 1, 2] if len(names) >= 3 else [0]
+    if len(bands) not in {1, 3}:
+        raise ValueError(f"a picture shows one band or three, not {list(bands)}: name one or three")
+    for band in bands:
+        if band not in names:
+            raise ValueError(f"there is no band {band!r} to show: choose among {', '.join(names)}")
+    return [list(names).index(band) for band in bands]
+
+
+def _thinned(raster: Raster, chosen: list[int], max_size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    step = -(-max(raster.geobox.shape) // max_size)
+    values = raster.values[chosen, ::step, ::step]
+    if raster.valid is None:
+        return values, np.ones(values.shape, dtype=bool)
+    return values, raster.valid[chosen, ::step, ::step]
+
+
+def _read(path: Path, bands: Sequence[str] | None, max_size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
+        names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
+        indexes = [i + 1 for i in _chosen(names, bands)]
+        factor = min(1.0, max_size / max(file.shape))
+        shape = (len(indexes), *(max(1, round(side * factor)) for side in file.shape))
+        values = file.read(indexes, out_shape=shape)
+        return values, file.read_masks(indexes, out_shape=shape) > 0
+
+
+def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    if not valid.any():
+        return np.zeros(band.shape, dtype=np.uint8)
+    data = band.astype(np.float64)
+    low, high = np.percentile(data[valid], STRETCH)
+    if low == high:  # a flat band, such as a class that fills the picture
+        return np.full(band.shape, 127, dtype=np.uint8)
+    shares = np.clip((np.where(valid, data, low) - low) / (high - low), 0, 1)
+    return np.asarray(np.round(shares * 255), dtype=np.uint8)
+
+
+def _viridis(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return red, green and blue, shape (3, y, x), of a grey picture, shape (y, x)."""
+    import matplotlib as mpl
+
+    table = np.round(mpl.colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    return np.moveaxis(table[grey], -1, 0)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    count, height, width = picture.shape
+    # A picture has no place on earth, and says so on purpose: rasterio would warn of it.
+    identity = rasterio.Affine(1, 0, 0, 0, -1, 0)
+    with rasterio.Env(**ENVIRONMENT), MemoryFile(ext=".png") as memory:
+        with memory.open(
+            driver="PNG", width=width, height=height, count=count, dtype="uint8", transform=identity
+        ) as file:
+            file.write(picture)
+        return bytes(memory.getbuffer())
