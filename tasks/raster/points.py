@@ -73,7 +73,7 @@ def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
         row = int(broken[0])
         x, y = (table[name].iloc[row] for name in pair)
         raise ValueError(
-            f"row {row} of points {str(path)!r} has {pair[0]}={x!r}, {pair[1]}={y!r}: give finite numbers in "
+            f"row {row} of points {str(path)!r} has {pair[0]}={x}, {pair[1]}={y}: give finite numbers in "
             f"degrees, or remove the row ({broken.size} such rows)"
         )
     return geopandas.GeoDataFrame(

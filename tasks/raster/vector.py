@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -101,7 +102,8 @@ def _geometry(value: object, *, what: str) -> BaseGeometry | None:
     if value is None:
         return None
     try:
-        return shapely.geometry.shape(value)
+        with np.errstate(invalid="ignore"):  # NaN is refused by the reader, with words
+            return shapely.geometry.shape(value)
     except Exception as error:  # shapely raises a dozen types for a value that is no geometry
         raise ValueError(
             f"{what} is no GeoJSON geometry ({error!r}): give an object with 'type' and 'coordinates'"

@@ -1,0 +1,87 @@
+"""Pictures of several rasters side by side, and of a time series as a plot."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from PIL import Image, ImageDraw
+
+LABEL_HEIGHT = 14
+
+# Red, green and blue as the common sensors name them; without a match the first three bands are shown.
+NATURAL_COLOUR = (("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"), ("B3", "B2", "B1"))
+
+
+def shown_bands(bands: Sequence[str]) -> list[str]:
+    """Return the three bands, or the one, that a picture of them shows best.
+
+    >>> shown_bands(["B2", "B3", "B4", "B8"])
+    ['B4', 'B3', 'B2']
+    """
+    for triple in NATURAL_COLOUR:
+        if set(triple) <= set(bands):
+            return list(triple)
+    return list(bands[:3]) if len(bands) >= 3 else list(bands[:1])
+
+
+def contact_sheet(pictures: Sequence[tuple[str, bytes]], *, cell: int = 160) -> bytes:
+    """Return one PNG of labelled pictures, as square as can be.
+
+    Args:
+        pictures: Label and PNG or JPEG of each; at least one.
+        cell: Pixels of the longer side of each.
+    """
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * cell, rows * (cell + LABEL_HEIGHT)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (label, data) in enumerate(pictures):
+        row, column = divmod(number, columns)
+        left, top = column * cell, row * (cell + LABEL_HEIGHT)
+        picture = Image.open(io.BytesIO(data)).convert("RGBA")
+        picture.thumbnail((cell - 4, cell - 4))
+        draw.text((left + 2, top + 1), label, fill="black")
+        sheet.paste(picture, (left + 2, top + LABEL_HEIGHT), picture)
+    with io.BytesIO() as file:
+        sheet.save(file, "PNG")
+        return file.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesPoint:
+    """One band on one date."""
+
+    time: datetime
+    band: str
+    valid_share: float | None
+    """Share of valid pixels, 0 to 1; None where the mask is not known."""
+    mean: float | None
+    """Mean of the valid pixels, in the band's unit; None where there are none."""
+
+
+def plot_series(points: Sequence[SeriesPoint], *, title: str) -> bytes:
+    """Return a PNG plot: the mean of each band over time, and below it the valid share."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    for band in dict.fromkeys(point.band for point in points):
+        own = [point for point in points if point.band == band]
+        times = [point.time for point in own]
+        upper.plot(times, [math.nan if p.mean is None else p.mean for p in own], marker="o", markersize=3, label=band)
+        lower.plot(times, [math.nan if p.valid_share is None else 100 * p.valid_share for p in own])
+    upper.set_title(title)
+    upper.set_ylabel("mean of valid pixels")
+    upper.legend(loc="best")
+    lower.set_ylabel("valid, %")
+    lower.set_ylim(-5, 105)
+    figure.autofmt_xdate()
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=100)
+        return file.getvalue()

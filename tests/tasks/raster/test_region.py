@@ -1,0 +1,151 @@
+"""Laws of regions."""
+
+import json
+import math
+from pathlib import Path
+
+import geopandas
+import pytest
+import shapely
+from rasterio.warp import transform_bounds
+
+from tasks.raster.region import read_region
+
+TRIANGLE = {"type": "Polygon", "coordinates": [[[11, 46], [11.4, 46.1], [11.1, 46.3], [11, 46]]]}
+SQUARE = {"type": "Polygon", "coordinates": [[[12, 46], [12.5, 46], [12.5, 46.5], [12, 46.5], [12, 46]]]}
+
+
+def feature(geometry: object, **properties: object) -> dict[str, object]:
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def test_a_box_is_longitude_and_latitude() -> None:
+    region = read_region([11, 46.0, 11.5, 46.25])
+    assert region.crs == "EPSG:4326"
+    assert region.geometry.equals(shapely.box(11, 46, 11.5, 46.25))
+    assert region.wgs84 is region.geometry
+
+
+def test_a_box_in_another_crs_keeps_it() -> None:
+    region = read_region((600_000, 5_090_000, 640_000, 5_110_000), "epsg:32632")
+    assert region.crs == "EPSG:32632"
+    assert region.geometry.bounds == (600_000, 5_090_000, 640_000, 5_110_000)
+    assert region.wgs84.bounds == pytest.approx(
+        transform_bounds("EPSG:32632", "EPSG:4326", *region.geometry.bounds, densify_pts=1000), abs=1e-6
+    )
+
+
+def test_geojson_is_united() -> None:
+    one = read_region(TRIANGLE)
+    assert one.geometry.equals(shapely.geometry.shape(TRIANGLE))
+    assert read_region(feature(TRIANGLE, name="a")).geometry.equals(one.geometry)
+    collection = {"type": "FeatureCollection", "features": [feature(TRIANGLE), feature(SQUARE), feature(None)]}
+    both = read_region(collection)
+    assert both.geometry.geom_type == "MultiPolygon"
+    assert both.geometry.area == pytest.approx(one.geometry.area + 0.25)
+
+
+def test_old_geojson_says_its_crs() -> None:
+    square = shapely.geometry.mapping(shapely.box(600_000, 5_090_000, 640_000, 5_110_000))
+    member = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32632"}}
+    assert read_region({**square, "crs": member}).crs == "EPSG:32632"
+
+
+def test_a_bow_tie_becomes_its_two_triangles() -> None:
+    tie = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}
+    assert read_region(tie).geometry.area == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".parquet"])
+def test_a_file_brings_its_own_crs(tmp_path: Path, suffix: str) -> None:
+    shapes = [shapely.box(600_000, 5_090_000, 610_000, 5_095_000), shapely.box(610_000, 5_095_000, 620_000, 5_110_000)]
+    frame = geopandas.GeoDataFrame({"id": [1, 2]}, geometry=shapes, crs="EPSG:32632")
+    path = tmp_path / f"fields{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    elif suffix == ".geojson":
+        frame.to_crs("EPSG:4326").to_file(path)
+    else:
+        frame.to_file(path)
+
+    region = read_region(path, crs="EPSG:3857")
+
+    assert region.crs == ("EPSG:4326" if suffix == ".geojson" else "EPSG:32632")
+    whole = shapely.union_all(shapes)
+    if suffix != ".geojson":
+        assert region.geometry.symmetric_difference(whole).area < 1e-6
+    assert read_region(str(path)).geometry.equals(region.geometry)
+
+
+def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
+    path = tmp_path / "bare.shp"
+    frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(600_000, 5_090_000, 610_000, 5_095_000)])
+    frame.set_crs("EPSG:32632").to_file(path)
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(ValueError, match=r"bare\.shp' does not say its CRS.*\.prj"):
+        read_region(path)
+    assert read_region(path, crs="EPSG:32632").crs == "EPSG:32632"
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ([11, 46, 12], "no bounding box: give four numbers"),
+        ([11, 46, 12, "47"], "no bounding box"),
+        ([11, 46, 12, True], "no bounding box"),
+        (7, "no bounding box"),
+        ([11, 46, math.nan, 47], "not finite"),
+        ([11, 46, math.inf, 47], "not finite"),
+        ([12, 46, 11, 47], r"west side \(12.0\) east of its east side \(11.0\)"),
+        ([170, -10, -170, 10], "antimeridian must be split in two"),
+        ([11, 47, 12, 46], "south side"),
+        ([11, 46, 11, 47], "no area"),
+        ([11, 46, 12, 91], "outside the world.*latitudes of -90 to 90"),
+        ([11, 46, 181, 47], "outside the world"),
+        ([600_000, 5_090_000, 640_000, 5_110_000], "name the CRS"),
+        ({"type": "Point", "coordinates": [11, 46]}, "no area.*extract patches"),
+        ({"type": "LineString", "coordinates": [[11, 46], [12, 47]]}, "no area"),
+        ({"type": "FeatureCollection", "features": []}, "is empty"),
+        ({"type": "FeatureCollection"}, "without a list of features"),
+        ({"type": "FeatureCollection", "features": [{"type": "Polygon"}]}, "feature 0 of region"),
+        ({"type": "Polygon", "coordinates": []}, "is empty"),
+        ({"type": "Polygon", "coordinates": "here"}, "no GeoJSON geometry"),
+        ({"type": "Circle", "coordinates": [0, 0]}, "no GeoJSON geometry"),
+        ({}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, math.nan], [1, 1], [0, 0]]]}, "not finite"),
+        ("nowhere.geojson", "'nowhere.geojson' is not there"),
+        ("", "is not there"),
+    ],
+)
+def test_what_is_no_region_is_refused_with_a_remedy(region: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        read_region(region)  # type: ignore[arg-type]  # what users may give
+    assert str(refused.value).startswith(("region", "feature"))
+    assert ": " in str(refused.value), "the remedy follows a colon"
+
+
+def test_files_that_hold_no_region_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.gpkg").write_bytes(b"not a database")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "empty.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    for name, message in {
+        "broken.gpkg": "cannot be read as a vector file",
+        "broken.parquet": "cannot be read as a vector file",
+        "table.csv": "table without geometry",
+        "empty.geojson": "is empty|without geometry",
+    }.items():
+        with pytest.raises(ValueError, match=message) as refused:
+            read_region(tmp_path / name)
+        assert name in str(refused.value)
+
+
+def test_coordinates_outside_a_projection_are_refused() -> None:
+    with pytest.raises(ValueError, match="outside the world of its CRS"):
+        read_region([5e7, 5e7, 6e7, 6e7], "EPSG:3035")
+
+
+def test_a_region_across_the_antimeridian_has_no_outline_in_degrees() -> None:
+    region = read_region([700_000, 0, 1_000_000, 50_000], "EPSG:32660")
+    with pytest.raises(ValueError, match="antimeridian"):
+        _ = region.wgs84
