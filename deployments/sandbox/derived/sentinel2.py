@@ -1,0 +1,176 @@
+"""``COPERNICUS/S2_SR_HARMONIZED``, simulated: two overlapping granules a date, with clouds and their classes."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from shapely import transform
+from shapely.geometry import box
+
+from deployments.sandbox.asset import with_image
+from deployments.sandbox.derived.clouds import Array, Sky, through
+from deployments.sandbox.derived.public import PUBLIC, UPDATED, collection, simulated
+from deployments.sandbox.derived.surface import Patch, Surface, itaipu
+from deployments.sandbox.pyramid import StoredBand, Window
+from deployments.sandbox.raster import UINT8, UINT16, Asset, DataType, Pixels, Projection
+from deployments.sandbox.sampling import transformer
+
+ID = "COPERNICUS/S2_SR_HARMONIZED"
+CRS = "EPSG:32721"
+
+# The real granules of the place, top-left corners in metres; they overlap by 9,840 m.
+TILES = {"21JYM": (699960.0, 7200040.0), "21JYN": (699960.0, 7300000.0)}
+SIDE = 109800.0
+
+DATES = tuple(date(2020, 4, 8) + timedelta(days=10 * n) for n in range(15))
+COVERS = (0.35, 0.12, 0.62, 0.25, 0.15, 0.85, 0.0, 0.45, 0.3, 0.08, 0.55, 0.2, 0.7, 0.1, 0.4)
+
+# Band: the ground's band, a factor to it, metres.
+OPTICAL = {
+    "B2": ("blue", 1.0, 10),
+    "B3": ("green", 1.0, 10),
+    "B4": ("red", 1.0, 10),
+    "B8": ("nir", 1.0, 10),
+    "B8A": ("nir", 1.03, 20),
+    "B11": ("swir", 1.0, 20),
+    "B12": ("swir", 0.62, 20),
+}
+SHADOW, VEGETATION, BARE, WATER, MEDIUM, HIGH, CIRRUS = 3, 4, 5, 6, 8, 9, 10
+
+
+@functools.cache
+def assets() -> tuple[Asset, ...]:
+    """Return the collection and its images."""
+    images = [_image(day, cover, tile) for day, cover in zip(DATES, COVERS, strict=True) for tile in TILES]
+    return (collection(ID, images, itaipu().source), *images)
+
+
+def classes(patch: Patch, opacity: Array, shadow: Array) -> NDArray[np.uint8]:
+    """Return the scene classification (SCL) of the ground below a sky, (height, width).
+
+    What is touched by a cloud or its shadow, however little, is in one of their classes: 3, 8, 9 or 10.
+    """
+    return np.select(
+        [opacity > 0.75, opacity > 0.35, opacity > 0, shadow > 0, patch.water > 0.5, patch.vegetation > 0.35],
+        [HIGH, MEDIUM, CIRRUS, SHADOW, WATER, VEGETATION],
+        BARE,
+    ).astype(np.uint8)
+
+
+def _image(day: date, cover: float, tile: str) -> Asset:
+    surface = itaipu()
+    sky = Sky(day=day, cover=cover, bounds=surface.grid.bounds)
+    late = tuple(TILES).index(tile) * 14
+    start = datetime(day.year, day.month, day.day, 13, 54, 33 - late, tzinfo=UTC)
+    index = f"{day:%Y%m%d}T134211_{day:%Y%m%d}T134209_T{tile}"
+    cloudy, seen = _statistics(sky, tile)
+    properties: dict[str, Any] = {
+        "CLOUDY_PIXEL_PERCENTAGE": round(100 * cloudy, 4),
+        "NODATA_PIXEL_PERCENTAGE": round(100 * (1 - seen), 4),
+        "MGRS_TILE": tile,
+        "SPACECRAFT_NAME": "Sentinel-2A",
+        "SENSING_ORBIT_NUMBER": 124,
+        "SENSING_ORBIT_DIRECTION": "DESCENDING",
+        "PROCESSING_BASELINE": "02.14",
+        "PRODUCT_ID": f"S2A_MSIL2A_{day:%Y%m%d}T134211_N0214_R124_T{tile}_{day:%Y%m%d}T173521",
+        "GENERATION_TIME": int(start.timestamp() * 1000) + 13_200_000,
+        "system:index": index,
+    }
+    left, top = TILES[tile]
+    to_lonlat = transformer(CRS, "EPSG:4326")
+    frame = transform(box(left, top - SIDE, left + SIDE, top).segmentize(5000), to_lonlat.transform, interleaved=False)
+    asset = Asset(
+        name=f"{PUBLIC}/{ID}/{index}",
+        id=f"{ID}/{index}",
+        type="IMAGE",
+        update_time=UPDATED,
+        start_time=start,
+        end_time=start,
+        properties=properties | simulated(surface.source),
+        geometry=frame.intersection(surface.footprint),
+        size_bytes=10980 * 10980 * 2 * len(OPTICAL),
+    )
+    bands = [
+        _band(name, UINT16, tile, metres, functools.partial(_reflectance, day, sky, tile, name))
+        for name, (_, _, metres) in OPTICAL.items()
+    ]
+    bands.append(_band("SCL", UINT8, tile, 20, functools.partial(_scl, day, sky, tile)))
+    bands.append(_band("MSK_CLDPRB", UINT8, tile, 20, functools.partial(_probability, day, sky, tile)))
+    return with_image(asset, tuple(bands))
+
+
+def _band(name: str, kind: DataType, tile: str, metres: int, load: Any) -> StoredBand:
+    size = round(SIDE / metres)
+    projection = _projection(tile, metres)
+    extent = itaipu().extent(projection, (size, size))
+    return StoredBand(
+        id=name,
+        type=kind,
+        projection=projection,
+        dimensions=(size, size),
+        load=load,
+        pyramiding="SAMPLE" if name in {"SCL", "MSK_CLDPRB"} else "MEAN",
+        extent=(extent,) if extent else (),
+    )
+
+
+def _projection(tile: str, metres: int) -> Projection:
+    left, top = TILES[tile]
+    return Projection(crs=CRS, transform=Affine(metres, 0, left, 0, -metres, top))
+
+
+@functools.lru_cache(maxsize=64)
+def _ground(tile: str, metres: int, window: Window) -> Patch:
+    return itaipu().window(_projection(tile, metres), window)
+
+
+@functools.lru_cache(maxsize=64)
+def _clouds(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
+    """Return the opacity and the shadow of the clouds above a window of a granule."""
+    left, top, right, bottom = window
+    affine = _projection(tile, metres).transform
+    x = affine.c + metres * (np.arange(left, right) + 0.5)
+    y = affine.f - 1e7 - metres * (np.arange(top, bottom) + 0.5)[:, None]  # as the ground's: northern zone
+    return sky.opacity(x, y), sky.shadow(x, y)
+
+
+def _reflectance(day: date, sky: Sky, tile: str, band: str, window: Window) -> Pixels:
+    source, factor, metres = OPTICAL[band]
+    patch = _ground(tile, metres, window)
+    ground = patch.on(source, itaipu().greenness(day)) * np.float32(factor)
+    seen = through(ground, *_clouds(sky, tile, metres, window))
+    return Pixels(np.clip(np.rint(seen * 10000), 1, 20000).astype("<u2"), patch.mask)
+
+
+def _scl(day: date, sky: Sky, tile: str, window: Window) -> Pixels:  # noqa: ARG001 - all loaders take a day
+    patch = _ground(tile, 20, window)
+    return Pixels(classes(patch, *_clouds(sky, tile, 20, window)), patch.mask)
+
+
+def _probability(day: date, sky: Sky, tile: str, window: Window) -> Pixels:  # noqa: ARG001 - as above
+    patch = _ground(tile, 20, window)
+    opacity = _clouds(sky, tile, 20, window)[0]
+    return Pixels(np.rint(opacity * 100).astype(np.uint8), patch.mask)
+
+
+@functools.cache
+def _coarse() -> Surface:
+    return itaipu().coarser(10)
+
+
+def _statistics(sky: Sky, tile: str) -> tuple[float, float]:
+    """Return the share of a granule's valid pixels below clouds, and the share of all pixels that are valid."""
+    surface = _coarse()
+    left, top = TILES[tile]
+    affine = surface.grid.transform
+    x = affine.c + affine.a * (np.arange(surface.grid.width) + 0.5)
+    y = affine.f + affine.e * (np.arange(surface.grid.height) + 0.5)[:, None]
+    within = (x >= left) & (x < left + SIDE) & (y + 1e7 <= top) & (y + 1e7 > top - SIDE)
+    valid = surface.patch.valid & within
+    cloudy = sky.opacity(x, y)[valid] > 0.35
+    return float(cloudy.mean()), float(valid.sum() * affine.a**2 / SIDE**2)

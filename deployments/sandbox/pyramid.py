@@ -1,0 +1,266 @@
+"""Bands of pixels that have an end: loaded in chunks, with a pyramid above them, read on any grid."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.sandbox.raster import (
+    DOUBLE,
+    FLOAT,
+    Band,
+    DataType,
+    Grid,
+    Pixels,
+    Projection,
+    PyramidingPolicy,
+    Resampling,
+    crs_of,
+)
+from deployments.sandbox.sampling import EDGE, pixel_coordinates, sample
+
+Window = tuple[int, int, int, int]
+"""``(left, top, right, bottom)`` in pixels; right and bottom are outside."""
+
+CHUNK = 256
+"""Pixels on a side that are read, made and kept together."""
+
+CACHE_BYTES = 192 * 2**20
+"""What the chunks of all bands may take in memory together."""
+
+TOP = 256
+"""The pyramid ends where an image fits into this many pixels a side (Google's guide "Scale")."""
+
+STRIP = 2**20
+"""Pixels that are sampled at a time, so that a large request holds few intermediate arrays."""
+
+
+class Chunks:
+    """The chunks that were used last, by a limit of bytes. It may be used by many threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._lock = threading.Lock()
+        self._chunks: OrderedDict[tuple[object, ...], Pixels] = OrderedDict()
+
+    def get(self, key: tuple[object, ...], make: Callable[[], Pixels]) -> Pixels:
+        """Return the chunk of a key, made outside the lock if it is not held."""
+        with self._lock:
+            found = self._chunks.get(key)
+            if found is not None:
+                self._chunks.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            if key not in self._chunks:
+                self._chunks[key] = made
+                self._held += _bytes(made)
+                while self._held > self._limit and len(self._chunks) > 1:
+                    self._held -= _bytes(self._chunks.popitem(last=False)[1])
+        return made
+
+
+def _bytes(pixels: Pixels) -> int:
+    return int(pixels.values.nbytes + pixels.mask.nbytes)
+
+
+_chunks = Chunks(CACHE_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredBand:
+    """Pixels on a native grid with an end, loaded by windows, with a pyramid above them.
+
+    Level k of the pyramid holds blocks of 2^k x 2^k native pixels. With the policy MEAN a pixel is the mean of
+    the valid ones, and its mask is the mean of their masks, where what lies beyond the edge counts as masked;
+    integers are rounded to the nearest when they are read. With SAMPLE it is the upper-left one of its block.
+    """
+
+    id: str
+    type: DataType
+    projection: Projection
+    dimensions: tuple[int, int]
+    """``(width, height)`` in native pixels."""
+    load: Callable[[Window], Pixels]
+    """Native pixels of a window inside the dimensions, (bottom - top, right - left)."""
+    pyramiding: PyramidingPolicy = "MEAN"
+    extent: tuple[Window, ...] | None = None
+    """Where anything can be valid, if this is less than the whole: what is outside is never loaded."""
+
+    def band(self, resampling: Resampling = "nearest") -> Band:
+        """Return the lazy band; an interpolated one is floating-point.
+
+        Args:
+            resampling: How to read between pixel centres.
+        """
+        exact = resampling == "nearest" or self.type.precision != "INT"
+        return Band(
+            id=self.id,
+            type=self.type if exact else (FLOAT if self.type.numpy.itemsize <= 2 else DOUBLE),
+            projection=self.projection,
+            read=functools.partial(self.read, resampling=resampling),
+            dimensions=self.dimensions,
+            pyramiding=self.pyramiding,
+            resampled=self.band,
+        )
+
+    def level(self, grid: Grid) -> int:
+        """Return the pyramid level that a grid reads: the one whose scale is the closest that is not coarser.
+
+        Scales are nominal metres of the two CRS, so that the tiles of one grid all read the same level.
+        """
+        ratio = nominal_scale(grid) / nominal_scale(self.projection)
+        top = math.ceil(math.log2(max(1.0, max(self.dimensions) / TOP)))
+        return min(top, max(0, math.floor(math.log2(ratio * (1 + 1e-6)))))
+
+    def read(self, grid: Grid, resampling: Resampling = "nearest") -> Pixels:
+        """Return the pixels of any grid.
+
+        Args:
+            grid: In any CRS, sheared and rotated ones included.
+            resampling: How to read between pixel centres.
+
+        Returns:
+            Values (height, width) in the NumPy type of the band (see `band`), masked outside the dimensions.
+        """
+        level = self.level(grid)
+        cols, rows = pixel_coordinates(grid, self._projection(level))
+        dtype = self.band(resampling).type.numpy
+        lines = max(1, STRIP // grid.width)
+        if grid.height <= lines:
+            return self._sample(level, cols, rows, resampling, dtype)
+        strips = [
+            self._sample(level, cols[top : top + lines], rows[top : top + lines], resampling, dtype)
+            for top in range(0, grid.height, lines)
+        ]
+        return Pixels(np.concatenate([s.values for s in strips]), np.concatenate([s.mask for s in strips]))
+
+    def window(self, level: int, window: Window) -> Pixels:
+        """Return the pixels of a window of a level.
+
+        Args:
+            level: 0 for native pixels, k for blocks of 2^k.
+            window: In pixels of the level, inside it.
+
+        Returns:
+            Pixels (bottom - top, right - left); unrounded float64 means in the levels of the policy MEAN.
+            They may be views of what is kept: do not write to them.
+        """
+        left, top, right, bottom = window
+        if left // CHUNK == (right - 1) // CHUNK and top // CHUNK == (bottom - 1) // CHUNK:
+            chunk = self._chunk(level, left // CHUNK, top // CHUNK)
+            if chunk is not None:
+                part = np.s_[top % CHUNK : (bottom - 1) % CHUNK + 1, left % CHUNK : (right - 1) % CHUNK + 1]
+                return Pixels(chunk.values[part], chunk.mask[part])
+        dtype = np.dtype("<f8") if level and self.pyramiding == "MEAN" else self.type.numpy
+        shape = (bottom - top, right - left)
+        values, mask = np.zeros(shape, dtype), np.zeros(shape, np.float32)
+        for j in range(top // CHUNK, (bottom - 1) // CHUNK + 1):
+            for i in range(left // CHUNK, (right - 1) // CHUNK + 1):
+                chunk = self._chunk(level, i, j)
+                if chunk is not None:
+                    x0, y0 = max(left, i * CHUNK), max(top, j * CHUNK)
+                    x1, y1 = min(right, (i + 1) * CHUNK), min(bottom, (j + 1) * CHUNK)
+                    here = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+                    there = np.s_[y0 - j * CHUNK : y1 - j * CHUNK, x0 - i * CHUNK : x1 - i * CHUNK]
+                    values[here], mask[here] = chunk.values[there], chunk.mask[there]
+        return Pixels(values, mask)
+
+    def _size(self, level: int) -> tuple[int, int]:
+        width, height = self.dimensions
+        return -(-width >> level), -(-height >> level)
+
+    def _projection(self, level: int) -> Projection:
+        native = self.projection
+        if not level:
+            return native
+        return Projection(crs=native.crs, transform=native.transform @ native.transform.scale(2**level))
+
+    def _sample(
+        self,
+        level: int,
+        cols: NDArray[np.float64],
+        rows: NDArray[np.float64],
+        resampling: Resampling,
+        dtype: np.dtype[Any],
+    ) -> Pixels:
+        """Read only the window that the points touch, and sample it."""
+        width, height = self._size(level)
+        margin = 0 if resampling == "nearest" else 2
+        left, right = _touched(cols, width, margin)
+        top, bottom = _touched(rows, height, margin)
+        if left >= right or top >= bottom:
+            return Pixels(np.zeros(cols.shape, dtype), np.zeros(cols.shape, np.float32))
+        stored = self.window(level, (left, top, right, bottom))
+        found = sample(stored, cols - left, rows - top, resampling)
+        if found.values.dtype == dtype:
+            return found
+        if dtype.kind in "iu":
+            return Pixels(np.rint(found.values).astype(dtype), found.mask)
+        return Pixels(found.values.astype(dtype), found.mask)
+
+    def _chunk(self, level: int, i: int, j: int) -> Pixels | None:
+        """Return a chunk of a level, None where all is masked for sure."""
+        width, height = self._size(level)
+        left, top = i * CHUNK, j * CHUNK
+        right, bottom = min(left + CHUNK, width), min(top + CHUNK, height)
+        native = (left << level, top << level, right << level, bottom << level)
+        if self.extent is not None and not any(intersects(native, part) for part in self.extent):
+            return None
+        if not level:
+            return _chunks.get((self, 0, i, j), lambda: self.load((left, top, right, bottom)))
+        below_width, below_height = self._size(level - 1)
+        window = (2 * left, 2 * top, min(2 * right, below_width), min(2 * bottom, below_height))
+        return _chunks.get((self, level, i, j), lambda: self._reduce(self.window(level - 1, window)))
+
+    def _reduce(self, below: Pixels) -> Pixels:
+        """Return one level from the level below it."""
+        if self.pyramiding != "MEAN":
+            return Pixels(below.values[::2, ::2].copy(), below.mask[::2, ::2].copy())
+        height, width = below.values.shape
+        pad = ((0, height % 2), (0, width % 2))
+        weight = np.pad(below.mask.astype(np.float64), pad)
+        values = np.pad(np.where(below.mask > 0, below.values, 0).astype(np.float64), pad)
+        blocks = (weight.shape[0] // 2, 2, weight.shape[1] // 2, 2)
+        total = weight.reshape(blocks).sum(axis=(1, 3))
+        mean = np.zeros(total.shape)
+        np.divide((values * weight).reshape(blocks).sum(axis=(1, 3)), total, out=mean, where=total > 0)
+        return Pixels(mean, (total / 4).astype(np.float32))
+
+
+def intersects(one: Window, other: Window) -> bool:
+    """Return whether two windows have a pixel in common."""
+    return one[0] < other[2] and one[1] < other[3] and one[2] > other[0] and one[3] > other[1]
+
+
+def nominal_scale(projection: Projection) -> float:
+    """Return the size of a pixel in metres at the CRS's true scale, the shorter side of it.
+
+    A degree is 111,319.49 m, as in ``Projection.nominalScale`` of Earth Engine.
+    """
+    crs, affine = crs_of(projection.crs), projection.transform
+    axis = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    unit = axis * 6378137.0 if crs.is_geographic else axis
+    return float(min(math.hypot(affine.a, affine.d), math.hypot(affine.b, affine.e)) * unit)
+
+
+def _touched(coordinates: NDArray[np.float64], size: int, margin: int) -> tuple[int, int]:
+    """Return the range of pixel indices that coordinates touch, clipped to ``size``; empty if none."""
+    along = coordinates
+    if coordinates.ndim == 2:  # views of separable coordinates repeat: look at one line only
+        along = coordinates[0] if coordinates.strides[0] == 0 else coordinates
+        along = coordinates[:, 0] if coordinates.strides[1] == 0 else along
+    inside = along[(along >= -EDGE) & (along < size - EDGE)]
+    if not inside.size:
+        return 0, 0
+    first, last = math.floor(inside.min() + EDGE), math.floor(inside.max() + EDGE)
+    return max(0, first - margin), min(size, last + margin + 1)
