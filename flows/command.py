@@ -38,8 +38,9 @@ def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) 
 
         @classmethod
         def settings_customise_sources(
-            cls, _: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **__: Any
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del settings_cls  # pydantic-settings gives it by position
             # A variable SCALE or OUTPUT in the environment is nobody's parameter.
             return (init_settings,)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import ee
@@ -131,7 +131,7 @@ def open_series(
         found = list(list_images(connection, named.asset, start=start, end=end, region=geometry))
         series = [_day(connection, day, images) for day, images in _by_day(found).items()]
     else:
-        series = _computed_series(connection, named, start, end, geometry, box)
+        series = _computed_series(connection, named, start=start, end=end, geometry=geometry, box=box)
     if not series:
         raise BadInputError(
             "start",
@@ -154,8 +154,11 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
     ids = tuple(band.id for band in bands)
     dtypes = tuple(band.dtype for band in bands)
     time = image.info.time.isoformat() if image.info.time else None
-    common = {"name": image.name, "version": image.version, "time": time}
-    plain = {"asset": image.asset, "expression": canonical(image.expression) if image.expression else None}
+    common: dict[str, Any] = {"name": image.name, "version": image.version, "time": time}
+    plain: dict[str, Any] = {
+        "asset": image.asset,
+        "expression": canonical(image.expression) if image.expression else None,
+    }
     if output.file_format in {"PNG", "JPEG"}:
         return Source(**common, **plain, wire=output.file_format, wire_bands=ids, wire_dtypes=dtypes)
     if output.masks == "unknown":
@@ -164,7 +167,7 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
     if image.asset is not None and told_apart and output.file_format == "GEO_TIFF":
         return Source(**common, asset=image.asset, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
     ensure_client(connection)
-    value = ee.Image(image.asset) if image.asset is not None else decode(image.expression or {})
+    value = image.asset if image.asset is not None else decode(image.expression or {})
     masks = mask_bands(len(ids))
     for band in masks:
         if band in ids:
@@ -173,7 +176,7 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
             )
     return Source(
         **common,
-        expression=canonical(encode(with_mask(value, ids))),
+        expression=canonical(encode(with_mask(ee.Image(value), ids))),
         wire="NPY",
         wire_bands=(*ids, *masks),
         wire_dtypes=(*dtypes, *["uint8"] * len(masks)),
@@ -227,7 +230,7 @@ def _computed_info(connection: Connection, expression: Mapping[str, Any], named:
 
 
 def _computed_series(
-    connection: Connection, named: Named, start: date, end: date, geometry: Mapping[str, Any], box: Box
+    connection: Connection, named: Named, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
 ) -> list[Opened]:
     value = _built(connection, named, box)
     if not isinstance(value, ee.ImageCollection):
@@ -277,18 +280,11 @@ def _day(connection: Connection, day: str, images: Sequence[ImageInfo]) -> Opene
     names = [asset_name(str(image.id)) for image in images]
     expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
     versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
-    return Opened(
-        name=day,
-        info=replace(images[0], id=None, time=_midnight(day)),
-        asset=None,
-        expression=expression,
-        version=versions,
-    )
+    info = replace(images[0], id=None, time=_midnight(day))
+    return Opened(name=day, info=info, asset=None, expression=expression, version=versions)
 
 
-def _midnight(day: str) -> Any:
-    from datetime import UTC, datetime
-
+def _midnight(day: str) -> datetime:
     return datetime.fromisoformat(day).replace(tzinfo=UTC)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import google_crc32c
 import tenacity
 
 from tasks.earthengine.errors import (
@@ -25,7 +23,7 @@ from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
 from tasks.raster.encode import encode_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
-from tasks.storage.receipt import BandSummary, Receipt, TileReceipt
+from tasks.storage.receipt import BandSummary, Receipt, TileReceipt, crc32c
 from tasks.storage.store import Store
 
 Fetch = Callable[[PixelRequest], bytes]
@@ -171,7 +169,7 @@ class Lane:
             status="empty" if empty else "stored",
             key=key,
             size=0 if empty else len(data),
-            crc32c=None if empty else base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
+            crc32c=None if empty else crc32c(data),
             pixels=pixels,
             bands=tuple(_summaries(raster, pixels)) if raster is not None else (),
             attempts=attempts,
@@ -189,6 +187,5 @@ class Lane:
 
 def _summaries(raster: Raster, pixels: int) -> Iterable[BandSummary]:
     for band in band_statistics(raster):
-        yield BandSummary(
-            valid=round(band.valid_share * pixels), mean=band.mean, minimum=band.minimum, maximum=band.maximum
-        )
+        valid = None if band.valid_share is None else round(band.valid_share * pixels)
+        yield BandSummary(valid=valid, mean=band.mean, min=band.min, max=band.max)

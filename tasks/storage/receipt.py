@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import google_crc32c
 
 from tasks.storage.store import Store
 
@@ -15,11 +18,11 @@ Status = Literal["stored", "empty", "failed"]
 class BandSummary:
     """What the valid pixels of one band hold; None where there are none."""
 
-    valid: int
-    """Number of valid pixels."""
+    valid: int | None
+    """Number of valid pixels; None where the mask is not known, and all pixels count."""
     mean: float | None
-    minimum: float | None
-    maximum: float | None
+    min: float | None
+    max: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,8 @@ class TileReceipt:
         """Share of valid band-pixels, 0 to 1; None where it is not known."""
         if self.status == "empty":
             return 0.0
-        total = self.pixels * len(self.bands)
-        return sum(band.valid for band in self.bands) / total if total else None
+        counts = [band.valid for band in self.bands if band.valid is not None]
+        return sum(counts) / (self.pixels * len(counts)) if counts else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,11 @@ class Receipt:
             for tile in value["tiles"]
         )
         return cls(plan=value["plan"], start=value["start"], stop=value["stop"], tiles=tuple(tiles))
+
+
+def crc32c(data: bytes) -> str:
+    """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
 def write_receipt(store: Store, folder: str, receipt: Receipt) -> None:

@@ -1,0 +1,58 @@
+"""Extract fixed-size patches around points, with an index."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.parameters import PatchesParameters
+from flows.steps import ExtractionResult, extract, named, wanted
+from tasks.earthengine.connection import Connection
+from tasks.earthengine.plan import Plan
+from tasks.earthengine.planning import plan_patches
+from tasks.fetch import LANES
+from tasks.products import patch_index, sheet
+from tasks.raster.points import read_points
+from tasks.report import show_picture
+from tasks.storage.open import open_store
+
+
+class PatchesResult(ExtractionResult):
+    """Patches on disk."""
+
+    index: str
+    """GeoParquet: one row a point, with its properties, its file, grid and state."""
+
+
+@flow(name="extract-patches", task_runner=ThreadPoolTaskRunner(max_workers=LANES))
+def extract_patches(parameters: PatchesParameters) -> PatchesResult:
+    """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
+    points = read_points(parameters.points)
+    tile_of_point = None
+
+    def make_plan(connection: Connection) -> Plan:
+        nonlocal tile_of_point
+        plan, tile_of_point = plan_patches(
+            connection, named(parameters), wanted(parameters), points=points, size=parameters.size
+        )
+        return plan
+
+    extracted = extract(parameters, make_plan)
+    assert tile_of_point is not None
+    plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
+    index = patch_index(plan, tiles, points=points, tile_of_point=tile_of_point, output=output)
+    store = open_store(output)
+    files = [(f"patch {tile.index}", store.open_path(tile.key)) for tile in tiles if tile.key is not None]
+    picture = None
+    if drawn := sheet(plan, files, output=output):
+        picture, png = drawn
+        show_picture(png)
+    extracted.check(parameters)
+    return PatchesResult(**extracted.result(), index=index, quicklook=picture)
+
+
+if __name__ == "__main__":
+    from flows import patches as module  # the one identity of this module: `__main__` would be a second
+    from flows.command import run
+
+    run(module.extract_patches, PatchesParameters)

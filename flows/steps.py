@@ -1,0 +1,115 @@
+"""The steps that all flows share, in their order: prepare, fetch, hold against the plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.parameters import Extraction
+from tasks.earthengine.connection import Connection
+from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.image import Named
+from tasks.earthengine.plan import Plan, estimate
+from tasks.earthengine.planning import Wanted
+from tasks.fetch import fetch_plan
+from tasks.report import check_complete, show_plan, show_summary
+from tasks.storage.open import open_store
+from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import StorageError
+
+
+class ExtractionResult(BaseModel):
+    """What every flow returns. Paths are absolute."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output: str
+    """Root of the output."""
+    folder: str
+    """Folder of this plan: plan.json, receipts, products."""
+    fingerprint: str
+    """Identity of the plan."""
+    stored: int
+    """Tiles with pixels."""
+    empty: int
+    """Tiles without a valid pixel: nothing is stored for them but their receipt."""
+    failed: int
+    """Tiles that Earth Engine refused; none, unless failures are allowed."""
+    quicklook: str | None = None
+    """A picture of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """A plan with what became of its tiles."""
+
+    plan: Plan
+    tiles: tuple[TileReceipt, ...]
+    output: str
+
+    def result(self) -> dict[str, object]:
+        """The fields of :class:`ExtractionResult`."""
+        counts = {status: sum(tile.status == status for tile in self.tiles) for status in ("stored", "empty", "failed")}
+        store = open_store(self.output)
+        return {
+            "output": store.uri,
+            "folder": store.open_path(self.plan.folder),
+            "fingerprint": self.plan.fingerprint,
+            **counts,
+        }
+
+    def check(self, parameters: Extraction) -> None:
+        """Fail the run if a tile is missing, once products are made of what is there."""
+        check_complete(
+            self.tiles, expected=len(self.plan), output=self.output, allow_failures=parameters.allow_failures
+        )
+
+
+def named(parameters: Extraction) -> Named:
+    """Return what is to be read, as the planner takes it."""
+    image = parameters.image.model_dump()
+    return Named(
+        asset=image.get("asset"),
+        recipe=image.get("recipe"),
+        recipe_parameters=image.get("parameters"),
+        expression=image.get("expression"),
+        name=image.get("name", "expression"),
+        as_of=image.get("as_of"),
+    )
+
+
+def wanted(parameters: Extraction) -> Wanted:
+    """Return how it is to be read, as the planner takes it."""
+    return Wanted(bands=parameters.bands, crs=parameters.crs, scale=parameters.scale, output=parameters.stored_as())
+
+
+def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> Extracted:
+    """Prepare, plan, show the plan, fetch it all, show what became of it.
+
+    Raises:
+        BadInputError: a parameter can't be; nothing was fetched.
+        EarthEngineError, StorageError: the run can't go on; the message says why.
+    """
+    connection = parameters.connection()
+    output = open_store(parameters.output).uri
+    try:
+        open_store(output).check_writable()
+    except StorageError as error:
+        raise BadInputError("output", output, str(error.__cause__), "Give a folder that you may write to") from error
+    plan = make_plan(connection)
+    cost = estimate(plan, per_second=parameters.requests_per_second)
+    show_plan(plan, cost, in_flight=parameters.requests_in_flight)
+    begun = time.monotonic()
+    tiles = fetch_plan(
+        plan,
+        output=output,
+        connection=connection,
+        in_flight=parameters.requests_in_flight,
+        per_second=parameters.requests_per_second,
+    )
+    seconds = time.monotonic() - begun
+    show_summary(plan, tiles, seconds=seconds, best_seconds=cost.best_seconds, output=output)
+    return Extracted(plan=plan, tiles=tiles, output=output)

@@ -1,0 +1,64 @@
+"""Extract every image of a collection between two dates over one grid, aligned to the pixel."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.parameters import TimeseriesParameters
+from flows.steps import ExtractionResult, extract, named, wanted
+from tasks.earthengine.planning import plan_timeseries
+from tasks.fetch import LANES
+from tasks.products import mosaic, series_summary, sheet
+from tasks.raster.region import read_region
+from tasks.report import show_picture
+
+
+class TimeseriesResult(ExtractionResult):
+    """A time series on disk."""
+
+    files: dict[str, str] = {}
+    """Date (ISO 8601) to Cloud Optimized GeoTIFF; none for formats that are stored as sent."""
+    table: str | None = None
+    """CSV: date, band, valid share (0 to 1), mean."""
+    plot: str | None = None
+    """PNG of the table."""
+
+
+@flow(name="extract-timeseries", task_runner=ThreadPoolTaskRunner(max_workers=LANES))
+def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
+    """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot."""
+    assert parameters.region is not None
+    region = read_region(parameters.region)
+    extracted = extract(
+        parameters,
+        lambda connection: plan_timeseries(
+            connection,
+            named(parameters),
+            wanted(parameters),
+            region=region,
+            start=parameters.start,
+            end=parameters.end,
+            tile_size=parameters.tile_size,
+        ),
+    )
+    plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
+    files: dict[str, str] = {}
+    table = plot = picture = None
+    if parameters.file_format == "GEO_TIFF":
+        for number, source in enumerate(plan.sources):
+            files[source.name] = mosaic(plan, tiles, source=number, name=source.name, output=output)
+    if parameters.file_format in {"GEO_TIFF", "NPY"}:
+        table, plot = series_summary(plan, tiles, output=output)
+    if drawn := sheet(plan, list(files.items()), output=output):
+        picture, png = drawn
+        show_picture(png)
+    extracted.check(parameters)
+    return TimeseriesResult(**extracted.result(), files=files, table=table, plot=plot, quicklook=picture)
+
+
+if __name__ == "__main__":
+    from flows import timeseries as module  # the one identity of this module: `__main__` would be a second
+    from flows.command import run
+
+    run(module.extract_timeseries, TimeseriesParameters)

@@ -1,0 +1,242 @@
+"""From parameters to a plan: metadata is asked for, pixels are not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
+
+from tasks.earthengine.connection import Connection
+from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.image import Named, Opened, open_image, open_series, source
+from tasks.earthengine.metadata import BandInfo
+from tasks.earthengine.plan import (
+    MAX_BANDS,
+    MAX_PAYLOAD_BYTES,
+    MAX_REQUEST_BYTES,
+    MAX_SIDE,
+    Output,
+    Plan,
+    PlannedBand,
+    pixel_bytes,
+)
+from tasks.earthengine.recipes import Box
+from tasks.earthengine.tiles import PatchTiles, RegionTiles
+from tasks.raster.crs import WGS84, canonical_crs, crs_of, resolve_crs, utm_codes
+from tasks.raster.grid import covering_geobox, native_geobox, patch_grids
+from tasks.raster.region import Region
+from tasks.raster.tiling import Tiling
+
+if TYPE_CHECKING:
+    import geopandas
+
+NATIVE = "native"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What every plan needs besides its image and its place."""
+
+    bands: Sequence[str] | None
+    """None = all."""
+    crs: str
+    """``utm``, ``native``, or anything pyproj knows."""
+    scale: float | None
+    """Pixel size in CRS units; None with ``native``."""
+    output: Output
+
+
+def plan_region(connection: Connection, named: Named, wanted: Wanted, *, region: Region | None, tile_size: int) -> Plan:
+    """Plan a region of one image, cut into tiles of `tile_size` px.
+
+    Raises:
+        BadInputError: a parameter can't be.
+        EarthEngineError: Earth Engine can't be asked.
+    """
+    image = open_image(connection, named, region_box(region.wgs84) if region else None)
+    bands = image.bands(wanted.bands)
+    crs, box = _grid(image, bands, wanted, region)
+    tiles = RegionTiles(crs=crs, tiling=Tiling(box, tile_size))
+    return _checked(_plan("region", connection, [image], bands, wanted.output, tiles), "tile_size", tile_size)
+
+
+def plan_timeseries(
+    connection: Connection, named: Named, wanted: Wanted, *, region: Region, start: date, end: date, tile_size: int
+) -> Plan:
+    """Plan every day of a collection in [start, end) over one grid.
+
+    Raises:
+        BadInputError: a parameter can't be.
+        EarthEngineError: Earth Engine can't be asked.
+    """
+    area = region.wgs84
+    geometry = shapely.geometry.mapping(area)
+    series = open_series(connection, named, start=start, end=end, geometry=geometry, box=region_box(area))
+    bands = series[0].bands(wanted.bands)
+    crs, box = _grid(series[0], bands, wanted, region)
+    tiles = RegionTiles(crs=crs, tiling=Tiling(box, tile_size))
+    return _checked(_plan("timeseries", connection, series, bands, wanted.output, tiles), "tile_size", tile_size)
+
+
+def plan_patches(
+    connection: Connection, named: Named, wanted: Wanted, *, points: geopandas.GeoDataFrame, size: int
+) -> tuple[Plan, NDArray[np.int64]]:
+    """Plan a patch of `size` px around each point.
+
+    Args:
+        connection: The way to Earth Engine.
+        named: One image.
+        wanted: With ``utm``, each patch is in the zone of its own point.
+        points: Centres in WGS 84.
+        size: Pixels a side.
+
+    Returns:
+        The plan, and for each point the tile that is its patch: points with the same patch share it.
+
+    Raises:
+        BadInputError: a parameter can't be.
+        EarthEngineError: Earth Engine can't be asked.
+    """
+    image = open_image(connection, named, region_box(shapely.box(*points.total_bounds)))
+    bands = image.bands(wanted.bands)
+    tiles, tile_of_point = patch_tiles(points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size)
+    return _checked(_plan("patches", connection, [image], bands, wanted.output, tiles), "size", size), tile_of_point
+
+
+def patch_tiles(
+    points: geopandas.GeoDataFrame, *, crs: str, scale: float, size: int
+) -> tuple[PatchTiles, NDArray[np.int64]]:
+    """Return one patch for each distinct place, and for each point the patch that is its own."""
+    lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
+    codes = utm_codes(lon, lat) if crs.lower() == "utm" else np.full(len(lon), canonical_crs(crs), dtype=object)
+    names, zone = np.unique(codes.astype(str), return_inverse=True)
+    corners = np.empty((len(lon), 3))
+    corners[:, 0] = zone
+    for number, name in enumerate(names):
+        chosen = zone == number
+        patches = patch_grids(lon[chosen], lat[chosen], str(name), scale, size)
+        corners[chosen, 1], corners[chosen, 2] = patches.left, patches.top
+    distinct, tile_of_point = np.unique(corners, axis=0, return_inverse=True)
+    tiles = PatchTiles(
+        crs=tuple(map(str, names)),
+        zone=distinct[:, 0].astype(np.int32),
+        left=distinct[:, 1],
+        top=distinct[:, 2],
+        scale=scale,
+        size=size,
+    )
+    return tiles, tile_of_point.reshape(-1).astype(np.int64)
+
+
+def region_box(geometry: BaseGeometry) -> Box:
+    """Return the bounding box in whole degrees that recipes get: neighbouring jobs give the same expression.
+
+    Args:
+        geometry: In WGS 84 longitude and latitude.
+    """
+    west, south, east, north = geometry.bounds
+    return [
+        float(max(-180, math.floor(west))),
+        float(max(-90, math.floor(south))),
+        float(min(180, math.ceil(east))),
+        float(min(90, math.ceil(north))),
+    ]
+
+
+def _grid(image: Opened, bands: Sequence[BandInfo], wanted: Wanted, region: Region | None) -> tuple[str, GeoBox]:
+    if wanted.crs.lower() == NATIVE:
+        return _native_grid(image, bands, region)
+    area = region or _footprint(image)
+    crs = resolve_crs(wanted.crs, area.wgs84)
+    return crs, covering_geobox(area, crs, wanted.scale or 0.0)
+
+
+def _native_grid(image: Opened, bands: Sequence[BandInfo], region: Region | None) -> tuple[str, GeoBox]:
+    first = bands[0]
+    for band in bands:
+        if (band.crs, band.transform, band.shape) != (first.crs, first.transform, first.shape):
+            raise BadInputError(
+                "crs",
+                NATIVE,
+                f"bands {first.id!r} and {band.id!r} have different grids",
+                "Give a CRS and a scale, or bands of one grid",
+            )
+    if image.asset is None:
+        raise BadInputError("crs", NATIVE, "a computed image has no grid of its own", "Give a CRS and a scale")
+    crs = canonical_crs(first.crs)
+    if region is not None:
+        return crs, native_geobox(region, crs, first.transform, shape=first.shape)
+    if first.shape is None:
+        raise BadInputError("region", None, "the image has no end", "Give a region")
+    return crs, GeoBox(first.shape, first.transform, crs_of(crs))
+
+
+def _footprint(image: Opened) -> Region:
+    geometry = image.info.geometry
+    shape = shapely.geometry.shape(geometry) if geometry and "Infinity" not in str(geometry) else None
+    if shape is None or shape.is_empty or not shape.area:
+        raise BadInputError("region", None, "the image has no footprint to take instead", "Give a region")
+    return Region(geometry=shape, crs=WGS84)
+
+
+def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan
+    name: str,
+    connection: Connection,
+    images: Sequence[Opened],
+    bands: Sequence[BandInfo],
+    output: Output,
+    tiles: RegionTiles | PatchTiles,
+) -> Plan:
+    ids = [band.id for band in bands]
+    return Plan(
+        name=name,
+        # Each image has the bands, or the message names the one that has not.
+        sources=tuple(source(connection, image, image.bands(ids), output) for image in images),
+        tiles=tiles,
+        bands=tuple(PlannedBand(id=band.id, dtype=band.dtype) for band in bands),
+        output=output,
+    )
+
+
+def _checked(plan: Plan, field: str, side: int) -> Plan:
+    """Refuse what Earth Engine would refuse, before the first request."""
+    if len(plan) == 0:
+        raise BadInputError("region", None, "there is nothing to fetch", "Give a larger region, or more points")
+    widest = max(plan.sources, key=lambda source: pixel_bytes(source.wire_dtypes))
+    bands, per_pixel = len(widest.wire_bands), pixel_bytes(widest.wire_dtypes)
+    if bands > MAX_BANDS:
+        raise BadInputError(
+            "bands", bands, f"more than {MAX_BANDS} in one request, mask bands counted", "Name fewer bands"
+        )
+    if plan.output.file_format in {"PNG", "JPEG"} and bands not in {1, 3}:
+        raise BadInputError(
+            "bands",
+            list(widest.wire_bands),
+            f"a {plan.output.file_format} picture shows 1 band or 3, not {bands}",
+            "Name one band, or red, green and blue",
+        )
+    first = plan.grid(0)
+    size = first.width * first.height * per_pixel
+    if size > MAX_REQUEST_BYTES:
+        fits = min(MAX_SIDE, math.isqrt(MAX_REQUEST_BYTES // per_pixel))
+        raise BadInputError(
+            field,
+            side,
+            f"one request would ask for {size} bytes, limit {MAX_REQUEST_BYTES} "
+            f"({first.width} x {first.height} px x {per_pixel} bytes in {bands} bands, masks counted)",
+            f"Give at most {fits}, or fewer bands",
+        )
+    payload = len(plan.request(0).body)
+    if payload > MAX_PAYLOAD_BYTES:
+        raise BadInputError(
+            "image.expression", f"{payload} bytes", f"longer than {MAX_PAYLOAD_BYTES} bytes", "Simplify the expression"
+        )
+    return plan

@@ -1,0 +1,177 @@
+"""Products from stored tiles, as Prefect tasks: mosaics, the summary of a time series, the index of patches."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import geopandas
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.earthengine.plan import Plan
+from tasks.earthengine.tiles import RegionTiles
+from tasks.raster.mosaic import Piece, write_mosaic
+from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
+from tasks.raster.quicklook import quicklook
+from tasks.raster.raster import common_dtype
+from tasks.storage.open import open_store
+from tasks.storage.receipt import TileReceipt
+
+PICTURE_SIZE = 800
+# A contact sheet shows at most so many.
+SHEET = 36
+
+
+@task(name="mosaic", task_run_name="mosaic {name}", cache_policy=NO_CACHE)
+def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, output: str) -> str:
+    """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its path."""
+    assert isinstance(plan.tiles, RegionTiles)
+    store = open_store(output)
+    tiling = plan.tiles.tiling
+    offset = source * len(plan.tiles)
+    pieces = []
+    for tile in tiles:
+        if tile.key is not None and offset <= tile.index < offset + len(plan.tiles):
+            rows, columns = tiling.window(tile.index - offset)
+            pieces.append(Piece(rows=rows, columns=columns, source=Path(store.open_path(tile.key))))
+    destination = Path(store.open_path(f"{plan.folder}/{name}.tif"))
+    image = plan.sources[source]
+    tags = {"SOURCE": image.asset or image.name, "VERSION": image.version, "FINGERPRINT": plan.fingerprint}
+    if image.time:
+        tags |= {
+            "DATE_ACQUIRED": image.time[:10],
+            "TIFFTAG_DATETIME": image.time[:19].replace("-", ":").replace("T", " "),
+        }
+    write_mosaic(
+        pieces,
+        tiling.geobox,
+        destination,
+        bands=[band.id for band in plan.bands],
+        dtype=common_dtype(band.dtype for band in plan.bands),
+        tags=tags,
+        codec=plan.output.codec,
+    )
+    return str(destination)
+
+
+@task(name="quicklook", cache_policy=NO_CACHE)
+def region_picture(plan: Plan, path: str, *, output: str) -> tuple[str, bytes]:
+    """Draw a mosaic, store the picture and return its path and the picture."""
+    png = quicklook(Path(path), bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
+    return _write(plan, "quicklook.png", png, output), png
+
+
+@task(name="contact-sheet", cache_policy=NO_CACHE)
+def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tuple[str, bytes] | None:
+    """Draw up to 36 files side by side, evenly chosen, and return the picture's path and the picture.
+
+    Args:
+        plan: What they belong to.
+        pictures: Label and path of each; GeoTIFF, PNG or JPEG.
+        output: Root of the output.
+    """
+    if not pictures or plan.output.file_format == "NPY":
+        return None
+    chosen = [pictures[i] for i in np.unique(np.linspace(0, len(pictures) - 1, SHEET).round().astype(int))]
+    bands = shown_bands([band.id for band in plan.bands])
+    drawn = [(label, _drawn(Path(path), bands)) for label, path in chosen]
+    png = contact_sheet(drawn)
+    return _write(plan, "quicklook.png", png, output), png
+
+
+@task(name="summarise-series", cache_policy=NO_CACHE)
+def series_summary(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, str]:
+    """Write the valid share and the mean of each band on each date as CSV and as a plot; return both paths."""
+    points = list(series_points(plan, tiles))
+    with io.StringIO() as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["date", "band", "valid_share", "mean"])
+        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean] for p in points)
+        table = _write(plan, "series.csv", text.getvalue().encode(), output)
+    title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
+    return table, _write(plan, "series.png", plot_series(points, title=title), output)
+
+
+def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:
+    """Sum the receipts of each source up to one point a band, without reading a pixel again.
+
+    A failed tile counts as not valid: its pixels are not there.
+    """
+    points = []
+    for number, source in enumerate(plan.sources):
+        own = [tile for tile in tiles if tile.index // len(plan.tiles) == number]
+        for place, band in enumerate(plan.bands):
+            known = [(tile.pixels, tile.bands[place]) for tile in own if len(tile.bands) > place]
+            # Where the mask is not known, all pixels count, and no share is stated.
+            weights = [pixels if summary.valid is None else summary.valid for pixels, summary in known]
+            sums = [w * s.mean for w, (_, s) in zip(weights, known, strict=True) if s.mean is not None]
+            unknown = any(summary.valid is None for _, summary in known)
+            points.append(
+                SeriesPoint(
+                    time=datetime.fromisoformat(source.time or source.name),
+                    band=band.id,
+                    valid_share=None if unknown else sum(weights) / plan.tiles.pixels,
+                    mean=sum(sums) / sum(weights) if sum(weights) else None,
+                )
+            )
+    return points
+
+
+@task(name="patch-index", cache_policy=NO_CACHE)
+def patch_index(
+    plan: Plan,
+    tiles: Sequence[TileReceipt],
+    *,
+    points: geopandas.GeoDataFrame,
+    tile_of_point: NDArray[np.int64],
+    output: str,
+) -> str:
+    """Write one row a point: its properties, its patch's file, grid and state. GeoParquet in WGS 84; returns the path.
+
+    Columns of ours: `patch` (number in the plan), `status`, `file` (relative to the output, None where empty or
+    failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share`, `reason`.
+    """
+    by_index = {tile.index: tile for tile in tiles}
+    rows = []
+    for number in tile_of_point:
+        grid, tile = plan.grid(int(number)), by_index[int(number)]
+        rows.append(
+            {
+                "patch": int(number),
+                "status": tile.status,
+                "file": tile.key,
+                "crs": grid.crs,
+                "left": grid.affine.c,
+                "top": grid.affine.f,
+                "scale": grid.affine.a,
+                "size": grid.width,
+                "valid_share": tile.valid_share,
+                "reason": tile.reason,
+            }
+        )
+    index = points.copy()
+    for column in rows[0]:
+        # A property of the user's may have the same name: it keeps its values under another.
+        if column in index.columns:
+            index = index.rename(columns={column: f"{column}_given"})
+        index[column] = [row[column] for row in rows]
+    with io.BytesIO() as file:
+        index.to_parquet(file, index=False)
+        return _write(plan, "index.parquet", file.getvalue(), output)
+
+
+def _drawn(path: Path, bands: Sequence[str]) -> bytes:
+    return quicklook(path, bands=bands, max_size=256) if path.suffix == ".tif" else path.read_bytes()
+
+
+def _write(plan: Plan, name: str, data: bytes, output: str) -> str:
+    store = open_store(output)
+    key = f"{plan.folder}/{name}"
+    store.put(key, data)
+    return store.open_path(key)

@@ -1,0 +1,12 @@
+"""From what the user wrote to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.storage.local import LocalStore
+
+
+def open_store(output: str) -> LocalStore:
+    """Return the store of a folder: local or mounted."""
+    return LocalStore(Path(output))
