@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from flows.parameters import Extraction
-from tasks.earthengine.errors import BadInputError, EarthEngineError
+from tasks.earthengine.errors import EarthEngineError
 from tasks.storage.store import StorageError
 
 # Exit codes; argparse, too, leaves with 2.
@@ -49,14 +50,17 @@ def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) 
     return parameters.model_validate(given.model_dump(exclude_unset=True))
 
 
-def run(flow: Callable[[Any], Any], parameters: type[Extraction], arguments: Sequence[str] | None = None) -> None:
-    """Run a flow from the command line and leave with 0, 1 (failed, resumable) or 2 (bad input)."""
-    program = f"python -m {flow.__module__}"
+def run(module: str, name: str, parameters: type[Extraction], arguments: Sequence[str] | None = None) -> None:
+    """Run a flow from the command line and leave with 0, 1 (failed) or 2 (bad input).
+
+    The flow is given by name: run by `python -m`, its module is `__main__`, and imported it has its one identity.
+    """
+    flow = getattr(importlib.import_module(module), name)
     try:
-        result = flow(parse(parameters, program, sys.argv[1:] if arguments is None else arguments))
+        result = flow(parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments))
     except ValidationError as error:
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
-    except (BadInputError, SettingsError) as error:
+    except (ValueError, SettingsError) as error:
         _leave(BAD_INPUT, str(error))
     except (EarthEngineError, StorageError, RuntimeError) as error:
         _leave(FAILED, f"{type(error).__name__}: {error}")

@@ -130,6 +130,8 @@ class Visualization(Parameters):
 class Extraction(Parameters):
     """What every extraction takes."""
 
+    image: ImageChoice
+    """What is read: an asset, a recipe or an expression."""
     bands: Annotated[
         Annotated[list[str], Field(max_length=MAX_BANDS)] | None, BeforeValidator(_csv), Field(title="Bands")
     ] = None
@@ -267,8 +269,6 @@ Points = Annotated[dict[str, Any] | str, _one_of("GeoJSON, or the path of a file
 class RegionParameters(Extraction):
     """A region of one image, tile by tile, then one mosaic."""
 
-    image: ImageChoice
-    """What is read: an asset, a recipe or an expression."""
     region: Region = None
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
     tile_size: TileSize = 512
@@ -303,8 +303,6 @@ class TimeseriesParameters(Extraction):
 class PatchesParameters(Extraction):
     """Square patches of one image around points."""
 
-    image: ImageChoice
-    """What is read: an asset, a recipe or an expression."""
     points: Points
     """Centres as GeoJSON, or the path of a GeoJSON, GeoParquet, CSV (lon, lat) or other vector file."""
     size: Annotated[int, Field(ge=1, le=MAX_SIDE, title="Patch size")] = 256

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.parameters import PatchesParameters
 from flows.steps import ExtractionResult, extract, named, wanted
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
-from tasks.fetch import LANES
+from tasks.fetch import lanes
 from tasks.products import patch_index, sheet
 from tasks.raster.points import read_points
 from tasks.report import show_picture
@@ -24,7 +23,7 @@ class PatchesResult(ExtractionResult):
     """GeoParquet: one row a point, with its properties, its file, grid and state."""
 
 
-@flow(name="extract-patches", task_runner=ThreadPoolTaskRunner(max_workers=LANES))
+@flow(name="extract-patches", task_runner=lanes())
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
     points = read_points(parameters.points)
@@ -52,7 +51,6 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
 
 
 if __name__ == "__main__":
-    from flows import patches as module  # the one identity of this module: `__main__` would be a second
     from flows.command import run
 
-    run(module.extract_patches, PatchesParameters)
+    run("flows.patches", "extract_patches", PatchesParameters)

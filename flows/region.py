@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.parameters import RegionParameters
 from flows.steps import ExtractionResult, extract, named, wanted
 from tasks.earthengine.planning import plan_region
-from tasks.fetch import LANES
+from tasks.fetch import lanes
 from tasks.products import mosaic, region_picture
 from tasks.raster.region import read_region
 from tasks.report import show_picture
@@ -21,7 +20,7 @@ class RegionResult(ExtractionResult):
     """Cloud Optimized GeoTIFF; None for formats that are stored as sent."""
 
 
-@flow(name="extract-region", task_runner=ThreadPoolTaskRunner(max_workers=LANES))
+@flow(name="extract-region", task_runner=lanes())
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image, tile by tile, then one mosaic."""
     region = None if parameters.region is None else read_region(parameters.region)
@@ -41,7 +40,6 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
 
 
 if __name__ == "__main__":
-    from flows import region as module  # the one identity of this module: `__main__` would be a second
     from flows.command import run
 
-    run(module.extract_region, RegionParameters)
+    run("flows.region", "extract_region", RegionParameters)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from flows.parameters import TimeseriesParameters
 from flows.steps import ExtractionResult, extract, named, wanted
 from tasks.earthengine.planning import plan_timeseries
-from tasks.fetch import LANES
+from tasks.fetch import lanes
 from tasks.products import mosaic, series_summary, sheet
 from tasks.raster.region import read_region
 from tasks.report import show_picture
@@ -17,7 +19,7 @@ from tasks.report import show_picture
 class TimeseriesResult(ExtractionResult):
     """A time series on disk."""
 
-    files: dict[str, str] = {}
+    files: Mapping[str, str] = Field(default_factory=dict)
     """Date (ISO 8601) to Cloud Optimized GeoTIFF; none for formats that are stored as sent."""
     table: str | None = None
     """CSV: date, band, valid share (0 to 1), mean."""
@@ -25,7 +27,7 @@ class TimeseriesResult(ExtractionResult):
     """PNG of the table."""
 
 
-@flow(name="extract-timeseries", task_runner=ThreadPoolTaskRunner(max_workers=LANES))
+@flow(name="extract-timeseries", task_runner=lanes())
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot."""
     assert parameters.region is not None
@@ -58,7 +60,6 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
 
 
 if __name__ == "__main__":
-    from flows import timeseries as module  # the one identity of this module: `__main__` would be a second
     from flows.command import run
 
-    run(module.extract_timeseries, TimeseriesParameters)
+    run("flows.timeseries", "extract_timeseries", TimeseriesParameters)

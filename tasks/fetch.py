@@ -6,10 +6,12 @@ import functools
 import json
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from prefect import get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.lane import Lane
@@ -24,6 +26,12 @@ from tasks.storage.receipt import Receipt, TileReceipt, write_receipt
 LANES = 4
 # Tiles a batch at the most: what is written down at once, and some minutes of work.
 LARGEST_BATCH = 1_000
+
+
+def lanes() -> TaskRunner[PrefectFuture[Any]]:
+    """Return the task runner of a flow: as many batches at once as there are lanes."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=LANES)  # its future type is narrower than `flow` is annotated for
+    return runner  # type: ignore[no-any-return]  # as above
 
 
 def batches(count: int) -> Iterator[tuple[int, int]]:

@@ -41,20 +41,13 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
             rows, columns = tiling.window(tile.index - offset)
             pieces.append(Piece(rows=rows, columns=columns, source=Path(store.open_path(tile.key))))
     destination = Path(store.open_path(f"{plan.folder}/{name}.tif"))
-    image = plan.sources[source]
-    tags = {"SOURCE": image.asset or image.name, "VERSION": image.version, "FINGERPRINT": plan.fingerprint}
-    if image.time:
-        tags |= {
-            "DATE_ACQUIRED": image.time[:10],
-            "TIFFTAG_DATETIME": image.time[:19].replace("-", ":").replace("T", " "),
-        }
     write_mosaic(
         pieces,
         tiling.geobox,
         destination,
         bands=[band.id for band in plan.bands],
         dtype=common_dtype(band.dtype for band in plan.bands),
-        tags=tags,
+        tags=plan.sources[source].tags(plan.fingerprint),
         codec=plan.output.codec,
     )
     return str(destination)

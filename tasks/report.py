@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import cast
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -32,7 +34,8 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
-        self._artifact = create_progress_artifact(0.0, description=f"{total} tiles")
+        # Called in a flow or task without an event loop, the client's functions are synchronous.
+        self._artifact = cast("UUID", create_progress_artifact(0.0, description=f"{total} tiles"))
 
     def add(self, tiles: Sequence[TileReceipt]) -> None:
         """Count tiles that are done."""

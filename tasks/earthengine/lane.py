@@ -161,7 +161,9 @@ class Lane:
         if not empty:
             key = self.plan.key(index)
             if raster is not None and self.plan.output.file_format == "GEO_TIFF":
-                data = encode_geotiff(raster, tags=self._tags(index, fingerprint), codec=self.plan.output.codec)
+                data = encode_geotiff(
+                    raster, tags=self.plan.locate(index)[0].tags(fingerprint), codec=self.plan.output.codec
+                )
             self.store.put(key, data)
         return TileReceipt(
             index=index,
@@ -175,14 +177,6 @@ class Lane:
             attempts=attempts,
             seconds=round(time.monotonic() - begun, 3),
         )
-
-    def _tags(self, index: int, fingerprint: str) -> dict[str, str]:
-        source, _ = self.plan.locate(index)
-        tags = {"SOURCE": source.asset or source.name, "VERSION": source.version, "FINGERPRINT": fingerprint}
-        if source.time:
-            tags["DATE_ACQUIRED"] = source.time[:10]
-            tags["TIFFTAG_DATETIME"] = source.time[:19].replace("-", ":").replace("T", " ")
-        return tags
 
 
 def _summaries(raster: Raster, pixels: int) -> Iterable[BandSummary]:

@@ -65,6 +65,14 @@ class Source:
         """Digest of what decides its pixels."""
         return fingerprint([self.asset, self.expression, self.version, self.wire, self.wire_bands])
 
+    def tags(self, fingerprint: str) -> dict[str, str]:
+        """Return the metadata that its files carry; dates as GDAL and TIFF name them."""
+        tags = {"SOURCE": self.asset or self.name, "VERSION": self.version, "FINGERPRINT": fingerprint}
+        if self.time:
+            tags["DATE_ACQUIRED"] = self.time[:10]
+            tags["TIFFTAG_DATETIME"] = self.time[:19].replace("-", ":").replace("T", " ")
+        return tags
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
