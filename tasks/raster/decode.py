@@ -105,6 +105,8 @@ def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raste
         CorruptPixelsError: it is truncated, no GeoTIFF, or has another shape, other bands, or another grid.
         ValueError: 64-bit integers that no float64 holds.
     """
+    if not data:  # rasterio takes no bytes for a file that is to be written
+        raise CorruptPixelsError("the answer is no whole GeoTIFF (it is empty)")
     try:
         with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
             _check_file(file, bands, geobox)

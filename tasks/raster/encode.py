@@ -90,6 +90,9 @@ def geotiff_profile(
         "blockysize": block_size(height),
         "interleave": "band",
         "bigtiff": "IF_SAFER",
+        # Else GDAL takes the fourth of four bands of bytes for an alpha channel, and so for the mask.
+        "photometric": "MINISBLACK",
+        "alpha": "NO",
         **compression(dtype, codec),
     }
 
