@@ -100,7 +100,8 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], type[EarthEngineError]], ...] = tuple(
         (r"too many concurrent aggregations|too many requests|rate or concurrency limit", Throttled),
         (r"quota exceeded for quota metric|rateLimitExceeded|userRateLimitExceeded", Throttled),
         (r"request payload size exceeds the limit", Rejected),
-        (r"caller does not have (access|permission)|permission .* denied", Denied),
+        # "...does not exist or caller does not have access" says nothing of permissions: that is one missing asset.
+        (r"(?<!does not exist or )caller does not have (access|permission)|permission .* denied", Denied),
     )
 )
 
