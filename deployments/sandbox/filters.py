@@ -210,7 +210,7 @@ def _property(key: str, sign: str, value: _Token) -> Predicate:
 
     def test(asset: Asset) -> bool:
         held = asset.properties.get(key)
-        if isinstance(held, str):
+        if isinstance(held, str) and number is None:
             return _COMPARE[sign](held, text)
         if isinstance(held, (int, float)) and number is not None:
             return _COMPARE[sign](held, number)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
@@ -78,7 +79,9 @@ def encode(
         kind = "JPEG" if bool((rgba[3] == 255).all()) else "PNG"
     if kind == "JPEG":  # it has no transparency: masked pixels are black
         rgba = (rgba[:3].astype("u2") * rgba[3] // 255).astype("u1")
-    return Picture(_gdal(rgba, kind, {"QUALITY": 90} if kind == "JPEG" else {}), MEDIA_TYPES[kind])
+    # Pictures lie nowhere, but rasterio would warn of it; their drivers do not write the transform.
+    options: dict[str, Any] = {"transform": Affine.scale(2)} | ({"QUALITY": 90} if kind == "JPEG" else {})
+    return Picture(_gdal(rgba, kind, options), MEDIA_TYPES[kind])
 
 
 def _filled(pixels: Pixels, kind: np.dtype[Any], fill: float) -> NDArray[Any]:
