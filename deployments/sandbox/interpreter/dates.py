@@ -1,0 +1,177 @@
+"""Moments: parsing, calendar arithmetic, patterns."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from deployments.sandbox.interpreter.values import EPOCH, Date
+from deployments.sandbox.refusal import Refusal
+
+MILLIS: Mapping[str, int] = {
+    "week": 604_800_000,
+    "day": 86_400_000,
+    "hour": 3_600_000,
+    "minute": 60_000,
+    "second": 1_000,
+}
+
+
+def zone(name: str | None) -> tzinfo:
+    """Return a time zone by its IANA name; UTC for None.
+
+    Raises:
+        Refusal: 400, no such zone.
+    """
+    if name is None or name in {"UTC", "Etc/UTC", "GMT", "Z"}:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise Refusal(f"Date: The time zone '{name}' is not recognized.") from None
+
+
+def date_of(moment: datetime) -> Date:
+    """Return a date of a moment that knows its zone."""
+    return Date((moment - EPOCH) // timedelta(milliseconds=1))
+
+
+def parse_date(value: Any, time_zone: str | None = None) -> Date:
+    """Return a date of milliseconds, an ISO 8601 text or a date.
+
+    Raises:
+        Refusal: 400, no date.
+    """
+    if isinstance(value, Date):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Date(int(value))
+    text = str(value)
+    short = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", text)
+    try:
+        if short:
+            year, month, day = (int(part or 1) for part in short.groups())
+            return date_of(datetime(year, month, day, tzinfo=zone(time_zone)))
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refusal(f"Date: Cannot parse date '{text}'. Bad date/time '{text}'.") from None
+    return date_of(moment if moment.tzinfo else moment.replace(tzinfo=zone(time_zone)))
+
+
+def unit_name(unit: str) -> str:
+    """Return the singular of a unit of time.
+
+    Raises:
+        Refusal: 400, no such unit.
+    """
+    name = unit.lower().removesuffix("s")
+    if name not in {"year", "month", *MILLIS}:
+        raise Refusal(f"Date: '{unit}' is not a recognized time unit.")
+    return name
+
+
+def advance(date: Date, delta: float, unit: str, time_zone: str | None = None) -> Date:
+    """Return a date moved by a number of units; months and years go by the calendar.
+
+    Raises:
+        Refusal: 400, unknown unit or zone.
+    """
+    name = unit_name(unit)
+    if name in MILLIS:
+        return Date(date.millis + round(delta * MILLIS[name]))
+    months = delta * (12 if name == "year" else 1)
+    whole = int(months // 1)
+    moment = date.moment.astimezone(zone(time_zone))
+    moved = date_of(_plus_months(moment, whole))
+    if months == whole:
+        return moved
+    after = date_of(_plus_months(moment, whole + 1))
+    return Date(moved.millis + round((after.millis - moved.millis) * (months - whole)))
+
+
+def _plus_months(moment: datetime, months: int) -> datetime:
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    last = calendar.monthrange(year, month + 1)[1]
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, last))
+
+
+def difference(date: Date, start: Date, unit: str) -> float:
+    """Return how many units lie between two dates; years and months at their mean length.
+
+    Raises:
+        Refusal: 400, unknown unit.
+    """
+    name = unit_name(unit)
+    # Mean Gregorian year of 365.2425 days.
+    length = MILLIS.get(name) or MILLIS["day"] * 365.2425 / (12 if name == "month" else 1)
+    return (date.millis - start.millis) / length
+
+
+FIELDS: Mapping[str, Callable[[datetime], int]] = {
+    "year": lambda m: m.year,
+    "month": lambda m: m.month,
+    "week": lambda m: m.isocalendar().week,
+    "week_of_year": lambda m: m.isocalendar().week,
+    "day": lambda m: m.day,
+    "day_of_month": lambda m: m.day,
+    "day_of_year": lambda m: m.timetuple().tm_yday,
+    "day_of_week": lambda m: m.isoweekday(),
+    "hour": lambda m: m.hour,
+    "minute": lambda m: m.minute,
+    "minute_of_hour": lambda m: m.minute,
+    "second": lambda m: m.second,
+    "second_of_minute": lambda m: m.second,
+}
+
+
+def calendar_field(date: Date, field: str, time_zone: str | None = None) -> int:
+    """Return one field of the calendar, such as ``month`` (1 to 12) or ``day_of_year`` (from 1).
+
+    Raises:
+        Refusal: 400, unknown field or zone.
+    """
+    if field not in FIELDS:
+        raise Refusal(f"Date: Unknown calendar field '{field}'. Fields: [{', '.join(FIELDS)}].")
+    return FIELDS[field](date.moment.astimezone(zone(time_zone)))
+
+
+PATTERNS: Mapping[str, Callable[[datetime, int], str]] = {
+    "y": lambda m, n: f"{m.year % 100:02d}" if n == 2 else f"{m.year:0{n}d}",
+    "Y": lambda m, n: f"{m.year % 100:02d}" if n == 2 else f"{m.year:0{n}d}",
+    "M": lambda m, n: f"{m:%B}" if n > 3 else f"{m:%b}" if n == 3 else f"{m.month:0{n}d}",
+    "d": lambda m, n: f"{m.day:0{n}d}",
+    "D": lambda m, n: f"{m.timetuple().tm_yday:0{n}d}",
+    "w": lambda m, n: f"{m.isocalendar().week:0{n}d}",
+    "E": lambda m, n: f"{m:%A}" if n > 3 else f"{m:%a}",
+    "e": lambda m, n: f"{m.isoweekday():0{n}d}",
+    "H": lambda m, n: f"{m.hour:0{n}d}",
+    "h": lambda m, n: f"{m.hour % 12 or 12:0{n}d}",
+    "a": lambda m, _n: f"{m:%p}",
+    "m": lambda m, n: f"{m.minute:0{n}d}",
+    "s": lambda m, n: f"{m.second:0{n}d}",
+    "S": lambda m, n: f"{m.microsecond:06d}"[:n].ljust(n, "0"),
+    "Z": lambda m, n: f"{m:%z}" if n == 1 else f"{m:%z}"[:3] + ":" + f"{m:%z}"[3:],
+}
+
+
+def format_date(date: Date, pattern: str | None, time_zone: str | None = None) -> str:
+    """Return a date as text by a Joda pattern; ISO 8601 without a zone if there is none.
+
+    Raises:
+        Refusal: 400, a letter that the sandbox does not know.
+    """
+    moment = date.moment.astimezone(zone(time_zone))
+    parts = re.findall(r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", pattern or "yyyy-MM-dd'T'HH:mm:ss")
+    text = []
+    for quoted, run, letter, other in parts:
+        if not run:
+            text.append(quoted.replace("''", "'") or other)
+        elif letter not in PATTERNS:
+            raise Refusal(f"Date.format: Illegal pattern component: {letter}.")
+        else:
+            text.append(PATTERNS[letter](moment, len(run)))
+    return "".join(text)

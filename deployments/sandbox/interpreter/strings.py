@@ -1,0 +1,115 @@
+"""Strings, numbers as text, equality."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from deployments.sandbox.interpreter.coercion import type_name
+from deployments.sandbox.interpreter.registry import add, function
+from deployments.sandbox.refusal import Refusal
+
+
+def _pattern(text: str, flags: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE if "i" in (flags or "") else 0)
+    except re.error as error:
+        raise Refusal(f"Invalid regular expression '{text}': {error}.") from None
+
+
+@function("String")
+def string(value: Any) -> str:
+    """Return a value as a string."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+@function("String.replace")
+def replace(text: str, pattern: str, replacement: str, flags: str | None) -> str:
+    """Replace the first match of a regular expression, or all with the flag ``g``."""
+    # Groups are $1 in Earth Engine and \1 in Python.
+    template = re.sub(r"\$(\d)", r"\\\1", replacement)
+    return _pattern(pattern, flags).sub(template, text, count=0 if "g" in (flags or "") else 1)
+
+
+@function("String.match")
+def match(text: str, pattern: str, flags: str | None) -> list[str]:
+    """Return the match and its groups, or all matches with the flag ``g``."""
+    compiled = _pattern(pattern, flags)
+    if "g" in (flags or ""):
+        return [found.group(0) for found in compiled.finditer(text)]
+    found = compiled.search(text)
+    return [] if found is None else [found.group(0), *(group or "" for group in found.groups())]
+
+
+@function("String.split")
+def split(text: str, pattern: str, flags: str | None) -> list[str]:
+    """Split at a regular expression; at none, into characters."""
+    return list(text) if pattern == "" else _pattern(pattern, flags).split(text)
+
+
+@function("String.slice")
+def cut(text: str, start: int, end: int | None) -> str:
+    """Return a part of a string."""
+    return text[slice(start, end)]
+
+
+@function("Number.parse")
+def parse_number(text: str, radix: int | None) -> int | float:
+    """Return the number that a string writes."""
+    try:
+        value = int(text, radix or 10) if (radix or 10) != 10 else float(text)
+    except ValueError:
+        raise Refusal(f"Number.parse: Cannot parse '{text}' as a number.") from None
+    return int(value) if float(value).is_integer() else value
+
+
+@function("Number.format")
+def format_number(value: float, pattern: str | None) -> str:
+    """Return a number as text by a printf pattern of one number."""
+    chosen = pattern or "%s"
+    found = re.search(r"%[-+ 0,#]*\d*(?:\.\d+)?([a-zA-Z])", chosen)
+    if found is None:
+        raise Refusal(f"Number.format: Invalid pattern '{chosen}'.")
+    try:
+        return chosen % (int(value) if found.group(1) in "dxXo" else value)
+    except (TypeError, ValueError):
+        raise Refusal(f"Number.format: Invalid pattern '{chosen}'.") from None
+
+
+@function("Number.clamp")
+def clamp(value: float, low: float, high: float) -> float:
+    """Hold a number between two limits."""
+    return min(max(value, low), high)
+
+
+@function("Number.unitScale")
+def unit_scale(value: float, low: float, high: float) -> float:
+    """Scale a number so that [low, high] becomes [0, 1]."""
+    if low == high:
+        raise Refusal("Number.unitScale: 'min' and 'max' must differ.")
+    return (value - low) / (high - low)
+
+
+@function("String.decodeJSON")
+def decode_json(text: str) -> Any:
+    """Return the value that a JSON text holds."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Refusal(f"String.decodeJSON: Invalid JSON: {error}.") from None
+
+
+add("String.cat", lambda one, two: one + two)
+add("String.compareTo", lambda one, two: (one > two) - (one < two))
+add("String.equals", lambda one, two: one == two)
+add("String.index", lambda text, part: text.find(part))
+add("String.rindex", lambda text, part: text.rfind(part))
+add("String.length", len)
+add("String.toLowerCase", lambda text: text.lower())
+add("String.toUpperCase", lambda text: text.upper())
+add("String.trim", lambda text: text.strip())
+add("IsEqual", lambda one, two: one == two)
+add("ObjectType", type_name)

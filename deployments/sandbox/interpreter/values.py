@@ -1,0 +1,116 @@
+"""What an expression can be made of, beside images, numbers, strings, lists and dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from deployments.sandbox.raster import DataType, Image, Pixels
+
+WGS84 = "EPSG:4326"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A shape in a CRS."""
+
+    shape: BaseGeometry
+    crs: str = WGS84
+    geodesic: bool = True
+    """Whether edges are meant as shortest paths; the sandbox draws them straight in ``crs`` all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """A geometry with properties."""
+
+    geometry: Geometry | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+Element = Image | Feature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """An ordered set of images or features."""
+
+    elements: tuple[Any, ...]
+    kind: Literal["ImageCollection", "FeatureCollection"] = "ImageCollection"
+    id: str | None = None
+    version: int | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, order=True)
+class Date:
+    """A moment."""
+
+    millis: int
+    """Milliseconds since 1970-01-01T00:00:00Z."""
+
+    @property
+    def moment(self) -> datetime:
+        """The moment in UTC."""
+        return EPOCH + timedelta(milliseconds=self.millis)
+
+
+@dataclass(frozen=True)
+class DateRange:
+    """The moments from ``start``, and before ``end``."""
+
+    start: Date | None
+    end: Date | None
+
+    def holds(self, date: Date) -> bool:
+        """Whether a moment lies in the range; its start does, its end does not."""
+        return (self.start is None or self.start <= date) and (self.end is None or date < self.end)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice among elements."""
+
+    test: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One result of a reducer."""
+
+    name: str
+    reduce: Callable[[NDArray[Any], NDArray[np.float32]], Pixels]
+    """From values and masks (layer, height, width) to pixels (height, width)."""
+    type: Callable[[DataType, int], DataType]
+    """From the type of the layers and their number to the type of the result."""
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """How many values become one, or a few."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A function as a value: of the client's ``map``, or parsed from ``Image.expression``."""
+
+    parameters: tuple[str, ...]
+    body: Callable[[Mapping[str, Any]], Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Apply the function to arguments by position."""
+        return self.body(dict(zip(self.parameters, arguments, strict=False)))
+
+
+def with_properties(element: Any, properties: Mapping[str, Any]) -> Any:
+    """Return an image, feature or collection with these properties and no others."""
+    return replace(element, properties=dict(properties))
