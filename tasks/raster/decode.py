@@ -50,7 +50,7 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
     """
     pixels = _read_npy(data)
     if pixels.shape != geobox.shape:
-        raise CorruptPixelsError(f"the answer has shape {pixels.shape}, but {geobox.shape} was asked for")
+        raise CorruptPixelsError(f"the answer has shape {pixels.shape}, but {tuple(geobox.shape)} was asked for")
     fields = pixels.dtype.names or ()
     masks = validity_fields(len(bands))
     if fields not in {bands, bands + masks}:
@@ -120,7 +120,7 @@ def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raste
 
 def _check_file(file: DatasetReader, bands: tuple[str, ...], geobox: GeoBox) -> None:
     if file.shape != geobox.shape:
-        raise CorruptPixelsError(f"the answer has shape {file.shape}, but {geobox.shape} was asked for")
+        raise CorruptPixelsError(f"the answer has shape {file.shape}, but {tuple(geobox.shape)} was asked for")
     if file.count != len(bands):
         raise CorruptPixelsError(f"the answer has {file.count} bands, but {bands} were asked for")
     # Whether Earth Engine names the bands in a GeoTIFF is not established; where it does, names must agree.

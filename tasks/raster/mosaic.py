@@ -112,7 +112,7 @@ def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] |
     for tile in tiles:
         rows, columns = tile.rows, tile.columns
         if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
-            raise ValueError(f"the piece at {rows}, {columns} lies outside the grid of {width} x {height} pixels")
+            raise ValueError(f"the piece at {_place(tile)} lies outside the grid of {width} x {height} pixels")
         area += (rows.stop - rows.start) * (columns.stop - columns.start)
         seen.add((rows.start, columns.start))
     if len(seen) < len(tiles) or area > height * width:
@@ -129,13 +129,18 @@ def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] |
     return whole
 
 
+def _place(tile: Piece) -> str:
+    rows, columns = tile.rows, tile.columns
+    return f"rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
+
+
 def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: MaskStorage) -> None:
     raster = tile.read()
     window = Window.from_slices(tile.rows, tile.columns)
     shape = (tile.rows.stop - tile.rows.start, tile.columns.stop - tile.columns.start)
     if raster.geobox.shape != shape or raster.bands != bands:
         raise ValueError(
-            f"the piece at {tile.rows}, {tile.columns} has shape {raster.geobox.shape} and bands {raster.bands}, "
+            f"the piece at {_place(tile)} has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, "
             f"but the mosaic needs {shape} and {bands}"
         )
     values = raster.values.astype(storage.dtype, copy=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
@@ -95,11 +96,11 @@ def _viridis(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _png(picture: NDArray[np.uint8]) -> bytes:
     count, height, width = picture.shape
-    # A picture has no place on earth, and says so on purpose: rasterio would warn of it.
-    identity = rasterio.Affine(1, 0, 0, 0, -1, 0)
+    # A picture has no place on earth, but rasterio warns of a raster without one: pixels from its lower left.
+    transform = Affine(1, 0, 0, 0, -1, height)
     with rasterio.Env(**ENVIRONMENT), MemoryFile(ext=".png") as memory:
         with memory.open(
-            driver="PNG", width=width, height=height, count=count, dtype="uint8", transform=identity
+            driver="PNG", width=width, height=height, count=count, dtype="uint8", transform=transform
         ) as file:
             file.write(picture)
         return bytes(memory.getbuffer())
