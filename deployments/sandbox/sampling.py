@@ -167,8 +167,8 @@ def _nearest(pixels: Pixels, cols: NDArray[np.float64], rows: NDArray[np.float64
         x, y = cols[0], rows[:, 0]  # separable: a row and a column instead of a grid
         x_in, y_in = (x >= -EDGE) & (x < width - EDGE), (y >= -EDGE) & (y < height - EDGE)
         i = np.where(x_in, x + EDGE, 0).astype(np.intp)
-        j = np.where(y_in, y + EDGE, 0).astype(np.intp)[:, None]
-        values, mask = pixels.values[j, i], pixels.mask[j, i]
+        j = np.where(y_in, y + EDGE, 0).astype(np.intp)
+        values, mask = pixels.values[j].take(i, axis=1), pixels.mask[j].take(i, axis=1)
         if not (x_in.all() and y_in.all()):
             mask = mask * (y_in[:, None] & x_in)
         return Pixels(values, mask)

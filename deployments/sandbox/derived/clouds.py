@@ -40,6 +40,10 @@ def noise(x: Array, y: Array, scale: float, seed: int) -> Array:
     fu, fv = _smooth(u - u0), _smooth(v - v0)
     i, j = u0.astype(np.int64) % _LATTICE, v0.astype(np.int64) % _LATTICE
     i1, j1 = (i + 1) % _LATTICE, (j + 1) % _LATTICE
+    if x.ndim == 1 and y.shape[1:] == (1,):  # a row and a column: blend along each in turn
+        lines = lattice[j[:, 0]] * (1 - fv) + lattice[j1[:, 0]] * fv
+        row: Array = lines.take(i, axis=1) * (1 - fu) + lines.take(i1, axis=1) * fu
+        return row
     upper = lattice[j, i] * (1 - fu) + lattice[j, i1] * fu
     lower = lattice[j1, i] * (1 - fu) + lattice[j1, i1] * fu
     blended: Array = upper * (1 - fv) + lower * fv
