@@ -20,6 +20,9 @@ from tasks.raster.encode import ENVIRONMENT, NO_TAGS, Codec, geotiff_profile, re
 from tasks.raster.masks import UNKNOWN_TAG, MaskFacts, MaskStorage, mask_facts, mask_storage, merged_facts
 from tasks.raster.raster import Raster
 
+CACHE = 128 << 20
+"""Bytes of GDAL's block cache while a mosaic is written; its default is a twentieth of the machine's memory."""
+
 Overviews = Literal["nearest", "average", "mode"]
 
 
@@ -55,7 +58,7 @@ def write_mosaic(
 
     Pixels that no piece covers are masked. The mask is as exact as in a tile (`encode_geotiff`), and stored
     by the same rules for all tiles together; if the mask of a piece is not known, the tag ``MASK=unknown``
-    says so. Memory holds a tile and GDAL's block cache; beside the destination, the disk holds an
+    says so. Memory holds a tile and GDAL's block cache of 128 MiB; beside the destination, the disk holds an
     uncompressed copy for the time being.
 
     Args:
@@ -88,7 +91,7 @@ def write_mosaic(
     }
     with (
         tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as folder,
-        rasterio.Env(**ENVIRONMENT),
+        rasterio.Env(**ENVIRONMENT, GDAL_CACHEMAX=CACHE),
     ):
         plain, finished = Path(folder, "plain.tif"), Path(folder, "cog.tif")
         with rasterio.open(plain, "w", **profile) as file:
