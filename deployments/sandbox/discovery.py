@@ -75,21 +75,27 @@ def method_at(verb: str, path: str) -> str | None:
 
 @functools.cache
 def _methods() -> tuple[tuple[str, re.Pattern[str], str], ...]:
-    found = []
+    found: list[tuple[str, str, dict[str, Any]]] = []
     left = [discovery("/")["resources"]["projects"]]
     while left:
         resource = left.pop()
         left.extend(resource.get("resources", {}).values())
-        for method in resource.get("methods", {}).values():
-            pattern = re.sub(r"\{\+?(\w+)\}", functools.partial(_group, method["parameters"]), method["path"])
-            name = method["id"].removeprefix("earthengine.")
-            found.append((method["httpMethod"], re.compile("/" + pattern), name))
-    return tuple(found)
+        methods = resource.get("methods", {}).values()
+        found.extend((method["httpMethod"], method["path"], method) for method in methods)
+    # An asset's name may hold anything, so that verbs after it come first: the longer paths.
+    found.sort(key=lambda item: -len(item[1]))
+    return tuple(
+        (verb, _pattern(path, method["parameters"]), method["id"].removeprefix("earthengine."))
+        for verb, path, method in found
+    )
 
 
-def _group(parameters: dict[str, Any], match: re.Match[str]) -> str:
-    pattern = str(parameters[match[1]].get("pattern", "[^/]+"))
-    return pattern.removeprefix("^").removesuffix("$")
+def _pattern(path: str, parameters: dict[str, Any]) -> re.Pattern[str]:
+    def group(match: re.Match[str]) -> str:
+        pattern = str(parameters[match[1]].get("pattern", "[^/]+"))
+        return pattern.removeprefix("^").removesuffix("$")
+
+    return re.compile("/" + re.sub(r"\{\+?(\w+)\}", group, path))
 
 
 def _wheel(name: str) -> Path:

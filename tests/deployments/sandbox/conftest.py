@@ -146,14 +146,14 @@ class Memory:
         return found
 
     def get(self, name: str) -> Asset:
-        try:
-            return self.assets()[name]
-        except KeyError:
-            raise Refusal(f"Asset '{name}' does not exist or doesn't allow this operation.", 404) from None
+        for asset in self.assets().values():
+            if name in (asset.name, asset.id):
+                return asset
+        raise Refusal(f"Asset '{name}' does not exist or doesn't allow this operation.", 404)
 
     def children(self, name: str) -> tuple[Asset, ...]:
-        self.get(name)
-        return tuple(a for n, a in self.assets().items() if n.rpartition("/")[0] == name)
+        parent = self.get(name).name
+        return tuple(a for n, a in self.assets().items() if n.rpartition("/")[0] == parent)
 
 
 @dataclass

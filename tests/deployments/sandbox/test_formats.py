@@ -48,7 +48,8 @@ def band(name: str, kind: DataType) -> Band:
 
 def pixels(kind: str, truth: Truth) -> Pixels:
     """Part of a stored band, with garbage under the mask (not-a-numbers, where the type has them)."""
-    values, mask = (part[2:7, 5:12] for part in truth(kind))
+    values, mask = truth(kind)
+    values, mask = values[2:7, 5:12], mask[2:7, 5:12]
     garbage = np.nan if kind[0] == "f" else 99
     return Pixels(np.where(mask > 0, values, garbage).astype({"i8": "i8"}.get(kind, kind)), mask)
 

@@ -67,7 +67,7 @@ def test_latency_is_log_normal() -> None:
 
 def test_faults_come_as_often_as_said() -> None:
     odds = {"500": 0.1, "503": 0.05, "dropped": 0.15, "truncated": 0.02, "hanging": 0.08}
-    traffic = Traffic(Knobs(**{f"p_{name}": p for name, p in odds.items()}))
+    traffic = Traffic(Knobs().changed({f"p_{name}": p for name, p in odds.items()}))
     counts = Counter(traffic.draw(i).fault for i in range(10_000))
     for name, p in (odds | {None: 0.6}).items():
         assert counts[name] == pytest.approx(10_000 * p, abs=4 * math.sqrt(10_000 * p * (1 - p)))  # type: ignore[index] # None = no fault

@@ -166,6 +166,7 @@ def test_expressions_need_both_halves() -> None:
     good = {"result": "0", "values": {"0": {"constantValue": 1}}}
     assert compute_value(json.dumps({"expression": good}).encode()) == good
     assert compute_pixels(json.dumps({"expression": good, "grid": GRID}).encode()).expression == good
+    bad: dict[str, Any]
     for bad in ({}, {"result": "0"}, {"values": {}}):
         with pytest.raises(Refusal, match="'result' and 'values'"):
             compute_value(json.dumps({"expression": bad}).encode())

@@ -1,0 +1,255 @@
+"""Two clients that know nothing of the sandbox: Google's earthengine-api, and GDAL's EEDAI driver."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import requests
+from affine import Affine
+from rasterio.io import MemoryFile
+
+from deployments.sandbox.process import running
+
+RASTER = Affine(12.5, 0, 600_003, 0, -17, 5_100_009)
+SHAPE = (3, 71, 59)
+"""(band, y, x)"""
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one scene: not square, off-origin, partly masked, of signed integers."""
+    folder = tmp_path_factory.mktemp("scenes")
+    values = np.random.default_rng(11).integers(-500, 3000, SHAPE).astype("i2")
+    values[:, 5:30, :20] = -999
+    values[1, 40:, 50:] = -999
+    with rasterio.open(
+        folder / "scene_20210704.tif",
+        "w",
+        driver="GTiff",
+        count=3,
+        height=71,
+        width=59,
+        dtype="int16",
+        crs="EPSG:32632",
+        transform=RASTER,
+        nodata=-999,
+    ) as file:
+        file.write(values)
+        file.descriptions = ("red", "green", "blue")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(scenes: Path) -> Iterator[str]:
+    with running(scenes=scenes) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def truth(scenes: Path) -> np.ma.MaskedArray[Any, Any]:
+    """The scene as rasterio reads it: masked, of shape (3, 71, 59)."""
+    with rasterio.open(scenes / "scene_20210704.tif") as file:
+        read: np.ma.MaskedArray[Any, Any] = file.read(masked=True)
+        return read
+
+
+@pytest.fixture(scope="module")
+def ee(url: str) -> Iterator[Any]:
+    """The real client, unmodified, initialised without credentials; nothing outside this machine is asked."""
+    import ee
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ee.deprecation, "_FetchDataCatalogStac", dict)
+        ee.Reset()
+        ee.Initialize(credentials=None, url=url, project="my-project")
+        ee.data.setMaxRetries(0)
+        yield ee
+        ee.Reset()
+
+
+SCENE = "projects/sandbox/assets/scene_20210704"
+GRID = {
+    "dimensions": {"width": 31, "height": 23},
+    "affineTransform": {
+        "scaleX": 12.5,
+        "translateX": 600_003 + 12.5 * 12,
+        "scaleY": -17,
+        "translateY": 5_100_009 - 17 * 25,
+    },
+    "crsCode": "EPSG:32632",
+}
+
+
+def test_information_of_many_kinds(ee: Any) -> None:
+    image = ee.Image(SCENE)
+    assert image.bandNames().getInfo() == ["red", "green", "blue"]
+    info = image.getInfo()
+    assert [band["crs_transform"] for band in info["bands"]] == [[12.5, 0, 600003, 0, -17, 5100009]] * 3
+    assert [band["dimensions"] for band in info["bands"]] == [[59, 71]] * 3
+    assert image.projection().nominalScale().getInfo() == pytest.approx((12.5 * 17) ** 0.5, rel=0.2)
+    assert ee.Date(image.get("system:time_start")).format("YYYY-MM-dd").getInfo() == "2021-07-04"
+    collection = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED")
+    size = collection.size().getInfo()
+    assert size == len(collection.aggregate_array("system:index").getInfo()) > 3
+    assert collection.limit(2).getInfo()["features"][1]["bands"]
+    assert ee.List([1, 2, ee.Number(3).add(4)]).getInfo() == [1, 2, 7]
+    assert ee.Dictionary({"a": ee.String("b").cat("c")}).getInfo() == {"a": "bc"}
+
+
+def test_errors_come_through_with_their_text(ee: Any) -> None:
+    with pytest.raises(ee.EEException, match=r"not found|does not exist"):
+        ee.data.getAsset("projects/sandbox/assets/none")
+    with pytest.raises(ee.EEException, match=r"Band pattern 'infrared' did not match any bands"):
+        ee.Image(SCENE).select("infrared").getInfo()
+    with pytest.raises(ee.EEException, match=r"projects\.image\.export is not supported by the sandbox"):
+        ee.batch.Export.image.toDrive(ee.Image(SCENE)).start()
+    with pytest.raises(ee.EEException, match=r"Invalid value at 'file_format'"):
+        ee.data.getPixels({"assetId": SCENE, "fileFormat": "numpy_ndarray"})
+
+
+def test_get_pixels_and_compute_pixels_equal_rasterio(ee: Any, truth: Any) -> None:
+    expected = truth.filled(0)[:, 25:48, 12:43]
+    asked = {"fileFormat": "NUMPY_NDARRAY", "grid": GRID, "bandIds": ["blue", "red"]}
+    stored = ee.data.getPixels(asked | {"assetId": SCENE})
+    computed = ee.data.computePixels(asked | {"expression": ee.Image(SCENE)})
+    for array in (stored, computed):
+        assert array.shape == (23, 31)
+        np.testing.assert_array_equal(array["blue"], expected[2])
+        np.testing.assert_array_equal(array["red"], expected[0])
+
+
+def test_computed_pixels_are_computed(ee: Any, truth: Any) -> None:
+    red, green = truth[0].astype("f8"), truth[1].astype("f8")
+    image = ee.Image(SCENE)
+    ratio = image.select("green").divide(image.select("red").add(1000)).rename("ratio")
+    content = ee.data.computePixels({"fileFormat": "GEO_TIFF", "expression": ratio.toFloat()})
+    with MemoryFile(content) as file, file.open() as dataset:
+        assert dataset.transform == RASTER
+        assert dataset.dtypes == ("float32",)
+        read = dataset.read(1, masked=True)
+    expected = green / (red + 1000)
+    np.testing.assert_array_equal(read.mask, np.ma.getmaskarray(expected))
+    np.testing.assert_allclose(read.compressed(), expected.compressed(), rtol=1e-6)
+
+
+def test_pictures_are_pictures(ee: Any) -> None:
+    options = {"ranges": [{"min": -500, "max": 3000}]}
+    asked = {"assetId": SCENE, "grid": GRID, "visualizationOptions": options}
+    assert ee.data.getPixels(asked)[:4] == b"\x89PNG"  # AUTO, and partly masked
+    assert ee.data.getPixels(asked | {"fileFormat": "JPEG"})[:3] == b"\xff\xd8\xff"
+
+
+def test_listings_page_through_the_client(ee: Any) -> None:
+    parent = "COPERNICUS/S2_SR_HARMONIZED"
+    whole = ee.data.listAssets(parent)["assets"]
+    assert len(whole) == ee.ImageCollection(parent).size().getInfo()
+    pages: list[Any] = []
+    token = None
+    while token != "":
+        page = ee.data.listAssets({"parent": parent, "pageSize": 4} | ({"pageToken": token} if token else {}))
+        pages += page["assets"]
+        token = page.get("nextPageToken", "")
+    assert pages == whole
+    first, last = whole[2]["startTime"], whole[-2]["startTime"]
+    some = ee.data.listImages({"parent": parent, "startTime": first, "endTime": last, "view": "BASIC"})["images"]
+    expected = [a["id"] for a in whole if first <= a["startTime"] and a.get("endTime", a["startTime"]) < last]
+    assert [image["id"] for image in some] == expected
+    assert 0 < len(some) < len(whole)
+    point = whole[0]["geometry"]["coordinates"][0][0]
+    assert ee.data.listImages({"parent": parent, "region": {"type": "Point", "coordinates": point}})["images"]
+    nowhere = {"type": "Point", "coordinates": [0, 89]}
+    assert ee.data.listImages({"parent": parent, "region": nowhere})["images"] == []
+    assert [a["id"] for a in ee.data.listAssets("projects/sandbox/assets")["assets"]] == [SCENE]
+    assert ee.data.listBuckets("projects/sandbox")["assets"][0]["id"] == SCENE
+
+
+def test_the_rest_of_the_client_s_metadata(ee: Any) -> None:
+    asset = ee.data.getAsset(SCENE)
+    assert asset["type"] == "IMAGE"
+    assert asset["startTime"].startswith("2021-07-04")
+    assert ee.data.listOperations() == []
+    assert ee.data.getProjectConfig()["name"] == "projects/my-project/config"
+    assert "Image.load" in ee.data.getAlgorithms()
+
+
+def test_many_threads_share_the_client(ee: Any, truth: Any) -> None:
+    expected = truth.filled(0)
+    barrier = threading.Barrier(8)
+
+    def fetch(i: int) -> bool:
+        barrier.wait()
+        moved = GRID["affineTransform"] | {"translateX": 600_003 + 12.5 * i}  # type: ignore[operator] # a dict in a dict
+        asked = {"fileFormat": "NUMPY_NDARRAY", "grid": GRID | {"affineTransform": moved}}
+        array = ee.data.computePixels(asked | {"expression": ee.Image(SCENE)})
+        return bool((array["green"] == expected[1, 25:48, i : i + 31]).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(fetch, range(24)))
+
+
+# GDAL --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["NPY", "GEO_TIFF", "AUTO"])
+def test_gdal_reads_an_asset_as_the_file_itself(url: str, truth: Any, encoding: str) -> None:
+    with (
+        rasterio.Env(EEDA_URL=f"{url}/v1/", EEDA_BEARER="none"),
+        rasterio.open(f"EEDAI:{SCENE}", PIXEL_ENCODING=encoding) as dataset,
+    ):
+        assert (dataset.count, *dataset.shape) == SHAPE
+        assert dataset.transform == RASTER
+        assert dataset.crs == rasterio.CRS.from_epsg(32632)
+        assert dataset.descriptions == ("red", "green", "blue")
+        # EEDAI asks GeoTIFF for no nodata: what is masked has the value that the sandbox wrote there.
+        fill = 0 if encoding == "NPY" else -(2**15)
+        np.testing.assert_array_equal(dataset.read(), truth.filled(fill))
+
+
+def test_gdal_reads_bytes_as_png(url: str) -> None:
+    """The shipped Landsat 7 sample: EEDAI takes PNG for up to three bands of bytes."""
+    with running() as own:
+        answer = requests.post(
+            f"{own}/v1/projects/sandbox/assets/landsat7_nc_2000:getPixels", json={"fileFormat": "NPY"}, timeout=60
+        )
+        array = np.load(io.BytesIO(answer.content))
+        bands = ",".join(array.dtype.names[:3])
+        with (
+            rasterio.Env(EEDA_URL=f"{own}/v1/", EEDA_BEARER="none"),
+            rasterio.open(f"EEDAI:projects/sandbox/assets/landsat7_nc_2000:{bands}", PIXEL_ENCODING="PNG") as dataset,
+        ):
+            read = dataset.read()
+        assert "assets.getPixels" in requests.get(f"{own}/sandbox/statistics", timeout=20).json()["requests"]
+    for values, name in zip(read, array.dtype.names, strict=False):
+        np.testing.assert_array_equal(values, array[name])
+
+
+def test_gdal_reads_the_sinusoidal_grid(url: str) -> None:
+    asset = "MODIS/061/MOD13Q1"
+    parent = f"{url}/v1/projects/earthengine-public/assets/{asset}"
+    listed = requests.get(f"{parent}:listAssets", params={"pageSize": 1}, timeout=20).json()["assets"][0]
+    with (
+        rasterio.Env(EEDA_URL=f"{url}/v1/", EEDA_BEARER="none"),
+        rasterio.open(f"EEDAI:{listed['id']}:NDVI", PIXEL_ENCODING="NPY") as dataset,
+    ):
+        grid = listed["bands"][0]["grid"]
+        assert dataset.shape == (grid["dimensions"]["height"], grid["dimensions"]["width"])
+        window = rasterio.windows.Window(63_000, 51_000, 37, 19)
+        read = dataset.read(1, window=window)
+        corner = dataset.transform @ (63_000, 51_000)
+    transform = grid["affineTransform"] | {"translateX": corner[0], "translateY": corner[1]}
+    body = {
+        "fileFormat": "NPY",
+        "bandIds": ["NDVI"],
+        "grid": {"dimensions": {"width": 37, "height": 19}, "affineTransform": transform},
+    }
+    own = requests.post(f"{url}/v1/{listed['name']}:getPixels", data=json.dumps(body), timeout=60)
+    np.testing.assert_array_equal(read, np.load(io.BytesIO(own.content))["NDVI"])
