@@ -137,7 +137,7 @@ def _made(day: date, window: Window) -> tuple[dict[str, Any], NDArray[np.bool_]]
     for name, season in {"blue": -0.15, "red": -0.55, "nir": 0.7, "swir": -0.35}.items():
         clear = ground[name] * (1 + np.float32(season) * green * ground["vegetation"])
         seen[name] = clear + (np.float32(0.3) - clear) * np.float32(0.8) * haze
-    red, nir, blue = seen["red"], seen["nir"], seen["blue"]
+    red, nir, blue = (np.where(valid, seen[name], np.float32(0.1)) for name in ("red", "nir", "blue"))
     evi = 2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1)
     quality = np.select([haze > 0.45, haze > 0.05], [CLOUDY, MARGINAL], GOOD)
     made: dict[str, Any] = {
