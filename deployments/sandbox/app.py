@@ -18,17 +18,17 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from deployments.sandbox import listing, request
 from deployments.sandbox.catalogue import Catalogue
+from deployments.sandbox.connection import Broken, gone
 from deployments.sandbox.discovery import algorithms, discovery, method_at
 from deployments.sandbox.engine import Engine
 from deployments.sandbox.formats import Picture
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.payload import LARGEST
 from deployments.sandbox.refusal import Refusal
-from deployments.sandbox.traffic import FAILURES, Fate, Fault, Traffic, fingerprint
+from deployments.sandbox.traffic import FAILURES, Fate, Traffic, fingerprint
 
 QUOTA_STATUS = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
 _JSON = "application/json; charset=UTF-8"
@@ -39,26 +39,6 @@ _LOG = logging.getLogger("deployments.sandbox")
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Broken(Response):
-    """An answer that never comes whole: the connection is closed instead, at once or half-way through."""
-
-    def __init__(self, fault: Fault, whole: Response | None = None) -> None:
-        super().__init__()
-        self.fault = fault
-        self._whole = whole
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the first half with the length of the whole, and close."""
-        if self._whole is not None:
-            headers, body = self._whole.raw_headers, bytes(self._whole.body)
-            await send({"type": "http.response.start", "status": self._whole.status_code, "headers": headers})
-            await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-            scope["state"]["close"]()
-        else:
-            scope["state"]["abort"]()
-        await _gone(receive)
 
 
 class Sandbox:
@@ -181,7 +161,7 @@ class Sandbox:
             return Broken("dropped")
         if fate.fault == "hanging":
             with contextlib.suppress(TimeoutError):  # nobody closed the connection: then the sandbox does
-                await asyncio.wait_for(_gone(asked.receive), _LONGEST_HANG)
+                await asyncio.wait_for(gone(asked.receive), _LONGEST_HANG)
             return Broken("hanging")
         packs = self.traffic.knobs.gzip and "gzip" in asked.headers.get("accept-encoding", "")
 
@@ -296,12 +276,6 @@ async def _body(asked: Request) -> bytes:
     if size > LARGEST:
         raise Refusal(f"Request payload size exceeds the limit: {LARGEST} bytes.")
     return b"".join(parts)
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _json(content: Any, status: int = 200) -> Response:

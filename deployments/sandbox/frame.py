@@ -15,6 +15,7 @@ A region with dimensions: "the grid is ultimately rescaled to the requested size
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -56,7 +57,7 @@ def resolve(
     first = bands[0]
     native = first.projection
     crs = frame.crs or native.crs
-    own = crs == native.crs or crs_of(crs) == crs_of(native.crs)
+    own = _same(crs, native.crs)
     if frame.width is not None and frame.height is not None and (frame.transform or own) and region is None:
         return Grid(crs=crs, transform=frame.transform or native.transform, width=frame.width, height=frame.height)
     if own and region is None and first.dimensions and frame.transform in (None, native.transform):
@@ -127,6 +128,11 @@ def _square(native: Projection, crs: str, box: tuple[float, float, float, float]
     metres = math.sqrt(abs(native.transform.determinant)) * _metres(crs_of(native.crs))
     step = metres / _metres(crs_of(crs))
     return Affine.translation(box[0], box[3]) @ Affine.scale(step, -step)
+
+
+@functools.lru_cache(maxsize=256)
+def _same(one: str, other: str) -> bool:
+    return one == other or bool(crs_of(one) == crs_of(other))  # PROJ takes a while for the second
 
 
 def _metres(crs: CRS) -> float:
