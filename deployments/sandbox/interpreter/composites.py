@@ -63,7 +63,9 @@ def reduced_band(bands: Sequence[Band], output: Output, name: str) -> Band:
     def read(grid: Grid) -> Pixels:
         pixels = output.reduce(*_stack(bands, grid))
         with np.errstate(invalid="ignore"):  # what is masked may be no number
-            return Pixels(stored(pixels.values, result), pixels.mask)
+            # Sentinels of what is masked must not reach an interpolation later.
+            values = np.where(pixels.mask > 0, pixels.values, 0)
+            return Pixels(stored(values, result), pixels.mask)
 
     return Band(id=name, type=result, projection=DEGREE, read=read)
 

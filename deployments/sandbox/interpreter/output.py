@@ -37,8 +37,9 @@ def _image(image: Image) -> dict[str, Any]:
     if image.version is not None:
         info["version"] = image.version
     properties = _object(image.properties)
-    if image.id is not None and image.footprint is not None and image.footprint.geom_type == "Polygon":
-        ring = plain(mapping(image.footprint)["coordinates"][0])
+    outline = image.footprint
+    if image.id is not None and outline is not None and outline.geom_type == "Polygon" and not outline.is_empty:
+        ring = plain(mapping(outline)["coordinates"][0])
         properties["system:footprint"] = {"type": "LinearRing", "coordinates": ring}
     return info | ({"properties": properties} if properties else {})
 

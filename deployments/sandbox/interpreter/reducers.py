@@ -116,8 +116,9 @@ def _nth(*, last: bool) -> Callable[[Array, Masks], Pixels]:
 
 
 def _count(_values: Array, masks: Masks) -> Pixels:
-    """How many values are valid: zero, and not masked, where none is."""
-    return Pixels((masks > 0).sum(axis=0), np.ones(masks.shape[1:], np.float32))
+    """How many values are valid; masked where none is, which is why scripts write ``count().unmask(0)``."""
+    valid = masks > 0
+    return Pixels(valid.sum(axis=0), _covered(valid.astype(np.float32)))
 
 
 def _logic(*, every: bool) -> Callable[[Array, Masks], Pixels]:

@@ -17,6 +17,7 @@ from deployments.sandbox.interpreter.projections import (
     nominal_scale,
     target_projection,
 )
+from deployments.sandbox.interpreter.promotion import floating, stored
 from deployments.sandbox.interpreter.registry import function
 from deployments.sandbox.raster import DOUBLE, Band, Grid, Image, Pixels, Projection, Resampling
 from deployments.sandbox.refusal import Refusal
@@ -45,13 +46,16 @@ def through(band: Band, projection: Projection, grid: Grid, resampling: Resampli
         raise Refusal(f"Reprojection output too large ({width}x{height} pixels).")
     moved = projection.transform @ Affine.translation(left - margin, top - margin)
     inner = band.read(Grid(crs=projection.crs, transform=moved, width=width, height=height))
-    return sample(inner, cols - (left - margin), rows - (top - margin), resampling)
+    found = sample(inner, cols - (left - margin), rows - (top - margin), resampling)
+    result = band.type if resampling == "nearest" else floating(band.type)
+    return Pixels(stored(found.values, result), found.mask)
 
 
 def _reprojected(band: Band, projection: Projection) -> Band:
     def reading(resampling: Resampling) -> Band:
         return replace(
             band,
+            type=band.type if resampling == "nearest" else floating(band.type),
             projection=projection,
             dimensions=None,
             read=lambda grid: through(band, projection, grid, resampling),
@@ -84,7 +88,7 @@ def _level(projection: Projection, grid: Grid) -> Projection:
     Source: developers.google.com/earth-engine/guides/scale.
     """
     ratio = nominal_scale(Projection(crs=grid.crs, transform=grid.transform)) / nominal_scale(projection)
-    factor = 2 ** max(0, math.floor(math.log2(ratio) + 1e-9))
+    factor = 2 ** max(0, math.floor(math.log2(ratio * (1 + 1e-6))))
     return Projection(crs=projection.crs, transform=projection.transform @ Affine.scale(factor))
 
 
@@ -94,7 +98,7 @@ def _interpolated(band: Band, mode: Resampling) -> Band:
     def read(grid: Grid) -> Pixels:
         return through(band, _level(band.projection, grid), grid, mode)
 
-    return replace(band, read=read)
+    return replace(band, type=floating(band.type), read=read)
 
 
 @function("Image.resample")
