@@ -33,7 +33,7 @@ Window = tuple[int, int, int, int]
 CHUNK = 256
 """Pixels on a side that are read, made and kept together."""
 
-CACHE_BYTES = 192 * 2**20
+CACHE_BYTES = 256 * 2**20
 """What the chunks of all bands may take in memory together."""
 
 TOP = 256
@@ -59,7 +59,7 @@ class Chunks:
             if found is not None:
                 self._chunks.move_to_end(key)
                 return found
-        made = make()
+        made = _compact(make())
         with self._lock:
             if key not in self._chunks:
                 self._chunks[key] = made
@@ -69,8 +69,17 @@ class Chunks:
         return made
 
 
+def _compact(pixels: Pixels) -> Pixels:
+    """Return the same pixels; a mask that is the same all over, as most are, takes no memory."""
+    first = pixels.mask.flat[0]
+    if (pixels.mask == first).all():
+        return Pixels(pixels.values, np.broadcast_to(first, pixels.mask.shape))
+    return pixels
+
+
 def _bytes(pixels: Pixels) -> int:
-    return int(pixels.values.nbytes + pixels.mask.nbytes)
+    held = (array.nbytes for array in (pixels.values, pixels.mask) if any(array.strides))
+    return int(sum(held))
 
 
 _chunks = Chunks(CACHE_BYTES)
@@ -227,14 +236,21 @@ class StoredBand:
         if self.pyramiding != "MEAN":
             return Pixels(below.values[::2, ::2].copy(), below.mask[::2, ::2].copy())
         height, width = below.values.shape
-        pad = ((0, height % 2), (0, width % 2))
-        weight = np.pad(below.mask.astype(np.float64), pad)
-        values = np.pad(np.where(below.mask > 0, below.values, 0).astype(np.float64), pad)
-        blocks = (weight.shape[0] // 2, 2, weight.shape[1] // 2, 2)
-        total = weight.reshape(blocks).sum(axis=(1, 3))
-        mean = np.zeros(total.shape)
-        np.divide((values * weight).reshape(blocks).sum(axis=(1, 3)), total, out=mean, where=total > 0)
+        even = (height + height % 2, width + width % 2)
+        weight, weighted = np.zeros(even), np.zeros(even)
+        weight[:height, :width] = below.mask
+        # What is masked may be NaN, and NaN times zero is not zero.
+        np.multiply(below.values, below.mask, out=weighted[:height, :width], where=below.mask > 0, dtype=np.float64)
+        total, mean = _blocks(weight), _blocks(weighted)
+        np.divide(mean, total, out=mean, where=total > 0)
         return Pixels(mean, (total / 4).astype(np.float32))
+
+
+def _blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of blocks of 2 x 2."""
+    lines = array[::2] + array[1::2]
+    sums: NDArray[np.float64] = lines[:, ::2] + lines[:, 1::2]
+    return sums
 
 
 def intersects(one: Window, other: Window) -> bool:

@@ -127,7 +127,7 @@ def _image(mission: Mission, day: date, cover: float, row: int) -> Asset:
     return with_image(asset, tuple(bands))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _ground(row: int, window: Window) -> Patch:
     """Return the ground of one row's sample: valid where that scene itself has data."""
     patch = itaipu().window(_grid(row)[0], window)
@@ -137,7 +137,7 @@ def _ground(row: int, window: Window) -> Patch:
     return Patch(bands=patch.bands, vegetation=patch.vegetation, water=patch.water, valid=patch.valid & mask)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _clouds(sky: Sky, row: int, window: Window) -> tuple[Array, Array]:
     left, top, right, bottom = window
     affine = _grid(row)[0].transform

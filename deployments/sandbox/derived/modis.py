@@ -116,8 +116,9 @@ def _ground(window: Window) -> tuple[dict[str, Array], NDArray[np.bool_], NDArra
         if not intersects(window, extent):
             continue
         patch = surface.window(PROJECTION, window)
-        for name, array in (patch.bands | {"vegetation": patch.vegetation}).items():  # type: ignore[operator]
-            np.copyto(ground[name], array, where=patch.valid)
+        for name, array in ground.items():
+            found = patch.vegetation if name == "vegetation" else patch.bands[name]
+            np.copyto(array, found, where=patch.valid)
         valid |= patch.valid
         southern |= patch.valid & surface.southern
     return ground, valid, southern

@@ -124,12 +124,12 @@ def _projection(tile: str, metres: int) -> Projection:
     return Projection(crs=CRS, transform=Affine(metres, 0, left, 0, -metres, top))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _ground(tile: str, metres: int, window: Window) -> Patch:
     return itaipu().window(_projection(tile, metres), window)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _clouds(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
     """Return the opacity and the shadow of the clouds above a window of a granule."""
     left, top, right, bottom = window

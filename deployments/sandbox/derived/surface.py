@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -117,7 +117,7 @@ class Surface:
             return upper * (1 - fy) + lower * fy
 
         return Patch(
-            bands={name: blend(array) for name, array in patch.bands.items()},
+            bands=_Blended(patch.bands, blend),
             vegetation=blend(patch.vegetation),
             water=blend(patch.water),
             valid=patch.valid[near] & inside,
@@ -193,6 +193,18 @@ class Surface:
             height=height,
         )
         return replace(self, grid=grid, patch=patch)
+
+
+class _Blended(dict[str, Array]):
+    """Bands that are interpolated when they are first asked for: a request seldom needs all of them."""
+
+    def __init__(self, bands: Mapping[str, Array], blend: Callable[[Array], Array]) -> None:
+        super().__init__()
+        self._source, self._blend = bands, blend
+
+    def __missing__(self, name: str) -> Array:
+        found = self[name] = self._blend(self._source[name])
+        return found
 
 
 _LONLAT = Projection(crs="EPSG:4326", transform=Affine.identity())
