@@ -6,6 +6,8 @@ READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | c
 # One Prefect home inside the checkout: neither the demo nor a test touches the profile or the database of the user.
 export PREFECT_HOME := $(CURDIR)/.cache/prefect
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Nor does either of them write to a server that the user's shell points to.
+unexport PREFECT_API_URL PREFECT_API_KEY PREFECT_PROFILE
 export NO_PROXY := 127.0.0.1,localhost
 
 .PHONY: help setup demo test check format lock clean

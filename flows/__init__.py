@@ -1,1 +1,7 @@
 """One module a flow: parameters, order of steps, nothing else."""
+
+import os
+
+# Without a server configured, Prefect starts one for the run. The first start of a new home migrates its database,
+# which takes about 50 s on two cores; Prefect's own patience is 20 s.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

@@ -65,7 +65,7 @@ def run(module: str, name: str, parameters: type[Extraction], arguments: Sequenc
     except (EarthEngineError, StorageError, RuntimeError) as error:
         _leave(FAILED, f"{type(error).__name__}: {error}")
     else:
-        sys.stdout.write(f"{result}{os.linesep}")
+        sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
 
 def _leave(code: int, message: str) -> None:

@@ -1,0 +1,97 @@
+"""The main job on the sandbox: three flows, from a request for pixels to pictures to look at.
+
+    make demo
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from deployments.sandbox.process import running
+from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.patches import extract_patches
+from flows.region import extract_region
+from flows.steps import ExtractionResult
+from flows.timeseries import extract_timeseries
+
+OUTPUT = Path(".demo")
+# The lake of Itaipu on the Parana, where the sample scenes of the sandbox are.
+LAKE = [-54.66, -25.42, -54.53, -25.10]
+LONGITUDES, LATITUDES = (-54.64, -54.62, -54.60, -54.58, -54.56), (-25.14, -25.20, -25.26, -25.32, -25.38)
+POINTS = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"plot": f"{row}{column}"},
+            "geometry": {"type": "Point", "coordinates": [longitude, latitude]},
+        }
+        for row, latitude in enumerate(LATITUDES)
+        for column, longitude in enumerate(LONGITUDES)
+    ],
+}
+
+
+def region() -> ExtractionResult:
+    """A cloud-free Sentinel-2 composite, as one Cloud Optimized GeoTIFF."""
+    return extract_region(
+        RegionParameters(
+            image={"recipe": "sentinel2_median", "parameters": {"start": "2020-04-01", "end": "2020-09-01"}},
+            bands=["B2", "B3", "B4", "B8"],
+            region=LAKE,
+            scale=20,
+            tile_size=256,
+            output=str(OUTPUT),
+        )
+    )
+
+
+def timeseries() -> ExtractionResult:
+    """A year of MODIS vegetation indices on their own grid, one file a date."""
+    return extract_timeseries(
+        TimeseriesParameters(
+            image={"asset": "MODIS/061/MOD13Q1"},
+            bands=["NDVI", "EVI"],
+            region=LAKE,
+            crs="native",
+            start="2020-01-01",
+            end="2021-01-01",
+            output=str(OUTPUT),
+        )
+    )
+
+
+def patches() -> ExtractionResult:
+    """Training patches of a cloud-free Landsat composite, with an index of points and files."""
+    return extract_patches(
+        PatchesParameters(
+            image={"recipe": "landsat_median", "parameters": {"start": "2020-01-01", "end": "2021-01-01"}},
+            points=POINTS,
+            scale=30,
+            size=64,
+            output=str(OUTPUT),
+        )
+    )
+
+
+def main() -> None:
+    """Run the three flows, and say where their files are."""
+    results: list[tuple[str, float, ExtractionResult]] = []
+    with running() as url:
+        os.environ |= {"EARTHENGINE_ENDPOINT": url, "EARTHENGINE_PROJECT": "my-project"}
+        for job in (region, timeseries, patches):
+            begun = time.monotonic()
+            result = job()
+            results.append((job.__name__, time.monotonic() - begun, result))
+    print("\nThe pixels came from the sandbox: see the README for what is real and what is simulated.")
+    for name, seconds, result in results:
+        print(f"\n{name}: {result.stored} tiles stored, {result.empty} empty, {seconds:.1f} s")
+        for field, value in result.model_dump(exclude={"output", "fingerprint", "stored", "empty", "failed"}).items():
+            shown = f"{len(value)} files, such as {next(iter(value.values()))}" if isinstance(value, dict) else value
+            print(f"  {field:10} {shown}")
+
+
+if __name__ == "__main__":
+    main()
