@@ -171,7 +171,7 @@ def _check_whole(
     middles = move((ring[1:] + ring[:-1]) / 2)
     step = np.hypot(*(ends[1:] - ends[:-1]).T)
     bow = np.hypot(*(middles - (ends[1:] + ends[:-1]) / 2).T)
-    extent = np.ptp(ends, axis=0).max()
+    extent = np.ptp(ends, axis=0).max()  # steps far below it are rounding, as where an edge shrinks to a pole
     if not np.isfinite(bow).all() or ((bow > step / 4) & (step > extent / 100)).any():
         raise ValueError(
             f"the region crosses the edge of {_short(target)} (the antimeridian, or a pole): "

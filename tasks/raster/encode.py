@@ -63,7 +63,7 @@ def encode_geotiff(raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: 
     with rasterio.Env(**ENVIRONMENT), MemoryFile() as memory:
         with memory.open(**profile) as file:
             file.descriptions = raster.bands
-            file.update_tags(**dict(sorted(tags.items())))
+            file.update_tags(**tags)
             file.write(values)
             if storage.kind == "internal":
                 assert raster.valid is not None
@@ -92,7 +92,6 @@ def geotiff_profile(
         "bigtiff": "IF_SAFER",
         # Else GDAL takes the fourth of four bands of bytes for an alpha channel, and so for the mask.
         "photometric": "MINISBLACK",
-        "alpha": "NO",
         **compression(dtype, codec),
     }
 

@@ -96,7 +96,7 @@ def write_mosaic(
         plain, finished = Path(folder, "plain.tif"), Path(folder, "cog.tif")
         with rasterio.open(plain, "w", **profile) as file:
             file.descriptions = tuple(bands)
-            file.update_tags(**dict(sorted(tags.items())))
+            file.update_tags(**tags)
             if storage.kind == "internal" and not tiles:
                 file.write_mask(np.zeros((1, 1), dtype=bool), window=Window(0, 0, 1, 1))
             for tile in tiles:
