@@ -128,37 +128,37 @@ def test_undefined_results_are_masked(bench: Any, make_band: Any, make_grid: Any
 
 
 @pytest.mark.parametrize(
-    ("build", "precision", "low", "high"),
+    ("build", "expected"),
     [
-        (lambda a, _b: a.add(a), "INT", 0, 510),
-        (lambda a, b: a.subtract(b), "INT", -65535, 255),
-        (lambda a, b: a.multiply(b), "INT", 0, 255 * 65535),
-        (lambda a, _b: a.add(1), "INT", 1, 256),
-        (lambda a, _b: a.multiply(-2), "INT", -510, 0),
-        (lambda a, _b: a.divide(10), "FLOAT", 0, 25.5),
-        (lambda a, b: a.divide(b), "FLOAT", None, None),
-        (lambda a, _b: a.multiply(0.5), "DOUBLE", 0, 127.5),
-        (lambda a, b: a.gt(b), "INT", 0, 1),
-        (lambda a, b: a.max(b), "INT", 0, 65535),
-        (lambda a, b: a.min(b), "INT", 0, 255),
-        (lambda a, _b: a.bitwiseAnd(1 << 3), "INT", 0, 255),
-        (lambda a, _b: a.toInt16(), "INT", -32768, 32767),
-        (lambda a, _b: a.toFloat(), "FLOAT", None, None),
-        (lambda a, _b: a.mask(), "FLOAT", 0, 1),
-        (lambda a, _b: a.sqrt(), "FLOAT", None, None),
-        (lambda a, _b: a.toInt64().multiply(a.toInt64()), "DOUBLE", None, None),
-        (lambda a, _b: ee.Image(3), "INT", 3, 3),
-        (lambda a, _b: ee.Image(0.5), "DOUBLE", 0.5, 0.5),
-        (lambda a, _b: a.clamp(10, 20), "INT", 10, 20),
-        (lambda a, _b: a.unitScale(0, 10), "FLOAT", None, None),
+        (lambda a, _b: a.add(a), ("INT", 0, 510)),
+        (lambda a, b: a.subtract(b), ("INT", -65535, 255)),
+        (lambda a, b: a.multiply(b), ("INT", 0, 255 * 65535)),
+        (lambda a, _b: a.add(1), ("INT", 1, 256)),
+        (lambda a, _b: a.multiply(-2), ("INT", -510, 0)),
+        (lambda a, _b: a.divide(10), ("FLOAT", 0, 25.5)),
+        (lambda a, b: a.divide(b), ("FLOAT", None, None)),
+        (lambda a, _b: a.multiply(0.5), ("DOUBLE", 0, 127.5)),
+        (lambda a, b: a.gt(b), ("INT", 0, 1)),
+        (lambda a, b: a.max(b), ("INT", 0, 65535)),
+        (lambda a, b: a.min(b), ("INT", 0, 255)),
+        (lambda a, _b: a.bitwiseAnd(1 << 3), ("INT", 0, 255)),
+        (lambda a, _b: a.toInt16(), ("INT", -32768, 32767)),
+        (lambda a, _b: a.toFloat(), ("FLOAT", None, None)),
+        (lambda a, _b: a.mask(), ("FLOAT", 0, 1)),
+        (lambda a, _b: a.sqrt(), ("FLOAT", None, None)),
+        (lambda a, _b: a.toInt64().multiply(a.toInt64()), ("DOUBLE", None, None)),
+        (lambda _a, _b: ee.Image(3), ("INT", 3, 3)),
+        (lambda _a, _b: ee.Image(0.5), ("DOUBLE", 0.5, 0.5)),
+        (lambda a, _b: a.clamp(10, 20), ("INT", 10, 20)),
+        (lambda a, _b: a.unitScale(0, 10), ("FLOAT", None, None)),
     ],
 )
-def test_types(bench: Any, make_band: Any, build: Any, precision: str, low: float | None, high: float | None) -> None:
+def test_types(bench: Any, make_band: Any, build: Any, expected: tuple[Any, ...]) -> None:
     """Ranges worked out by hand from a byte and an unsigned 16-bit band."""
     a = bench.put("a", make_band("B1", [[1]]))
     b = bench.put("b", make_band("B1", [[1]], kind=UINT16))
     found = bench.value(build(a, b)).bands[0].type
-    assert (found.precision, found.min, found.max) == (precision, low, high)
+    assert (found.precision, found.min, found.max) == expected
 
 
 def test_products_of_large_integers_do_not_wrap(bench: Any, make_band: Any, make_grid: Any) -> None:

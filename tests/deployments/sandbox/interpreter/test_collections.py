@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import ee
@@ -88,7 +89,7 @@ def test_quality_mosaic_takes_all_bands_of_one_date(bench: Any, series: Any, mak
         st.lists(st.one_of(st.none(), st.integers(0, 60_000)), min_size=4, max_size=4), min_size=1, max_size=6
     )
 )
-def test_reducers_as_python_computes_them(
+def test_reducers_as_python_computes_them(  # noqa: PLR0917 - fixtures, parameters and what hypothesis draws
     bench: Any, make_band: Any, make_grid: Any, name: str, oracle: Any, layers: list[list[int | None]]
 ) -> None:
     images = [
@@ -126,7 +127,7 @@ def test_percentiles_lie_between_ranks(bench: Any, make_band: Any, make_grid: An
 
 def test_types_of_composites(bench: Any, series: Any) -> None:
     one = series.select("B1")
-    assert bench.value(one.median()).bands[0].type == DOUBLE.__class__(precision="DOUBLE", min=0, max=255)
+    assert bench.value(one.median()).bands[0].type == replace(DOUBLE, min=0, max=255)
     assert bench.value(one.max()).bands[0].type.numpy == "u1"
     assert bench.value(one.count()).bands[0].type.numpy == "u4"
     projection = bench.info(one.median().projection())
@@ -230,11 +231,11 @@ def test_info_of_a_collection(bench: Any, series: Any) -> None:
 
 
 def test_what_is_no_collection(bench: Any, series: Any) -> None:
-    with pytest.raises(Refusal, match="ImageCollection.load: ImageCollection asset 'x' not found"):
+    with pytest.raises(Refusal, match=r"ImageCollection\.load: ImageCollection asset 'x' not found"):
         bench.value(ee.ImageCollection("x").size())
     with pytest.raises(Refusal, match="is not an ImageCollection"):
         bench.value(ee.ImageCollection("C/a").size())
     with pytest.raises(Refusal, match="is not an Image"):
         bench.value(ee.Image("C"))
     with pytest.raises(Refusal, match="must return a Feature or Image"):
-        bench.value(series.map(lambda i: ee.Number(1)))
+        bench.value(series.map(lambda _i: ee.Number(1)))

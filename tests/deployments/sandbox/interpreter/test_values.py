@@ -47,7 +47,7 @@ MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2060, 1, 1))  # noqa: DTZ0
         (lambda: ee.Dictionary({"b": 1, "a": 2}).values(), [2, 1]),
         (lambda: ee.Dictionary({"a": 2}).get("z", 5), 5),
         (lambda: ee.Dictionary({"a": 2}).combine({"a": 3}), {"a": 3}),
-        (lambda: ee.Dictionary({"a": 2}).map(lambda k, v: ee.Number(v).add(1)), {"a": 3}),
+        (lambda: ee.Dictionary({"a": 2}).map(lambda _k, v: ee.Number(v).add(1)), {"a": 3}),
         (lambda: ee.Dictionary.fromLists(["a"], [ee.Number(1).add(1)]), {"a": 2}),
         (lambda: ee.Algorithms.If(ee.Number(0), ee.Image("no/such"), "else"), "else"),
         (lambda: ee.Number(2**40), 2**40),
