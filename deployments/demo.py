@@ -38,7 +38,7 @@ def region() -> ExtractionResult:
     """A cloud-free Sentinel-2 composite, as one Cloud Optimized GeoTIFF."""
     return extract_region(
         RegionParameters(
-            image={"recipe": "sentinel2_median", "parameters": {"start": "2020-04-01", "end": "2020-09-01"}},
+            image={"recipe": "sentinel2_median", "parameters": {"start": "2020-05-01", "end": "2020-08-01"}},
             bands=["B2", "B3", "B4", "B8"],
             region=LAKE,
             scale=20,

@@ -129,14 +129,29 @@ def _ground(tile: str, metres: int, window: Window) -> Patch:
     return itaipu().window(_projection(tile, metres), window)
 
 
-@functools.lru_cache(maxsize=128)
-def _clouds(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
+# Every band of a date asks for the clouds of the same windows, one band after the other: a composite of a season must
+# find them again. A window of 256 px at 10 m is kept in 128 KB.
+@functools.lru_cache(maxsize=1024)
+def _clouds_at_20m(sky: Sky, tile: str, window: Window) -> tuple[Array, Array]:
     """Return the opacity and the shadow of the clouds above a window of a granule."""
     left, top, right, bottom = window
-    affine = _projection(tile, metres).transform
-    x = affine.c + metres * (np.arange(left, right) + 0.5)
-    y = affine.f - 1e7 - metres * (np.arange(top, bottom) + 0.5)[:, None]  # as the ground's: northern zone
+    affine = _projection(tile, 20).transform
+    x = affine.c + 20 * (np.arange(left, right) + 0.5)
+    y = affine.f - 1e7 - 20 * (np.arange(top, bottom) + 0.5)[:, None]  # as the ground's: northern zone
     return sky.opacity(x, y), sky.shadow(x, y)
+
+
+def _clouds(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
+    """Return the clouds for bands of 10 or 20 m: smooth as they are, 20 m serves both."""
+    if metres == 20:
+        return _clouds_at_20m(sky, tile, window)
+    left, top, right, bottom = window
+    coarse = (left // 2, top // 2, -(-right // 2), -(-bottom // 2))
+    rows, columns = slice(top % 2, top % 2 + bottom - top), slice(left % 2, left % 2 + right - left)
+    opacity, shadow = (
+        part.repeat(2, axis=0).repeat(2, axis=1)[rows, columns] for part in _clouds_at_20m(sky, tile, coarse)
+    )
+    return opacity, shadow
 
 
 def _reflectance(day: date, sky: Sky, tile: str, band: str, window: Window) -> Pixels:

@@ -1,0 +1,196 @@
+"""Bad input: every field of every flow x {missing, wrong type, out of bounds, wrong in meaning}.
+
+Each gives one message that names field, value and remedy. What only Earth Engine or the disk can tell is in
+test_bad_input.py.
+"""
+
+import math
+
+import ee
+import pytest
+from pydantic import ValidationError
+
+from flows.command import parse
+from flows.parameters import (
+    ExpressionImage,
+    Extraction,
+    PatchesParameters,
+    RecipeImage,
+    RegionParameters,
+    StoredImage,
+    TimeseriesParameters,
+)
+
+GOOD = {
+    RegionParameters: {"image": {"asset": "a/b"}, "scale": 30, "region": [1, 2, 3, 4]},
+    TimeseriesParameters: {
+        "image": {"asset": "a/b"},
+        "scale": 30,
+        "region": [1, 2, 3, 4],
+        "start": "2020-01-01",
+        "end": "2020-02-01",
+    },
+    PatchesParameters: {"image": {"asset": "a/b"}, "scale": 30, "points": "points.csv"},
+}
+# field: {kind of wrong: value}; what Extraction has is tried in all three flows.
+WRONG = {
+    "image": {
+        "missing": None,
+        "type": "a/b",
+        "empty": {"asset": ""},
+        "two": {"asset": "a", "recipe": "b"},
+        "none": {},
+        "unknown": {"asset": "a", "foo": 1},
+        "parameters": {"recipe": "r", "parameters": "x"},
+        "as_of": {"recipe": "r", "as_of": "yesterday"},
+        "expression": {"expression": "text"},
+        "name": {"expression": {"result": "0", "values": {}}, "name": "../x"},
+    },
+    "bands": {"type": 7, "empty": [], "twice": ["B1", "B1"], "inner type": [1.5], "many": [str(i) for i in range(1025)]},
+    "crs": {"type": 4326, "empty": ""},
+    "scale": {
+        "missing": None,
+        "type": "wide",
+        "zero": 0,
+        "negative": -30,
+        "infinite": math.inf,
+        "nan": math.nan,
+        "with native": ("crs", "native"),
+    },
+    "file_format": {"type": 3, "meaning": "TF_RECORD_IMAGE"},
+    "codec": {"type": 3, "meaning": "lzma"},
+    "masks": {"type": 3, "meaning": "maybe"},
+    "visualization": {
+        "type": "bright",
+        "without picture": {"min": 0, "max": 1},
+        "unknown": {"brightness": 3},
+        "reversed": {"min": 3, "max": 1},
+        "gamma": {"gamma": 0},
+    },
+    "output": {"type": 3, "empty": "", "scheme": "s3://bucket/x", "bucket": "gs://bucket/x"},
+    "project": {"type": 3},
+    "endpoint": {"type": 3},
+    "credentials_file": {"type": 3},
+    "requests_in_flight": {"type": "many", "zero": 0, "large": 1001, "fraction": 1.5},
+    "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
+    "allow_failures": {"type": "perhaps"},
+}
+OWN = {
+    RegionParameters: {
+        "region": {"type": 3, "letters": [1, 2, "a", 4]},
+        "tile_size": {"type": "x", "small": 15, "large": 32769, "fraction": 20.5},
+    },
+    TimeseriesParameters: {
+        "start": {"missing": None, "type": "soon", "no such day": "2020-02-30"},
+        "end": {"missing": None, "type": "soon", "same": "2020-01-01", "reversed": "2019-01-01"},
+        "region": {"missing": None, "type": 3},
+        "tile_size": {"small": 15},
+    },
+    PatchesParameters: {
+        "points": {"missing": None, "type": 3, "list": [1, 2]},
+        "size": {"type": "x", "zero": 0, "large": 32769},
+        "crs": {"native": "native"},
+    },
+}
+
+
+def matrix():
+    for model, good in GOOD.items():
+        for field, wrongs in {**WRONG, **OWN[model]}.items():
+            for kind, value in wrongs.items():
+                given = good | ({value[0]: value[1]} if isinstance(value, tuple) else {field: value})
+                yield pytest.param(model, given, field, id=f"{model.__name__}-{field}-{kind}")
+        for field, info in model.model_fields.items():
+            if info.is_required():
+                given = {key: value for key, value in good.items() if key != field}
+                yield pytest.param(model, given, field, id=f"{model.__name__}-{field}-absent")
+        yield pytest.param(model, good | {"colour": "red"}, "colour", id=f"{model.__name__}-unknown")
+
+
+@pytest.mark.parametrize(("model", "given", "field"), list(matrix()))
+def test_bad_input_is_named_with_its_value_and_a_remedy(model, given, field):
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(given)
+    (error,) = caught.value.errors()
+    message = error["msg"]
+    assert message.startswith((f"{field} = ", f"{field}.")), message
+    reason, _, remedy = message.partition(": ")[2].partition(". ")
+    assert reason
+    assert len(remedy) > 10
+    assert message.endswith(".")
+
+
+def test_the_matrix_covers_every_field():
+    for model in GOOD:
+        assert set(model.model_fields) == set(WRONG) | (set(OWN[model]) & set(model.model_fields))
+
+
+@pytest.mark.parametrize("model", list(GOOD), ids=lambda model: model.__name__)
+def test_every_field_says_what_it_is(model):
+    for name, schema in model.model_json_schema()["properties"].items():
+        description = schema.get("description") or model.model_fields[name].description
+        assert len(description) > 15, name
+
+
+@pytest.mark.parametrize(("model", "good"), list(GOOD.items()), ids=lambda value: getattr(value, "__name__", ""))
+def test_good_input_survives_the_api(model, good):
+    """What a form or a schedule sends (JSON) is what Python gives."""
+    parameters = model.model_validate(good)
+    assert model.model_validate_json(parameters.model_dump_json()) == parameters
+
+
+def test_several_errors_are_told_at_once():
+    with pytest.raises(ValidationError) as caught:
+        RegionParameters(image={"asset": ""}, scale=-1)
+    assert caught.value.errors()[0]["msg"].count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        ({"asset": "a"}, StoredImage),
+        ({"recipe": "r", "parameters": {"a": 1}, "as_of": "2020-01-01"}, RecipeImage),
+        ({"expression": {"result": "0", "values": {}}}, ExpressionImage),
+        (StoredImage(asset="a"), StoredImage),
+    ],
+)
+def test_an_image_is_of_the_kind_that_was_given(image, kind):
+    assert isinstance(RegionParameters(image=image, scale=30).image, kind)
+
+
+def test_an_ee_object_becomes_json_before_the_flow_begins():
+    number = ee.ComputedObject(None, {}, varName="x")  # the least that the client builds without a session
+    expression = ExpressionImage(expression=number).expression
+    assert expression == {"result": "0", "values": {"0": {"argumentReference": "x"}}}
+
+
+def test_the_command_line_says_the_same_as_the_form():
+    arguments = ["--image.recipe", "ndvi", "--image.parameters", '{"red": "B3"}', "--region=-1.5,2,3,4", "--scale", "30"]
+    parsed = parse(RegionParameters, "test", [*arguments, "--bands", "B1,B2", "--requests-in-flight", "7"])
+    assert parsed == RegionParameters(
+        image={"recipe": "ndvi", "parameters": {"red": "B3"}},
+        region=[-1.5, 2, 3, 4],
+        scale=30,
+        bands=["B1", "B2"],
+        requests_in_flight=7,
+    )
+    with pytest.raises(ValidationError, match="scale = '-3': should be greater than 0"):
+        parse(RegionParameters, "test", ["--image.asset", "a", "--scale=-3"])
+
+
+def test_the_environment_gives_no_parameter(monkeypatch):
+    for name in Extraction.model_fields:
+        monkeypatch.setenv(name.upper(), "leaked")
+        monkeypatch.setenv(name, "leaked")
+    parsed = parse(RegionParameters, "test", ["--image.asset", "a", "--scale", "30"])
+    assert parsed == RegionParameters(image={"asset": "a"}, scale=30)
+
+
+def test_help_names_every_option(capsys):
+    for model in GOOD:
+        with pytest.raises(SystemExit) as caught:
+            parse(model, "test", ["--help"])
+        assert caught.value.code == 0
+        text = capsys.readouterr().out
+        for name in set(model.model_fields) - {"image", "visualization"}:
+            assert f"--{name.replace('_', '-')}" in text
