@@ -92,7 +92,7 @@ def test_cloud_free_sentinel_2_median(catalogue: Catalogue) -> None:
     assets = children(catalogue, S2)
     used = [a for a in within(assets, "2020-04-01", "2020-07-01") if a.properties["CLOUDY_PIXEL_PERCENTAGE"] < 60]
     assert 3 <= len(used) < len(assets)
-    grid = window(assets[0], 3600, 300, 61, 47)
+    grid = window(assets[0], 4050, 150, 97, 83)
     expected = {}
     for name in names:
         layers = []
