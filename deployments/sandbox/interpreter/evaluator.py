@@ -10,7 +10,7 @@ from typing import Any
 
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.interpreter import registry
-from deployments.sandbox.interpreter.pixels import remembered
+from deployments.sandbox.interpreter.pixels import guarded, remembered
 from deployments.sandbox.interpreter.values import Algorithm
 from deployments.sandbox.refusal import Refusal
 
@@ -209,6 +209,6 @@ def evaluate(expression: Mapping[str, Any], catalogue: Catalogue) -> Any:
     values = _part(expression, "values", Mapping, {})
     evaluator = Evaluator(values, catalogue)
     try:
-        return evaluator.key(expression.get("result"), Scope(), 0)
+        return guarded(evaluator.key(expression.get("result"), Scope(), 0))
     except RecursionError:
         raise Refusal("Expression is too deeply nested.") from None

@@ -90,6 +90,23 @@ def remembered(value: Any) -> Any:
     return replace(value, bands=tuple(bands))
 
 
+def guarded(value: Any) -> Any:
+    """Return an image that refuses to be read if it is made of too many images on top of each other."""
+    if not isinstance(value, Image):
+        return value
+
+    def safe(band: Band) -> Band:
+        def read(grid: Grid) -> Pixels:
+            try:
+                return band.read(grid)
+            except RecursionError:
+                raise Refusal("Expression is too deeply nested.") from None
+
+        return replace(band, read=read)
+
+    return replace(value, bands=tuple(safe(band) for band in value.bands))
+
+
 Compute = Callable[..., NDArray[Any]]
 
 

@@ -100,6 +100,18 @@ def test_deep_expressions_are_refused(bench: Any) -> None:
     assert bench.value(deep) == 41
 
 
+def test_towers_of_images_are_refused_when_they_are_read(bench: Any, make_grid: Any) -> None:
+    """A short expression can pile up any number of images: 60 can be read, 5000 cannot."""
+
+    def tower(height: int) -> Any:
+        return ee.List.sequence(1, height).iterate(lambda _i, image: ee.Image(image).add(1), ee.Image(0))
+
+    assert bench.pixels(tower(60), make_grid(1, 1)) == {"constant": [[60]]}
+    image = bench.value(tower(5000))
+    with pytest.raises(Refusal, match="too deeply nested"):
+        image.bands[0].read(make_grid(1, 1))
+
+
 def test_every_row_has_the_signature_of_earth_engine() -> None:
     for name, row in FUNCTIONS.items():
         assert row.taken <= len(row.arguments), name
