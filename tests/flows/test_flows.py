@@ -1,0 +1,216 @@
+"""The three flows through a real Prefect server, on the sandbox: what they leave on disk and in the UI."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ee
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from prefect.client.orchestration import get_client
+from prefect.flows import load_flow_from_entrypoint
+
+from flows.parameters import ExpressionImage, PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.patches import extract_patches
+from flows.region import extract_region
+from flows.timeseries import extract_timeseries
+from tasks.earthengine.connection import ensure_client
+from tasks.earthengine.expression import encode
+from tasks.raster.encode import read_geotiff
+
+SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
+LAKE = [-54.60, -25.30, -54.55, -25.26]
+ENTRYPOINTS = ["flows.region.extract_region", "flows.timeseries.extract_timeseries", "flows.patches.extract_patches"]
+
+
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_every_flow_is_found_by_its_dotted_entrypoint_and_is_one_object(entrypoint):
+    module, _, name = entrypoint.rpartition(".")
+    found = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    assert found is getattr(sys.modules[module], name)
+    assert list(found.parameters.properties) == ["parameters"]
+    assert found.description
+
+
+def test_a_region_becomes_one_mosaic(prefect_server, place):
+    state = extract_region(
+        RegionParameters(image={"asset": SCENE}, region=LAKE, scale=30, tile_size=64, **place), return_state=True
+    )
+    result = state.result()
+    assert (result.stored, result.failed) == (9, 0)
+    mosaic = read_geotiff(Path(result.mosaic))
+    assert mosaic.bands == ("B2", "B3", "B4")
+    assert mosaic.valid_share == 1
+    with rasterio.open(result.mosaic) as file:
+        assert file.tags()["DATE_ACQUIRED"] == "2020-05-18"
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.crs == "EPSG:32721"
+        assert (file.transform.c % 30, file.transform.f % 30) == (0, 0)
+    assert Path(result.quicklook).read_bytes().startswith(b"\x89PNG")
+    artifacts = artifacts_of(state)
+    assert {"plan", "quicklook", "summary"} <= set(artifacts)
+    assert "| requests | 9 |" in artifacts["plan"]["data"]
+    assert artifacts["quicklook"]["data"].startswith("data:image/png;base64,")
+    assert [a["data"] for a in artifacts.values() if a["type"] == "progress"] == [100.0]
+    assert "| 9 | 9 | 0 | 0 |" in artifacts["summary"]["data"]
+
+
+def read(path, **filters):
+    """What the server's REST API lists."""
+    with get_client(sync_client=True) as client:
+        answer = client._client.post(path, json=filters)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def artifacts_of(state):
+    flow_run = str(state.state_details.flow_run_id)
+    found = read("/artifacts/filter", artifacts={"flow_run_id": {"any_": [flow_run]}})
+    return {artifact["key"] or artifact["type"]: artifact for artifact in found}
+
+
+def test_batches_carry_the_tag_of_their_project(prefect_server, place):
+    state = extract_region(
+        RegionParameters(image={"asset": SCENE}, region=LAKE, scale=300, tile_size=16, **place), return_state=True
+    )
+    runs = read("/task_runs/filter", flow_runs={"id": {"any_": [str(state.state_details.flow_run_id)]}})
+    tagged = {run["name"] for run in runs if "earthengine:my-project" in run["tags"]}
+    assert tagged == {run["name"] for run in runs if run["name"].startswith("tiles ")} != set()
+
+
+def test_a_time_series_becomes_a_file_a_date_and_a_table(prefect_server, place):
+    result = extract_timeseries(
+        TimeseriesParameters(
+            image={"recipe": "modis_ndvi"}, region=LAKE, scale=250, start="2020-01-01", end="2020-02-20", **place
+        )
+    )
+    assert list(result.files) == ["2020-01-01", "2020-01-17", "2020-02-02", "2020-02-18"]
+    rasters = {day: read_geotiff(Path(path)) for day, path in result.files.items()}
+    assert len({raster.geobox for raster in rasters.values()}) == 1
+    with Path(result.table).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["date"], row["band"]) for row in rows] == [(day, band) for day in rasters for band in ("NDVI", "EVI")]
+    for row in rows:  # the table is summed from receipts: here it is worked out anew from the pixels
+        raster = rasters[row["date"]]
+        band = raster.bands.index(row["band"])
+        values = raster.values[band][raster.valid[band]]
+        assert float(row["valid_share"]) == pytest.approx(raster.valid[band].mean())
+        assert float(row["mean"]) == pytest.approx(values.mean())
+    assert Path(result.plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_granules_of_one_day_become_one_file(prefect_server, place):
+    result = extract_timeseries(
+        TimeseriesParameters(
+            image={"asset": "COPERNICUS/S2_SR_HARMONIZED"},
+            bands=["B4", "SCL"],
+            # where the granules 21JYN and 21JYM meet
+            region=[-54.60, -25.33, -54.58, -25.31],
+            scale=60,
+            start="2020-05-01",
+            end="2020-05-20",
+            **place,
+        )
+    )
+    assert list(result.files) == ["2020-05-08", "2020-05-18"]
+    for path in result.files.values():
+        assert read_geotiff(Path(path)).valid_share == 1
+
+
+def test_patches_become_files_and_an_index(prefect_server, place):
+    points = {
+        "type": "FeatureCollection",
+        "features": [
+            {"type": "Feature", "properties": {"crop": crop}, "geometry": {"type": "Point", "coordinates": place_}}
+            for crop, place_ in [
+                ("soy", [-54.58, -25.28]),
+                ("maize", [-54.56, -25.24]),
+                ("soy again", [-54.58, -25.28]),
+                ("far away", [-78.7, 35.75]),
+            ]
+        ],
+    }
+    result = extract_patches(
+        PatchesParameters(image={"asset": SCENE}, points=points, scale=30, size=33, bands=["B4", "B2"], **place)
+    )
+    assert (result.stored, result.empty, result.failed) == (2, 1, 0)
+    index = geopandas.read_parquet(result.index)
+    assert list(index["crop"]) == ["soy", "maize", "soy again", "far away"]
+    assert list(index["crs"]) == ["EPSG:32721"] * 3 + ["EPSG:32617"]
+    assert index["patch"][0] == index["patch"][2]
+    assert index["status"][3] == "empty"
+    assert index["file"][3] is None or np.isnan(index["file"][3])
+    for row in index[:3].itertuples():
+        raster = read_geotiff(Path(result.output, row.file))
+        assert raster.values.shape == (2, 33, 33)
+        assert raster.bands == ("B4", "B2")
+        centre = geopandas.GeoSeries([row.geometry], crs=4326).to_crs(row.crs)[0]
+        column, line = ~raster.geobox.affine @ (centre.x, centre.y)
+        assert abs(column - 16.5) <= 0.5
+        assert abs(line - 16.5) <= 0.5
+
+
+def test_an_image_built_by_hand_is_extracted_and_the_users_session_stays(prefect_server, place, connection):
+    ensure_client(connection)
+    image = ee.Image(SCENE).select("B4").add(1).rename("more").toInt32()
+    before = (ee.data.is_initialized(), ee.data._get_state().cloud_api_user_project)
+    parameters = RegionParameters(
+        image=ExpressionImage(expression=image, name="by_hand"), region=LAKE, scale=30, crs="EPSG:32621", **place
+    )
+    assert parameters.image.expression == encode(image)
+    result = extract_region(parameters)
+    assert (ee.data.is_initialized(), ee.data._get_state().cloud_api_user_project) == before
+    plain = extract_region(RegionParameters(image={"asset": SCENE}, region=LAKE, scale=30, crs="EPSG:32621", **place))
+    ours, theirs = read_geotiff(Path(result.mosaic)), read_geotiff(Path(plain.mosaic))
+    assert (ours.values[0] == theirs.values[2].astype(int) + 1).all()
+    assert result.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("file_format", ["NPY", "PNG", "JPEG"])
+def test_other_formats_are_stored_as_sent(prefect_server, place, file_format):
+    pictures = {"visualization": {"min": 7000, "max": 12000}} if file_format != "NPY" else {}
+    result = extract_region(
+        RegionParameters(
+            image={"asset": SCENE},
+            bands=["B4", "B3", "B2"],
+            region=LAKE,
+            scale=60,
+            tile_size=64,
+            file_format=file_format,
+            **pictures,
+            **place,
+        )
+    )
+    assert result.mosaic is None
+    files = [path for path in Path(result.output, "tiles").rglob("*") if path.is_file()]
+    assert len(files) == result.stored == 4
+    for path in files:
+        if file_format == "NPY":
+            assert np.load(path).dtype.names == ("B4", "B3", "B2", "valid_0")
+        else:
+            with Image.open(path) as picture:
+                assert picture.format == file_format
+
+
+def test_the_receipts_say_what_is_on_disk(prefect_server, place):
+    result = extract_region(RegionParameters(image={"asset": SCENE}, region=LAKE, scale=90, tile_size=16, **place))
+    receipts = [json.loads(path.read_text()) for path in sorted(Path(result.folder, "receipts").iterdir())]
+    tiles = [tile for receipt in receipts for tile in receipt["tiles"]]
+    assert [tile["index"] for tile in tiles] == list(range(result.stored))
+    stored = {path.relative_to(result.output).as_posix() for path in Path(result.output, "tiles").rglob("*.tif")}
+    assert {tile["key"] for tile in tiles} == stored
+
+
+COMMAND = [sys.executable, "-m", "flows.region"]
+
+
+def test_bad_input_leaves_with_2_and_one_message(sandbox_url):
+    done = subprocess.run([*COMMAND, "--image.asset", SCENE, "--scale=-3"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("scale = '-3': should be greater than 0.")
+    assert "Traceback" not in done.stderr
