@@ -1,7 +1,4 @@
-"""The main job on the sandbox: three flows, from a request for pixels to pictures to look at.
-
-    make demo
-"""
+"""The main job on the sandbox: three flows, from a request for pixels to pictures to look at (`make demo`)."""
 
 from __future__ import annotations
 

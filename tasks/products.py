@@ -18,7 +18,7 @@ from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import RegionTiles
 from tasks.raster.mosaic import Piece, write_mosaic
 from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
-from tasks.raster.quicklook import quicklook
+from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
 from tasks.storage.open import open_store
 from tasks.storage.receipt import TileReceipt
@@ -73,8 +73,13 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
         return None
     chosen = [pictures[i] for i in np.unique(np.linspace(0, len(pictures) - 1, SHEET).round().astype(int))]
     bands = shown_bands([band.id for band in plan.bands])
-    drawn = [(label, _drawn(Path(path), bands)) for label, path in chosen]
-    png = contact_sheet(drawn)
+    paths = [Path(path) for _, path in chosen]
+    if plan.output.file_format == "GEO_TIFF":
+        # One stretch for all: dates and patches can be compared.
+        drawn = quicklooks(paths, bands=bands, max_size=256)
+    else:
+        drawn = [path.read_bytes() for path in paths]
+    png = contact_sheet(list(zip([label for label, _ in chosen], drawn, strict=True)))
     return _write(plan, "quicklook.png", png, output), png
 
 
@@ -157,10 +162,6 @@ def patch_index(
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)
         return _write(plan, "index.parquet", file.getvalue(), output)
-
-
-def _drawn(path: Path, bands: Sequence[str]) -> bytes:
-    return quicklook(path, bands=bands, max_size=256) if path.suffix == ".tif" else path.read_bytes()
 
 
 def _write(plan: Plan, name: str, data: bytes, output: str) -> str:

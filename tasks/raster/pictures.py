@@ -10,7 +10,7 @@ from datetime import datetime
 
 from PIL import Image, ImageDraw
 
-LABEL_HEIGHT = 14
+LABEL_HEIGHT, LABEL_WIDTH, GAP = 14, 64, 6
 
 # Red, green and blue as the common sensors name them; without a match the first three bands are shown.
 NATURAL_COLOUR = (("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"), ("B3", "B2", "B1"))
@@ -33,19 +33,24 @@ def contact_sheet(pictures: Sequence[tuple[str, bytes]], *, cell: int = 160) -> 
 
     Args:
         pictures: Label and PNG or JPEG of each; at least one.
-        cell: Pixels of the longer side of each.
+        cell: Pixels of the longer side of the largest; the others keep their proportion to it.
     """
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (columns * cell, rows * (cell + LABEL_HEIGHT)), "white")
+    opened = [(label, Image.open(io.BytesIO(data)).convert("RGBA")) for label, data in pictures]
+    factor = cell / max(max(picture.size) for _, picture in opened)
+    width = max(LABEL_WIDTH, *(round(picture.width * factor) for _, picture in opened))
+    height = max(round(picture.height * factor) for _, picture in opened) + LABEL_HEIGHT
+    columns = min(len(opened), max(1, round(math.sqrt(len(opened) * height / width))))
+    rows = math.ceil(len(opened) / columns)
+    sheet = Image.new("RGB", (columns * (width + GAP), rows * (height + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (label, data) in enumerate(pictures):
+    for number, (label, picture) in enumerate(opened):
         row, column = divmod(number, columns)
-        left, top = column * cell, row * (cell + LABEL_HEIGHT)
-        picture = Image.open(io.BytesIO(data)).convert("RGBA")
-        picture.thumbnail((cell - 4, cell - 4))
+        left, top = column * (width + GAP), row * (height + GAP)
+        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+        # Pixels are shown as they are: nothing is blended where a picture is enlarged.
+        scaled = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
         draw.text((left + 2, top + 1), label, fill="black")
-        sheet.paste(picture, (left + 2, top + LABEL_HEIGHT), picture)
+        sheet.paste(scaled, (left, top + LABEL_HEIGHT), scaled)
     with io.BytesIO() as file:
         sheet.save(file, "PNG")
         return file.getvalue()

@@ -32,14 +32,43 @@ def quicklook(source: Path | Raster, *, bands: Sequence[str] | None = None, max_
     Raises:
         ValueError: a band is not there, or neither one nor three are named.
     """
+    return quicklooks([source], bands=bands, max_size=max_size)[0]
+
+
+def quicklooks(
+    sources: Sequence[Path | Raster], *, bands: Sequence[str] | None = None, max_size: int = 1024
+) -> list[bytes]:
+    """Return pictures that can be compared: as `quicklook`, with one stretch for all, over the valid pixels of all."""
+    seen = [_seen(source, bands, max_size) for source in sources]
+    limits = [_limits([(values[n], valid[n]) for values, valid in seen]) for n in range(len(seen[0][0]))]
+    return [_drawn(values, valid, limits) for values, valid in seen]
+
+
+Shown = tuple[NDArray[np.generic], NDArray[np.bool_]]
+Limits = tuple[float, float]
+
+
+def _seen(source: Path | Raster, bands: Sequence[str] | None, max_size: int) -> Shown:
+    """Return values and validity, both (band, y, x), of the bands that are shown."""
     if isinstance(source, Raster):
         values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
     else:
         values, valid = _read(source, bands, max_size)
-    if values.dtype.kind == "f":
-        valid = valid & np.isfinite(values)
+    return values, valid & np.isfinite(values) if values.dtype.kind == "f" else valid
+
+
+def _limits(shown: Sequence[Shown]) -> Limits | None:
+    """Return the values that become black and white, None if nothing is valid."""
+    data = np.concatenate([values[valid].astype(np.float64) for values, valid in shown])
+    if not data.size:
+        return None
+    low, high = np.percentile(data, STRETCH)
+    return float(low), float(high)
+
+
+def _drawn(values: NDArray[np.generic], valid: NDArray[np.bool_], limits: Sequence[Limits | None]) -> bytes:
     opaque: NDArray[np.bool_] = np.logical_and.reduce(valid)
-    grey = np.stack([_stretched(band, mask) for band, mask in zip(values, valid, strict=True)])
+    grey = np.stack([_stretched(*band) for band in zip(values, valid, limits, strict=True)])
     colours = grey if len(grey) == 3 else _viridis(grey[0])
     picture = np.concatenate([colours, opaque[np.newaxis] * np.uint8(255)])
     picture[:, ~opaque] = 0
@@ -57,7 +86,7 @@ def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
     return [list(names).index(band) for band in bands]
 
 
-def _thinned(raster: Raster, chosen: list[int], max_size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Shown:
     step = -(-max(raster.geobox.shape) // max_size)
     values = raster.values[chosen, ::step, ::step]
     if raster.valid is None:
@@ -65,7 +94,7 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> tuple[NDArray[
     return values, raster.valid[chosen, ::step, ::step]
 
 
-def _read(path: Path, bands: Sequence[str] | None, max_size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+def _read(path: Path, bands: Sequence[str] | None, max_size: int) -> Shown:
     with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]
@@ -75,11 +104,11 @@ def _read(path: Path, bands: Sequence[str] | None, max_size: int) -> tuple[NDArr
         return values, file.read_masks(indexes, out_shape=shape) > 0
 
 
-def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    if not valid.any():
+def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_], limits: Limits | None) -> NDArray[np.uint8]:
+    if limits is None:
         return np.zeros(band.shape, dtype=np.uint8)
     data = band.astype(np.float64)
-    low, high = np.percentile(data[valid], STRETCH)
+    low, high = limits
     if low == high:  # a flat band, such as a class that fills the picture
         return np.full(band.shape, 127, dtype=np.uint8)
     shares = np.clip((np.where(valid, data, low) - low) / (high - low), 0, 1)

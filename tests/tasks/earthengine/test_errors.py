@@ -50,8 +50,7 @@ TABLE = [
     ),
     (
         429,
-        "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per minute per "
-        "user' of service 'earthengine.googleapis.com' for consumer 'project_number:1'.",
+        "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per minute'.",
         None,
         Throttled,
     ),

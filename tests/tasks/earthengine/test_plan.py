@@ -35,7 +35,7 @@ COMPUTED = Source(
 BANDS = (PlannedBand(id="B2", dtype="int16"), PlannedBand(id="B1", dtype="int16"))
 
 
-def region_tiles(width=700, height=300, tile_size=256, left=500_010.0, scale=30.0, crs="EPSG:32633"):
+def region_tiles(*, width=700, height=300, tile_size=256, left=500_010.0, scale=30.0, crs="EPSG:32633"):
     box = GeoBox((height, width), Affine(scale, 0, left, 0, -scale, 4_000_020.0), crs_of(crs))
     return RegionTiles(crs=crs, tiling=Tiling(box, tile_size))
 
