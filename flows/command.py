@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, 
 
 from flows.parameters import Extraction
 from tasks.earthengine.errors import EarthEngineError
+from tasks.raster.refusal import InputError
+from tasks.report import ExtractionFailedError
 from tasks.storage.store import StorageError
 
 # Exit codes; argparse, too, leaves with 2.
@@ -60,9 +62,9 @@ def run(module: str, name: str, parameters: type[Extraction], arguments: Sequenc
         result = flow(parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments))
     except ValidationError as error:
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
-    except (ValueError, SettingsError) as error:
+    except (InputError, SettingsError) as error:
         _leave(BAD_INPUT, str(error))
-    except (EarthEngineError, StorageError, RuntimeError) as error:
+    except (EarthEngineError, StorageError, ExtractionFailedError) as error:
         _leave(FAILED, f"{type(error).__name__}: {error}")
     else:
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")

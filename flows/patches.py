@@ -1,11 +1,10 @@
 """Extract fixed-size patches around points, with an index."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
 from prefect import flow
 
 from flows.parameters import PatchesParameters
-from flows.steps import ExtractionResult, extract, named, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, wanted
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
@@ -24,6 +23,7 @@ class PatchesResult(ExtractionResult):
 
 
 @flow(name="extract-patches", task_runner=lanes())
+@plainly
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
     points = read_points(parameters.points)

@@ -1,11 +1,10 @@
 """Extract a region of one image, tile by tile, then one mosaic."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
 from prefect import flow
 
 from flows.parameters import RegionParameters
-from flows.steps import ExtractionResult, extract, named, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, wanted
 from tasks.earthengine.planning import plan_region
 from tasks.fetch import lanes
 from tasks.products import mosaic, region_picture
@@ -21,6 +20,7 @@ class RegionResult(ExtractionResult):
 
 
 @flow(name="extract-region", task_runner=lanes())
+@plainly
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image, tile by tile, then one mosaic."""
     region = None if parameters.region is None else read_region(parameters.region)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from prefect.states import Failed
 from pydantic import BaseModel, ConfigDict
 
 from flows.parameters import Extraction
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.errors import BadInputError, EarthEngineError
 from tasks.earthengine.image import Named
 from tasks.earthengine.plan import Plan, estimate
 from tasks.earthengine.planning import Wanted
 from tasks.fetch import fetch_plan
-from tasks.report import check_complete, show_plan, show_summary
+from tasks.raster.refusal import InputError
+from tasks.report import ExtractionFailedError, check_complete, show_plan, show_summary
 from tasks.storage.open import open_store
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import StorageError
@@ -66,6 +70,28 @@ class Extracted:
         check_complete(
             self.tiles, expected=len(self.plan), output=self.output, allow_failures=parameters.allow_failures
         )
+
+
+P = TypeVar("P", bound=Extraction)
+R = TypeVar("R", bound=ExtractionResult)
+
+
+def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
+    """Let a flow fail with one message, where the cause is not in the code.
+
+    Raised through the engine, such an error would be logged with a traceback of fifty lines around it. As the data of
+    a failed state it is still what a caller from Python catches.
+    """
+
+    @functools.wraps(function)
+    def told(parameters: P) -> R:
+        try:
+            return function(parameters)
+        except (InputError, EarthEngineError, StorageError, ExtractionFailedError) as error:
+            failed: Any = Failed(message=f"{type(error).__name__}: {error}", data=error)
+            return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
+
+    return told
 
 
 def named(parameters: Extraction) -> Named:

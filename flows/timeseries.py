@@ -1,14 +1,13 @@
 """Extract every image of a collection between two dates over one grid, aligned to the pixel."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
 from collections.abc import Mapping
 
 from prefect import flow
 from pydantic import Field
 
 from flows.parameters import TimeseriesParameters
-from flows.steps import ExtractionResult, extract, named, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, wanted
 from tasks.earthengine.planning import plan_timeseries
 from tasks.fetch import lanes
 from tasks.products import mosaic, series_summary, sheet
@@ -28,6 +27,7 @@ class TimeseriesResult(ExtractionResult):
 
 
 @flow(name="extract-timeseries", task_runner=lanes())
+@plainly
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot."""
     assert parameters.region is not None

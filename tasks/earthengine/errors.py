@@ -22,6 +22,8 @@ from collections.abc import Mapping
 import google.auth.exceptions
 import requests
 
+from tasks.raster.refusal import InputError
+
 HTTP_TEXT_LIMIT = 500
 
 
@@ -68,7 +70,7 @@ class BudgetExhausted(EarthEngineError):
     """The project's EECU budget is used up."""
 
 
-class BadInputError(ValueError):
+class BadInputError(InputError):
     """A parameter that can't be: found before the first pixel request.
 
     Args:

@@ -14,6 +14,8 @@ from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
+from tasks.raster.refusal import InputError
+
 WGS84 = "EPSG:4326"
 
 SINUSOIDAL = "SR-ORG:6974"
@@ -29,7 +31,7 @@ def crs_of(name: str) -> CRS:
     """Return the CRS of an authority code, WKT, PROJ string or ``SR-ORG:6974``.
 
     Raises:
-        ValueError: PROJ does not know it, or it is not a horizontal CRS of two axes.
+        InputError: PROJ does not know it, or it is not a horizontal CRS of two axes.
     """
     text = name.strip()
     if text.upper() == SINUSOIDAL:
@@ -37,12 +39,12 @@ def crs_of(name: str) -> CRS:
     try:
         crs = pyproj.CRS.from_user_input(text)
     except CRSError as error:
-        raise ValueError(
+        raise InputError(
             f"crs {name!r} is not known to PROJ: give a code such as 'EPSG:32633', WKT, a PROJ string, "
             f"{SINUSOIDAL!r} for the MODIS grid, or 'utm'"
         ) from error
     if len(crs.axis_info) != 2 or not (crs.is_geographic or crs.is_projected):
-        raise ValueError(
+        raise InputError(
             f"crs {name!r} ({crs.name}) is not a horizontal CRS of two axes: pixels need a projected or "
             "geographic one, such as 'EPSG:32633' or 'EPSG:4326'"
         )
@@ -57,7 +59,7 @@ def canonical_crs(name: str) -> str:
     where it can express the CRS, else version 2.
 
     Raises:
-        ValueError: as `crs_of`.
+        InputError: as `crs_of`.
     """
     crs = crs_of(name).proj
     if crs.equals(crs_of(SINUSOIDAL).proj):
@@ -93,13 +95,13 @@ def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
         Codes such as ``EPSG:32633`` (north) and ``EPSG:32733`` (south, below the equator), same shape.
 
     Raises:
-        ValueError: a point lies outside 80 S to 84 N, where UTM ends, or is not finite.
+        InputError: a point lies outside 80 S to 84 N, where UTM ends, or is not finite.
     """
     lon, lat = np.broadcast_arrays(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float))
     outside = ~((lat >= UTM_SOUTH) & (lat <= UTM_NORTH) & np.isfinite(lon))
     if outside.any():
         i = int(np.flatnonzero(outside)[0])
-        raise ValueError(
+        raise InputError(
             f"crs 'utm' has no zone for longitude {lon.flat[i]}, latitude {lat.flat[i]}: UTM reaches from 80 S "
             "to 84 N; give a polar CRS such as 'EPSG:3413' (north) or 'EPSG:3031' (south)"
         )
@@ -119,7 +121,7 @@ def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
         geometry: In WGS 84 longitude and latitude; looked at only for ``utm``.
 
     Raises:
-        ValueError: the CRS is not known or not horizontal, or UTM has no zone there.
+        InputError: the CRS is not known or not horizontal, or UTM has no zone there.
     """
     if crs.strip().lower() == "utm":
         centre = shapely.centroid(geometry)
@@ -143,7 +145,7 @@ def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 
         steps: Edges are cut to at most the longest side divided by this.
 
     Raises:
-        ValueError: a part of it has no finite coordinates there, or the outline is torn apart, as at the
+        InputError: a part of it has no finite coordinates there, or the outline is torn apart, as at the
             antimeridian or around a pole in longitude and latitude.
     """
     if canonical_crs(source) == canonical_crs(target):
@@ -157,7 +159,7 @@ def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 
 
     moved = shapely.transform(dense, move)
     if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise ValueError(f"the region cannot be expressed in {_short(target)}: choose a CRS that covers it")
+        raise InputError(f"the region cannot be expressed in {_short(target)}: choose a CRS that covers it")
     for ring in shapely.get_rings(shapely.get_parts(dense)):
         _check_whole(shapely.get_coordinates(ring), move, target)
     return moved
@@ -173,7 +175,7 @@ def _check_whole(
     bow = np.hypot(*(middles - (ends[1:] + ends[:-1]) / 2).T)
     extent = np.ptp(ends, axis=0).max()  # steps far below it are rounding, as where an edge shrinks to a pole
     if not np.isfinite(bow).all() or ((bow > step / 4) & (step > extent / 100)).any():
-        raise ValueError(
+        raise InputError(
             f"the region crosses the edge of {_short(target)} (the antimeridian, or a pole): "
             "split it there, or choose a CRS centred on it"
         )

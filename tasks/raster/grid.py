@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from tasks.raster.crs import WGS84, crs_of, reproject, transformer
+from tasks.raster.refusal import InputError
 from tasks.raster.region import Region
 
 TOLERANCE = 1e-6
@@ -31,7 +32,7 @@ def covering_geobox(region: Region, crs: str, scale: float, *, anchor: tuple[flo
         anchor: Some pixel corner ``(x, y)`` in CRS units.
 
     Raises:
-        ValueError: the scale is not positive and finite, or the region cannot be expressed in the CRS.
+        InputError: the scale is not positive and finite, or the region cannot be expressed in the CRS.
     """
     _check_scale(scale)
     x, y = anchor
@@ -49,11 +50,11 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: tuple[int,
             None = no end.
 
     Raises:
-        ValueError: the affine cannot be inverted, the region cannot be expressed in the CRS, or it does not
+        InputError: the affine cannot be inverted, the region cannot be expressed in the CRS, or it does not
             touch the asset.
     """
     if not all(map(math.isfinite, affine)) or affine.determinant == 0:
-        raise ValueError(f"the transform {tuple(affine)[:6]} is degenerate: give pixels of some extent")
+        raise InputError(f"the transform {tuple(affine)[:6]} is degenerate: give pixels of some extent")
     xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
     columns, rows = ~affine @ (xs, ys)
     left, right = _snapped(float(np.min(columns)), float(np.max(columns)))
@@ -63,7 +64,7 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: tuple[int,
         left, right = max(left, 0), min(right, width)
         top, bottom = max(top, 0), min(bottom, height)
         if left >= right or top >= bottom:
-            raise ValueError(
+            raise InputError(
                 f"the region does not touch the image ({width} x {height} pixels): choose a region within it"
             )
     a, b, _, d, e, _ = tuple(affine)[:6]
@@ -109,17 +110,17 @@ def patch_grids(lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: in
         size: Pixels a side.
 
     Raises:
-        ValueError: scale or size is not positive, or a point has no coordinates in the CRS.
+        InputError: scale or size is not positive, or a point has no coordinates in the CRS.
     """
     _check_scale(scale)
     if size < 1:
-        raise ValueError(f"size {size} is no patch: give at least 1 pixel a side")
+        raise InputError(f"size {size} is no patch: give at least 1 pixel a side")
     lons, lats = (np.atleast_1d(np.asarray(values, dtype=float)) for values in (lon, lat))
     xs, ys = transformer(WGS84, crs).transform(lons, lats)
     lost = np.flatnonzero(~(np.isfinite(xs) & np.isfinite(ys)))
     if lost.size:
         i = int(lost[0])
-        raise ValueError(
+        raise InputError(
             f"point {i} (longitude {lons[i]}, latitude {lats[i]}) cannot be expressed in {crs!r}: choose a CRS "
             "that covers it, or 'utm'"
         )
@@ -142,4 +143,4 @@ def _snapped(low: float, high: float) -> tuple[int, int]:
 
 def _check_scale(scale: float) -> None:
     if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale {scale} is no pixel size: give a positive number in units of the CRS")
+        raise InputError(f"scale {scale} is no pixel size: give a positive number in units of the CRS")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.raster.crs import WGS84
+from tasks.raster.refusal import InputError
 from tasks.raster.vector import existing, features_crs, read_features, read_frame
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFram
         columns of a CSV that became the geometry are left out.
 
     Raises:
-        ValueError: it cannot be read, or a row is no point on the earth; the message names the row,
+        InputError: it cannot be read, or a row is no point on the earth; the message names the row,
             counted from 0, and what to do.
     """
     import geopandas
@@ -44,7 +45,7 @@ def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFram
         frame = read_frame(points, what="points")
     frame = frame.reset_index(drop=True)
     if frame.empty:
-        raise ValueError(f"points {_brief(points)} holds no feature: give at least one point")
+        raise InputError(f"points {_brief(points)} holds no feature: give at least one point")
     _check_points(frame, points)
     frame = frame.to_crs(WGS84)
     _check_world(frame, points)
@@ -59,11 +60,11 @@ def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
     try:
         table = pd.read_csv(file)
     except (ValueError, OSError) as error:  # pandas' parser errors and undecodable bytes are ValueErrors
-        raise ValueError(f"points {str(path)!r} cannot be read as CSV ({error}): repair the file") from error
+        raise InputError(f"points {str(path)!r} cannot be read as CSV ({error}): repair the file") from error
     names = {str(name).strip().lower(): name for name in table.columns}
     pair = next(((names[x], names[y]) for x, y in COLUMNS if x in names and y in names), None)
     if pair is None:
-        raise ValueError(
+        raise InputError(
             f"points {str(path)!r} has the columns {', '.join(map(repr, table.columns))}, but none for the "
             "coordinates: name them 'lon' and 'lat' (WGS 84 degrees)"
         )
@@ -72,7 +73,7 @@ def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
     if broken.size:
         row = int(broken[0])
         x, y = (table[name].iloc[row] for name in pair)
-        raise ValueError(
+        raise InputError(
             f"row {row} of points {str(path)!r} has {pair[0]}={x}, {pair[1]}={y}: give finite numbers in "
             f"degrees, or remove the row ({broken.size} such rows)"
         )
@@ -85,13 +86,13 @@ def _check_points(frame: geopandas.GeoDataFrame, given: object) -> None:
     shapes = frame.geometry
     missing = np.flatnonzero(shapes.isna() | shapes.is_empty)
     if missing.size:
-        raise ValueError(
+        raise InputError(
             f"row {missing[0]} of points {_brief(given)} has no geometry: give it a point, or remove it "
             f"({missing.size} such rows)"
         )
     other = np.flatnonzero(shapes.geom_type != "Point")
     if other.size:
-        raise ValueError(
+        raise InputError(
             f"row {other[0]} of points {_brief(given)} is a {shapes.iloc[other[0]].geom_type}, not a point: "
             f"give points, such as the centroids of the polygons ({other.size} such rows)"
         )
@@ -102,7 +103,7 @@ def _check_world(frame: geopandas.GeoDataFrame, given: object) -> None:
     outside = np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90)))  # also true of NaN and infinity
     if outside.size:
         row = outside[0]
-        raise ValueError(
+        raise InputError(
             f"row {row} of points {_brief(given)} lies outside the world (longitude {lon[row]}, latitude "
             f"{lat[row]}): give longitudes of -180 to 180 and latitudes of -90 to 90 ({outside.size} such rows)"
         )

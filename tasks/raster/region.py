@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
+from tasks.raster.refusal import InputError
 from tasks.raster.vector import features_crs, read_features, read_frame
 
 MARGIN = 1e-9
@@ -32,7 +33,7 @@ class Region:
         """The same area in WGS 84 longitude and latitude, edges densified.
 
         Raises:
-            ValueError: it crosses the antimeridian or holds a pole.
+            InputError: it crosses the antimeridian or holds a pole.
         """
         return reproject(self.geometry, self.crs, WGS84)
 
@@ -47,7 +48,7 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
             own CRS, and this one only if it has none.
 
     Raises:
-        ValueError: it cannot be read, or is no area on the earth; the message names what was given and
+        InputError: it cannot be read, or is no area on the earth; the message names what was given and
             what to do.
     """
     if isinstance(region, str | Path):
@@ -70,17 +71,17 @@ def _box(box: object) -> BaseGeometry:
         or len(box) != 4
         or not all(isinstance(side, int | float | np.number) and not isinstance(side, bool) for side in box)
     ):
-        raise ValueError(f"region {box!r} is no bounding box: give four numbers [west, south, east, north]")
+        raise InputError(f"region {box!r} is no bounding box: give four numbers [west, south, east, north]")
     west, south, east, north = (float(side) for side in box)
     if not np.isfinite([west, south, east, north]).all():
-        raise ValueError(f"region {list(box)} has a side that is not finite: give four finite numbers")
+        raise InputError(f"region {list(box)} has a side that is not finite: give four finite numbers")
     if west > east:
-        raise ValueError(
+        raise InputError(
             f"region {list(box)} has its west side ({west}) east of its east side ({east}): write it as "
             "[west, south, east, north]; a region across the antimeridian must be split in two at 180 degrees"
         )
     if south > north:
-        raise ValueError(
+        raise InputError(
             f"region {list(box)} has its south side ({south}) north of its north side ({north}): write it as "
             "[west, south, east, north]"
         )
@@ -91,13 +92,13 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
     """Return all polygons as one valid geometry."""
     parts = [part for part in geometries if part is not None and not part.is_empty]
     if not parts:
-        raise ValueError(f"region {_brief(given)} is empty: give at least one polygon")
+        raise InputError(f"region {_brief(given)} is empty: give at least one polygon")
     if not np.isfinite(shapely.get_coordinates(parts)).all():
-        raise ValueError(f"region {_brief(given)} has coordinates that are not finite: repair its geometry")
+        raise InputError(f"region {_brief(given)} has coordinates that are not finite: repair its geometry")
     whole = shapely.union_all(shapely.make_valid(shapely.force_2d(parts)))
     polygons = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
     if not polygons:
-        raise ValueError(
+        raise InputError(
             f"region {_brief(given)} has no area: give polygons or a box with west < east and south < north; "
             "for points, extract patches"
         )
@@ -108,7 +109,7 @@ def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
     west, south, east, north = geometry.bounds
     if crs == WGS84:
         if west < -180 - MARGIN or east > 180 + MARGIN or south < -90 - MARGIN or north > 90 + MARGIN:
-            raise ValueError(
+            raise InputError(
                 f"region {_brief(given)} reaches outside the world (x {west} to {east}, y {south} to {north}): "
                 "give longitudes of -180 to 180 and latitudes of -90 to 90, or name the CRS of its coordinates"
             )
@@ -116,7 +117,7 @@ def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
     xs, ys = shapely.get_coordinates(geometry).T
     lon, lat = transformer(crs, WGS84).transform(xs, ys)
     if not np.isfinite([lon, lat]).all():
-        raise ValueError(
+        raise InputError(
             f"region {_brief(given)} reaches outside the world of its CRS (x {west} to {east}, y {south} to "
             f"{north}): check that its coordinates are in that CRS"
         )

@@ -11,6 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tasks.raster.crs import WGS84, canonical_crs
+from tasks.raster.refusal import InputError
 
 if TYPE_CHECKING:
     import geopandas
@@ -27,7 +28,7 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
         crs: The CRS of a file that names none.
 
     Raises:
-        ValueError: it is missing, unreadable, without geometry, or has no CRS.
+        InputError: it is missing, unreadable, without geometry, or has no CRS.
     """
     import geopandas
 
@@ -36,17 +37,15 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
         reader = geopandas.read_parquet if file.suffix.lower() in PARQUET else geopandas.read_file
         frame = reader(file)
     except Exception as error:  # every reader below has errors of its own, and all mean the same to the user
-        raise ValueError(
+        raise InputError(
             f"{what} {str(path)!r} cannot be read as a vector file ({error}): give GeoJSON, GeoPackage, "
             "Shapefile or GeoParquet"
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise ValueError(  # noqa: TRY004 - the value of the user's file is wrong, not the type of an argument
-            f"{what} {str(path)!r} holds a table without geometry: give a file of features"
-        )
+        raise InputError(f"{what} {str(path)!r} holds a table without geometry: give a file of features")
     if frame.crs is None:
         if crs is None:
-            raise ValueError(
+            raise InputError(
                 f"{what} {str(path)!r} does not say its CRS: store it with one (for a Shapefile, beside it as "
                 ".prj), or name it"
             )
@@ -58,11 +57,11 @@ def existing(path: str | Path, *, what: str) -> Path:
     """Return the path of a file that is there.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
     file = Path(path).expanduser()
     if not str(path) or not file.exists():
-        raise ValueError(f"{what} {str(path)!r} is not there: give the path of an existing file")
+        raise InputError(f"{what} {str(path)!r} is not there: give the path of an existing file")
     return file
 
 
@@ -70,13 +69,13 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     """Return the geometries and the properties of GeoJSON: a geometry, Feature or FeatureCollection.
 
     Raises:
-        ValueError: it is not GeoJSON.
+        InputError: it is not GeoJSON.
     """
     kind = geojson.get("type")
     if kind == "FeatureCollection":
         features = geojson.get("features")
         if not isinstance(features, list):
-            raise ValueError(f"{what} is a FeatureCollection without a list of features: add 'features'")
+            raise InputError(f"{what} is a FeatureCollection without a list of features: add 'features'")
     elif kind == "Feature":
         features = [geojson]
     else:
@@ -84,7 +83,7 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     geometries, properties = [], []
     for i, feature in enumerate(features):
         if not isinstance(feature, Mapping) or "geometry" not in feature:
-            raise ValueError(f"feature {i} of {what} is no GeoJSON feature: each needs a 'geometry'")
+            raise InputError(f"feature {i} of {what} is no GeoJSON feature: each needs a 'geometry'")
         geometries.append(_geometry(feature["geometry"], what=what))
         properties.append(dict(feature.get("properties") or {}))
     return geometries, properties
@@ -105,6 +104,6 @@ def _geometry(value: object, *, what: str) -> BaseGeometry | None:
         with np.errstate(invalid="ignore"):  # NaN is refused by the reader, with words
             return shapely.geometry.shape(value)
     except Exception as error:  # shapely raises a dozen types for a value that is no geometry
-        raise ValueError(
+        raise InputError(
             f"{what} is no GeoJSON geometry ({error!r}): give an object with 'type' and 'coordinates'"
         ) from error
