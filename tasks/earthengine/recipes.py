@@ -148,16 +148,18 @@ class Recipe:
             checked = self.parameters.model_validate(dict(given))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, ("source.parameters", *first["loc"])))
+            where = ".".join(map(str, ("image.parameters", *first["loc"])))
             value = None if first["type"] == "missing" else first["input"]
-            raise BadInputError(where, value, first["msg"], f"Recipe {self.name} takes {self.signature()}") from None
+            told = {"missing": "missing", "extra_forbidden": "no such parameter"}
+            reason = told.get(first["type"], first["msg"].removeprefix("Input "))
+            raise BadInputError(where, value, reason, f"Recipe {self.name} takes {self.signature()}") from None
         declared = inspect.signature(self.function).parameters
         extra = {"region": region, "as_of": as_of}
         values = {name: getattr(checked, name) for name in self.parameters.model_fields}
         start, end = values.get("start"), values.get("end")
         if isinstance(start, date) and isinstance(end, date) and end <= start:
             raise BadInputError(
-                "source.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
+                "image.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
             )
         return self.function(**values, **{name: extra[name] for name in FILLED_IN if name in declared})
 
@@ -193,11 +195,11 @@ def _import(name: str) -> Callable[..., Any]:
     remedy = f"Give one of {', '.join(sorted(BUILT_IN))}, or your own as 'module:function'"
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
-        raise BadInputError("source.recipe", name, "no such recipe", remedy)
+        raise BadInputError("image.recipe", name, "no such recipe", remedy)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # a user's module can raise anything while it is imported
-        raise BadInputError("source.recipe", name, f"can't be imported ({error})", remedy) from error
+        raise BadInputError("image.recipe", name, f"can't be imported ({error})", remedy) from error
     if not callable(function):
-        raise BadInputError("source.recipe", name, "is no function", remedy)
+        raise BadInputError("image.recipe", name, "is no function", remedy)
     return function  # type: ignore[no-any-return]  # a user's function is typed by its annotations at run time
