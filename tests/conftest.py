@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from prefect.testing.utilities import prefect_test_harness
 
 from deployments.sandbox.process import running
 
@@ -18,3 +19,13 @@ def sandbox_url() -> Iterator[str]:
     """URL of a sandbox with its own catalogue and all knobs off; read only, since all tests share it."""
     with running() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server with a database of its own. Its first start migrates it, about 50 s on two cores.
+
+    Few tests go through it; the rest call plain functions.
+    """
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

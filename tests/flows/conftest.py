@@ -1,16 +1,8 @@
-"""One Prefect server for the session. Few tests go through it; the rest call plain functions."""
+"""What the tests of flows share."""
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.earthengine.connection import Connection
-
-
-@pytest.fixture(scope="session")
-def prefect_server():
-    """A Prefect server with a database of its own. Its first start migrates it, about 50 s on two cores."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="session")
