@@ -9,6 +9,7 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from deployments.sandbox.process import running
+from tasks.earthengine.connection import Connection
 
 # Everything that the tests talk to is on this machine, whatever proxy its user needs for the rest.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
@@ -19,6 +20,12 @@ def sandbox_url() -> Iterator[str]:
     """URL of a sandbox with its own catalogue and all knobs off; read only, since all tests share it."""
     with running() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def connection(sandbox_url: str) -> Connection:
+    """The way to the sandbox."""
+    return Connection(project="my-project", endpoint=sandbox_url)
 
 
 @pytest.fixture(scope="session")

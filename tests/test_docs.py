@@ -1,6 +1,9 @@
 """The README can't rot: its Python runs, its commands run, what it lists is what there is."""
 
+import doctest
+import importlib
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -10,6 +13,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import get_current_settings
 
+import deployments
+import flows
+import tasks
 from flows.parameters import Extraction, PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks.earthengine.recipes import BUILT_IN, find
 
@@ -76,3 +82,15 @@ def test_no_path_of_a_machine_and_no_index_is_named_in_the_lock():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
     assert lock.count("--hash=sha256:") > 300
+
+
+def modules():
+    for package in (flows, tasks, deployments):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.endswith("__main__"):
+                yield found.name
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

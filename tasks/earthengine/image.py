@@ -17,7 +17,6 @@ from tasks.earthengine.expression import canonical, decode, encode, mask_bands, 
 from tasks.earthengine.metadata import (
     BandInfo,
     ImageInfo,
-    asset_name,
     compute,
     get_asset,
     image_info,
@@ -197,7 +196,7 @@ def _stored(info: ImageInfo) -> Opened:
     return Opened(
         name=_plain(info.id.rsplit("/", maxsplit=1)[-1]),
         info=info,
-        asset=asset_name(info.id),
+        asset=ee.data.convert_asset_id_to_asset_name(info.id),
         expression=None,
         version=info.version or UNPINNED,
     )
@@ -277,7 +276,7 @@ def _day(connection: Connection, day: str, images: Sequence[ImageInfo]) -> Opene
     if len(images) == 1:
         return replace(_stored(images[0]), name=day)
     ensure_client(connection)
-    names = [asset_name(str(image.id)) for image in images]
+    names = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
     expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
     versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
     info = replace(images[0], id=None, time=_midnight(day))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import ee
 import numpy as np
 import tenacity
 from affine import Affine
@@ -58,27 +58,13 @@ class ImageInfo:
     """Footprint as GeoJSON in longitude and latitude."""
 
 
-def asset_name(asset_id: str) -> str:
-    """Return the full resource name of an id, by the client's own rule.
-
-    >>> asset_name("MODIS/061/MOD13Q1")
-    'projects/earthengine-public/assets/MODIS/061/MOD13Q1'
-    """
-    if re.fullmatch(r"projects/[^/]+/assets/.+", asset_id):
-        return asset_id
-    owner = (
-        "earthengine-legacy" if asset_id.split("/", maxsplit=1)[0] in {"users", "projects"} else "earthengine-public"
-    )
-    return f"projects/{owner}/assets/{asset_id}"
-
-
 def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
     """Return what is known of an asset.
 
     Raises:
         EarthEngineError: ``Rejected`` where it does not exist, ``Denied`` where it can't be read.
     """
-    return _from_asset(_call(connection, "GET", asset_name(asset_id)))
+    return _from_asset(_call(connection, "GET", ee.data.convert_asset_id_to_asset_name(asset_id)))
 
 
 def list_images(
@@ -100,7 +86,9 @@ def list_images(
         parts.append(f'intersects("{geojson}")')
     params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL"}
     while True:
-        page = _call(connection, "GET", f"{asset_name(collection)}:listAssets", params=params)
+        page = _call(
+            connection, "GET", f"{ee.data.convert_asset_id_to_asset_name(collection)}:listAssets", params=params
+        )
         yield from (_from_asset(asset) for asset in page.get("assets", []))
         if not page.get("nextPageToken"):
             return

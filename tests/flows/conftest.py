@@ -2,14 +2,6 @@
 
 import pytest
 
-from tasks.earthengine.connection import Connection
-
-
-@pytest.fixture(scope="session")
-def connection(sandbox_url):
-    """The way to the sandbox."""
-    return Connection(project="my-project", endpoint=sandbox_url)
-
 
 @pytest.fixture
 def place(sandbox_url, tmp_path):

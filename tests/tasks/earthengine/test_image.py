@@ -1,0 +1,114 @@
+"""What the user named becomes images to be planned: how each is asked for, and by what it is known again."""
+
+import json
+from datetime import date
+
+import ee
+import pytest
+
+from tasks.earthengine.connection import ensure_client
+from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.expression import encode
+from tasks.earthengine.image import Named, open_image, open_series, source
+from tasks.earthengine.plan import Output
+
+SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
+BOX = [-55.0, -26.0, -54.0, -25.0]
+LAKE = {
+    "type": "Polygon",
+    "coordinates": [[[-54.6, -25.3], [-54.5, -25.3], [-54.5, -25.2], [-54.6, -25.2], [-54.6, -25.3]]],
+}
+
+
+@pytest.mark.parametrize(
+    ("asset", "bands", "output", "method", "wire", "wire_bands"),
+    [
+        # signed, of one type: the nodata value of getPixels' GeoTIFF tells masked pixels apart
+        ("MODIS/061/MOD13Q1/2020_01_01", ["NDVI", "EVI"], Output(), "get", "GEO_TIFF", ("NDVI", "EVI")),
+        ("USGS/SRTMGL1_003", None, Output(), "get", "GEO_TIFF", ("elevation",)),
+        # unsigned: a zero and no data look alike, so the mask travels as a band
+        (SCENE, ["B4", "B2"], Output(), "compute", "NPY", ("B4", "B2", "valid_0")),
+        # of two types
+        ("MODIS/061/MOD13Q1/2020_01_01", ["NDVI", "SummaryQA"], Output(), "compute", "NPY", None),
+        # NPY always carries the mask in a band
+        ("USGS/SRTMGL1_003", None, Output(file_format="NPY"), "compute", "NPY", ("elevation", "valid_0")),
+        (SCENE, None, Output(masks="unknown"), "get", "NPY", ("B2", "B3", "B4")),
+        (SCENE, None, Output(file_format="PNG", visualization="{}"), "get", "PNG", ("B2", "B3", "B4")),
+    ],
+)
+def test_a_stored_image_is_asked_for_so_that_its_mask_is_kept(
+    *, asset, bands, output, method, wire, wire_bands, connection
+):
+    image = open_image(connection, Named(asset=asset), None)
+    chosen = source(connection, image, image.bands(bands), output)
+    assert (chosen.asset is not None, chosen.expression is not None) == (method == "get", method == "compute")
+    assert chosen.wire == wire
+    assert wire_bands in {chosen.wire_bands, None}
+    assert len(chosen.wire_dtypes) == len(chosen.wire_bands)
+    assert chosen.version.endswith("Z")
+
+
+def test_nine_bands_need_two_bands_of_masks(connection):
+    ensure_client(connection)
+    image = ee.Image.constant(list(range(9))).toByte()
+    opened = open_image(connection, Named(expression=encode(image)), None)
+    chosen = source(connection, opened, opened.bands(None), Output())
+    assert chosen.wire_bands[9:] == ("valid_0", "valid_1")
+    assert chosen.wire_dtypes == ("uint8",) * 11
+
+
+def test_a_band_named_as_the_mask_is_refused(connection):
+    ensure_client(connection)
+    image = ee.Image.constant(1).rename("valid_0")
+    opened = open_image(connection, Named(expression=encode(image)), None)
+    with pytest.raises(BadInputError, match="valid_0"):
+        source(connection, opened, opened.bands(None), Output())
+
+
+def test_an_expression_is_pinned_by_a_day_or_said_to_be_unpinned(connection):
+    ensure_client(connection)
+    expression = encode(ee.Image(SCENE))
+    assert open_image(connection, Named(expression=expression), None).version == "unpinned"
+    pinned = open_image(connection, Named(expression=expression, as_of=date(2020, 6, 1)), None)
+    assert pinned.version == "as_of:2020-06-01"
+
+
+def test_as_of_bounds_what_a_recipe_reads(connection):
+    parameters = {"start": "2020-05-01", "end": "2020-08-01"}
+    whole = open_image(connection, Named(recipe="sentinel2_median", recipe_parameters=parameters), BOX)
+    early = open_image(
+        connection, Named(recipe="sentinel2_median", recipe_parameters=parameters, as_of=date(2020, 6, 1)), BOX
+    )
+    assert "2020-08-01" in json.dumps(whole.expression)
+    assert "2020-08-01" not in json.dumps(early.expression)
+    assert "2020-06-01" in json.dumps(early.expression)
+
+
+def series(connection, named):
+    return open_series(connection, named, start=date(2020, 5, 1), end=date(2020, 5, 25), geometry=LAKE, box=BOX)
+
+
+def test_a_series_is_one_image_a_day_by_date(connection):
+    found = series(connection, Named(asset="MODIS/061/MOD13Q1"))
+    assert [image.name for image in found] == ["2020-05-08", "2020-05-24"]
+    assert [image.asset for image in found] == [
+        "projects/earthengine-public/assets/MODIS/061/MOD13Q1/2020_05_08",
+        "projects/earthengine-public/assets/MODIS/061/MOD13Q1/2020_05_24",
+    ]
+
+
+def test_images_of_one_day_become_one_with_the_versions_of_both(connection):
+    (first, second) = series(connection, Named(asset="COPERNICUS/S2_SR_HARMONIZED"))
+    assert (first.name, second.name) == ("2020-05-08", "2020-05-18")
+    versions = json.loads(second.version)
+    assert {name.rsplit("_", 1)[-1] for name, _ in versions} == {"T21JYM", "T21JYN"}
+    assert all(version.endswith("Z") for _, version in versions)
+    assert second.asset is None
+
+
+def test_a_recipe_of_a_collection_gives_the_same_days_as_the_asset(connection):
+    stored = series(connection, Named(asset="MODIS/061/MOD13Q1"))
+    computed = series(connection, Named(recipe="modis_ndvi"))
+    assert [image.name for image in computed] == [image.name for image in stored]
+    assert [band.id for band in computed[0].info.bands] == ["NDVI", "EVI"]
+    assert computed[0].expression != computed[1].expression

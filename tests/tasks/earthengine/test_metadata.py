@@ -1,0 +1,91 @@
+"""Metadata read plainly is what the official client reads."""
+
+import json
+from datetime import date
+
+import ee
+import pytest
+
+from tasks.earthengine.connection import ensure_client
+from tasks.earthengine.errors import Rejected
+from tasks.earthengine.expression import encode
+from tasks.earthengine.metadata import _dtype, get_asset, image_info, list_images
+
+REGION = {"type": "Point", "coordinates": [-54.55, -25.28]}
+
+
+def test_a_listing_is_that_of_the_client(connection):
+    ensure_client(connection)
+    parent = "projects/earthengine-public/assets/COPERNICUS/S2_SR_HARMONIZED"
+    ours = list_images(
+        connection, "COPERNICUS/S2_SR_HARMONIZED", start=date(2020, 5, 1), end=date(2020, 6, 1), region=REGION
+    )
+    theirs = ee.data.listImages(
+        {
+            "parent": parent,
+            "filter": 'startTime >= "2020-05-01T00:00:00Z" AND endTime < "2020-06-01T00:00:00Z" AND '
+            f'intersects("{json.dumps(REGION).replace(chr(34), chr(39))}")',
+        }
+    )["images"]
+    assert [image.id for image in ours] == [image["id"] for image in theirs] != []
+
+
+def test_a_listing_pages_through_everything(connection, monkeypatch):
+    from tasks.earthengine import metadata
+
+    pages = []
+    real = metadata._call
+
+    def call(connection, method, path, **content):
+        content["params"]["pageSize"] = "7"
+        pages.append(content["params"].get("pageToken"))
+        return real(connection, method, path, **content)
+
+    monkeypatch.setattr(metadata, "_call", call)
+    found = list(
+        list_images(connection, "MODIS/061/MOD13Q1", start=date(2020, 1, 1), end=date(2022, 1, 1), region=None)
+    )
+    assert len(found) == len({image.id for image in found}) == 46
+    assert len(pages) == 7
+
+
+def test_a_composite_that_ends_later_is_of_the_day_it_begins(connection):
+    (image,) = list_images(connection, "MODIS/061/MOD13Q1", start=date(2020, 1, 1), end=date(2020, 1, 2), region=None)
+    assert image.id == "MODIS/061/MOD13Q1/2020_01_01"
+
+
+def test_stored_and_loaded_tell_the_same_of_an_image(connection):
+    ensure_client(connection)
+    for asset in ("projects/sandbox/assets/landsat7_nc_2000", "MODIS/061/MOD13Q1/2020_01_01", "USGS/SRTMGL1_003"):
+        stored, loaded = get_asset(connection, asset), image_info(connection, encode(ee.Image(asset)))
+        assert stored.bands == loaded.bands
+        assert stored.time == loaded.time
+
+
+def test_what_is_no_image_is_named(connection):
+    ensure_client(connection)
+    with pytest.raises(TypeError, match="ImageCollection"):
+        image_info(connection, encode(ee.ImageCollection("MODIS/061/MOD13Q1").limit(1)))
+    with pytest.raises(TypeError, match="int"):
+        image_info(connection, encode(ee.Number(3)))
+    with pytest.raises(Rejected, match="NOPE"):
+        get_asset(connection, "NOPE")
+
+
+@pytest.mark.parametrize(
+    ("precision", "limits", "dtype"),
+    [
+        ("INT", {"max": 255}, "uint8"),
+        ("int", {"min": 0, "max": 65535}, "uint16"),
+        ("INTEGER", {"min": -128, "max": 127}, "int8"),
+        ("INT", {"min": -32768, "max": 32767}, "int16"),
+        ("INT", {"min": -1, "max": 255}, "int16"),
+        ("INT", {"max": 4294967295}, "uint32"),
+        ("INT", {"min": -2147483648, "max": 2147483647}, "int32"),
+        ("INT", {"min": -9007199254740991, "max": 9007199254740991}, "float64"),
+        ("FLOAT", {}, "float32"),
+        ("double", {}, "float64"),
+    ],
+)
+def test_types_are_the_smallest_that_hold_the_range(precision, limits, dtype):
+    assert _dtype(precision, limits) == dtype
