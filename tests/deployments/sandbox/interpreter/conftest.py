@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from ee import apitestcase, deprecation
 
 from deployments.sandbox.interpreter import evaluate, to_json
 from deployments.sandbox.raster import (
@@ -28,25 +27,17 @@ from deployments.sandbox.raster import (
 )
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.sampling import pixel_coordinates, sample
+from tasks.earthengine.connection import Connection, ensure_client
 
 UTM = "EPSG:32621"
 # Sheared, not square, off any round origin.
 SKEWED = Projection(crs=UTM, transform=Affine(30, 4, 500_017, -3, -20, 7_100_009))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def client() -> Iterator[None]:
-    """The real client with the algorithms of its wheel, without a network; left alone if already started."""
-    if ee.data._get_state().initialized:
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ee.data, "_install_cloud_api_resource", lambda: None)
-        patch.setattr(ee.data, "getAlgorithms", apitestcase.GetAlgorithms)
-        patch.setattr(deprecation, "_FetchDataCatalogStac", dict)
-        ee.Initialize(None, "", project="my-project")
-        yield
-        ee.Reset()
+@pytest.fixture(scope="module", autouse=True)
+def client(connection: Connection) -> None:
+    """The real client builds the expressions; left alone if it was already started."""
+    ensure_client(connection)
 
 
 def stored(
