@@ -109,7 +109,13 @@ def named(parameters: Extraction) -> Named:
 
 def wanted(parameters: Extraction) -> Wanted:
     """Return how it is to be read, as the planner takes it."""
-    return Wanted(bands=parameters.bands, crs=parameters.crs, scale=parameters.scale, output=parameters.stored_as())
+    return Wanted(
+        bands=parameters.bands,
+        crs=parameters.crs,
+        scale=parameters.scale,
+        anchor=parameters.anchor,
+        output=parameters.stored_as(),
+    )
 
 
 def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> Extracted:

@@ -203,7 +203,7 @@ class Sandbox:
         """Whatever has no route: named, if Earth Engine has such a method."""
         method = method_at(asked.method, asked.url.path)
         if method:
-            raise Refusal(f"Method {method} is not supported by the sandbox.", 501)
+            raise Refusal(f"Method {method} is not supported by the sandbox.")
         raise Refusal(f"Method not found: {asked.method} {asked.url.path}.", 404)
 
     def application(self) -> Starlette:
@@ -261,7 +261,7 @@ def _name(asked: Request) -> str:
     name = asked.path_params["asset"]
     if ":" in name:  # a verb that has no route of its own
         method = method_at(asked.method, asked.url.path)
-        raise Refusal(f"Method {method or name} is not supported by the sandbox.", 501)
+        raise Refusal(f"Method {method or name} is not supported by the sandbox.")
     return f"projects/{asked.path_params['project']}/assets/{name}"
 
 

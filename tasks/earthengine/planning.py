@@ -51,6 +51,8 @@ class Wanted:
     """``utm``, ``native``, or anything pyproj knows."""
     scale: float | None
     """Pixel size in CRS units; None with ``native``."""
+    anchor: tuple[float, float] = (0.0, 0.0)
+    """Some pixel corner (x, y) in CRS units: corners lie there plus whole multiples of the scale."""
     output: Output
 
 
@@ -107,12 +109,19 @@ def plan_patches(
     """
     image = open_image(connection, named, region_box(shapely.box(*points.total_bounds)))
     bands = image.bands(wanted.bands)
-    tiles, tile_of_point = patch_tiles(points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size)
+    tiles, tile_of_point = patch_tiles(
+        points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size, anchor=wanted.anchor
+    )
     return _checked(_plan("patches", connection, [image], bands, wanted.output, tiles), "size", size), tile_of_point
 
 
 def patch_tiles(
-    points: geopandas.GeoDataFrame, *, crs: str, scale: float, size: int
+    points: geopandas.GeoDataFrame,
+    *,
+    crs: str,
+    scale: float,
+    size: int,
+    anchor: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[PatchTiles, NDArray[np.int64]]:
     """Return one patch for each distinct place, and for each point the patch that is its own."""
     lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
@@ -122,7 +131,7 @@ def patch_tiles(
     corners[:, 0] = zone
     for number, name in enumerate(names):
         chosen = zone == number
-        patches = patch_grids(lon[chosen], lat[chosen], str(name), scale, size)
+        patches = patch_grids(lon[chosen], lat[chosen], str(name), scale, size, anchor=anchor)
         corners[chosen, 1], corners[chosen, 2] = patches.left, patches.top
     distinct, tile_of_point = np.unique(corners, axis=0, return_inverse=True)
     tiles = PatchTiles(
@@ -156,7 +165,7 @@ def _grid(image: Opened, bands: Sequence[BandInfo], wanted: Wanted, region: Regi
         return _native_grid(image, bands, region)
     area = region or _footprint(image)
     crs = resolve_crs(wanted.crs, area.wgs84)
-    return crs, covering_geobox(area, crs, wanted.scale or 0.0)
+    return crs, covering_geobox(area, crs, wanted.scale or 0.0, anchor=wanted.anchor)
 
 
 def _native_grid(image: Opened, bands: Sequence[BandInfo], region: Region | None) -> tuple[str, GeoBox]:

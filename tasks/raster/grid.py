@@ -95,10 +95,12 @@ class Patches:
         return GeoBox((self.size, self.size), affine, crs_of(self.crs))
 
 
-def patch_grids(lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int) -> Patches:
+def patch_grids(
+    lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int, *, anchor: tuple[float, float] = (0.0, 0.0)
+) -> Patches:
     """Return the grids of square patches around points.
 
-    Pixel corners lie at whole multiples of the scale. The point is at most half a pixel away from the
+    Pixel corners lie at the anchor plus whole multiples of the scale. The point is at most half a pixel away from the
     patch's centre on either axis: for an odd size it lies in the middle pixel, for an even size the
     centre is the pixel corner nearest to it.
 
@@ -108,6 +110,7 @@ def patch_grids(lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: in
         crs: CRS of the patches.
         scale: Side of a pixel in units of the CRS.
         size: Pixels a side.
+        anchor: Some pixel corner ``(x, y)`` in CRS units.
 
     Raises:
         InputError: scale or size is not positive, or a point has no coordinates in the CRS.
@@ -124,10 +127,11 @@ def patch_grids(lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: in
             f"point {i} (longitude {lons[i]}, latitude {lats[i]}) cannot be expressed in {crs!r}: choose a CRS "
             "that covers it, or 'utm'"
         )
-    columns = np.floor(xs / scale - size / 2 + 0.5)
-    rows = np.floor(-ys / scale - size / 2 + 0.5)
-    # Adding zero turns the -0.0 of the first row into 0.0, so that equal grids are written alike.
-    return Patches(left=columns * scale, top=-rows * scale + 0.0, crs=crs, scale=float(scale), size=size)
+    x0, y0 = anchor
+    columns = np.floor((xs - x0) / scale - size / 2 + 0.5)
+    rows = np.floor((y0 - ys) / scale - size / 2 + 0.5)
+    # Adding turns the -0.0 of the first row into 0.0, so that equal grids are written alike.
+    return Patches(left=columns * scale + x0, top=-rows * scale + y0, crs=crs, scale=float(scale), size=size)
 
 
 def patch_geobox(lon: float, lat: float, crs: str, scale: float, size: int) -> GeoBox:

@@ -62,6 +62,7 @@ WRONG = {
         "nan": math.nan,
         "with native": {"crs": "native", "scale": 30},
     },
+    "anchor": {"type": "corner", "one": [15], "three": [1, 2, 3], "infinite": [math.inf, 0]},
     "file_format": {"type": 3, "meaning": "TF_RECORD_IMAGE"},
     "codec": {"type": 3, "meaning": "lzma"},
     "masks": {"type": 3, "meaning": "maybe"},

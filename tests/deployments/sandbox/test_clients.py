@@ -186,7 +186,7 @@ def test_many_threads_share_the_client(ee: Any, truth: Any) -> None:
     barrier = threading.Barrier(8)
 
     def fetch(i: int) -> bool:
-        barrier.wait()
+        barrier.wait(timeout=30)
         moved = GRID["affineTransform"] | {"translateX": 600_003 + 12.5 * i}  # type: ignore[operator] # a dict in a dict
         asked = {"fileFormat": "NUMPY_NDARRAY", "grid": GRID | {"affineTransform": moved}}
         array = ee.data.computePixels(asked | {"expression": ee.Image(SCENE)})

@@ -57,7 +57,7 @@ def refusal(response: requests.Response, status: int) -> str:
     assert response.headers["content-type"].startswith("application/json")
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (status, status)
-    names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 501: "UNIMPLEMENTED"}
+    names = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
     assert error["status"] == names[status]
     return str(error["message"])
 
@@ -173,12 +173,12 @@ def test_a_value_is_computed(server: Any) -> None:
         ("/v1/projects/earthengine-public/assets/TEST/many:getPixels", {}, 400, "is not an image"),
         (COMPUTE, {"fileFormat": "NPY"}, 400, "'result' and 'values'"),
         (COMPUTE, {"expression": expression(function="Image.loadFrom")}, 400, "Image.loadFrom"),
-        ("/v1/projects/p/image:export", {}, 501, "Method projects.image.export is not supported by the sandbox."),
-        ("/v1/projects/p/table:computeFeatures", {}, 501, "projects.table.computeFeatures"),
-        ("/v1/projects/p/maps", {}, 501, "projects.maps.create"),
-        ("/v1/projects/p/thumbnails", {}, 501, "projects.thumbnails.create"),
-        ("/v1/projects/p/assets", {}, 501, "projects.assets.create"),
-        (ASSET + ":getIamPolicy", {}, 501, "projects.assets.getIamPolicy"),
+        ("/v1/projects/p/image:export", {}, 400, "Method projects.image.export is not supported by the sandbox."),
+        ("/v1/projects/p/table:computeFeatures", {}, 400, "projects.table.computeFeatures"),
+        ("/v1/projects/p/maps", {}, 400, "projects.maps.create"),
+        ("/v1/projects/p/thumbnails", {}, 400, "projects.thumbnails.create"),
+        ("/v1/projects/p/assets", {}, 400, "projects.assets.create"),
+        (ASSET + ":getIamPolicy", {}, 400, "projects.assets.getIamPolicy"),
         ("/v1/projects/p/image:nothing", {}, 404, "Method not found: POST /v1/projects/p/image:nothing"),
         ("/v1alpha/projects/p/image:computePixels", {}, 404, "Method not found"),
     ],
@@ -188,8 +188,8 @@ def test_refusals_name_what_is_wrong(server: Any, path: str, body: Any, status: 
 
 
 def test_other_verbs_are_refused_by_name(server: Any) -> None:
-    assert "projects.assets.delete" in refusal(server.session.delete(server.url + ASSET, timeout=20), 501)
-    assert "projects.assets.listFeatures" in refusal(server.get(ASSET + ":listFeatures"), 501)
+    assert "projects.assets.delete" in refusal(server.session.delete(server.url + ASSET, timeout=20), 400)
+    assert "projects.assets.listFeatures" in refusal(server.get(ASSET + ":listFeatures"), 400)
     assert "operations/X' not found" in refusal(server.get("/v1/projects/p/operations/X"), 404)
     assert "Method not found" in refusal(server.get("/"), 404)
 

@@ -86,6 +86,20 @@ def test_the_grids_of_neighbouring_regions_line_up(connection):
     assert (columns, rows) == pytest.approx((round(columns), round(rows)), abs=1e-9)
 
 
+def test_the_anchor_puts_a_composite_on_the_grid_of_landsat(connection):
+    """Landsat's pixel corners in UTM lie at odd multiples of 15 m."""
+    native = plan(connection, crs="native", scale=None).grid(0)
+    anchored = plan(connection, crs="EPSG:32621", anchor=(15.0, 15.0)).grid(0)
+    plain = plan(connection, crs="EPSG:32621").grid(0)
+    assert (anchored.affine, anchored.crs) == (native.affine, native.crs)
+    assert (plain.affine.c - native.affine.c) % 30 == 15
+
+
+def test_the_anchor_moves_patches_too():
+    tiles, _ = patch_tiles(frame([(10.0, 50.0)]), crs="EPSG:32632", scale=30.0, size=8, anchor=(15.0, 5.0))
+    assert (tiles.left[0] % 30, tiles.top[0] % 30) == (15, 5)
+
+
 def test_the_same_job_is_the_same_plan_and_another_is_not(connection):
     first = plan(connection).fingerprint
     assert plan(connection).fingerprint == first
