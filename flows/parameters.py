@@ -142,8 +142,8 @@ class Extraction(Parameters):
     scale: Annotated[float | None, Field(gt=0, title="Scale")] = None
     """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
     anchor: Annotated[tuple[float, float], BeforeValidator(_csv), Field(title="Anchor")] = (0.0, 0.0)
-    """Some pixel corner `[x, y]` in units of the CRS: all corners lie there plus multiples of the scale. With a scale of
-    30, `[15, 15]` is the grid of Landsat in UTM. Not used with `crs=native`."""
+    """Some pixel corner `[x, y]` in units of the CRS: all corners lie there plus multiples of the scale. Landsat in UTM
+    is `[15, 15]` with a scale of 30. Not used with `crs=native`."""
     file_format: Annotated[FileFormat, Field(title="File format")] = "GEO_TIFF"
     """GEO_TIFF keeps type, mask and georeferencing. NPY, PNG and JPEG are stored as Earth Engine sends them."""
     codec: Annotated[Codec, Field(title="Compression")] = "zstd"
