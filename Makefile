@@ -25,10 +25,10 @@ $(READY): requirements.lock pyproject.toml
 	rm -f $(VENV)/.ready-* && touch $@
 
 demo: $(READY) ## The main job on the sandbox: three flows, with pictures to look at
-	$(BIN)/python -m deployments.demo
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m deployments.demo
 
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest
 
 check: $(READY) ## Lint, format, strict types, import layers
 	$(BIN)/ruff check .

@@ -207,6 +207,11 @@ class Extraction(Parameters):
             )
         return self
 
+    @property
+    def clips(self) -> bool:
+        """Whether pixels outside a region are masked: there is no region."""
+        return False
+
     def connection(self) -> Connection:
         """Return the connection, completed from the environment of this process.
 
@@ -269,16 +274,39 @@ Region = Annotated[
 Points = Annotated[dict[str, Any] | str, _one_of("GeoJSON, or the path of a file with points"), Field(title="Points")]
 
 
-class RegionParameters(Extraction):
-    """A region of one image, tile by tile, then one mosaic."""
+class Areal(Extraction):
+    """What an extraction of an area takes."""
 
+    clip: Annotated[bool | None, Field(title="Clip")] = None
+    """Mask pixels whose centre is outside the region, and leave out tiles outside it. Empty = polygons are clipped,
+    boxes are not. Only for GEO_TIFF with exact masks."""
     region: Region = None
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
     tile_size: TileSize = 512
     """Pixels a side of one request; the mosaic does not depend on it."""
 
+    @property
+    def clips(self) -> bool:
+        """Whether the region is clipped."""
+        return self._can_clip and not isinstance(self.region, list) if self.clip is None else self.clip
 
-class TimeseriesParameters(Extraction):
+    @property
+    def _can_clip(self) -> bool:
+        return self.file_format == "GEO_TIFF" and self.masks == "exact"
+
+    @model_validator(mode="after")
+    def _clippable(self) -> Self:
+        if self.clip and not self._can_clip:
+            given = f"with file_format = {self.file_format} and masks = {self.masks} nothing can be masked"
+            raise _refused("clip", self.clip, given, "Leave it empty, or store GEO_TIFF with masks=exact")
+        return self
+
+
+class RegionParameters(Areal):
+    """A region of one image, tile by tile, then one mosaic."""
+
+
+class TimeseriesParameters(Areal):
     """Every image of a collection between two dates, over one grid."""
 
     image: ImageChoice
@@ -289,8 +317,6 @@ class TimeseriesParameters(Extraction):
     """Day after the last, UTC."""
     region: Region
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
-    tile_size: TileSize = 512
-    """Pixels a side of one request."""
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:

@@ -114,6 +114,7 @@ def wanted(parameters: Extraction) -> Wanted:
         crs=parameters.crs,
         scale=parameters.scale,
         anchor=parameters.anchor,
+        clip=parameters.clips,
         output=parameters.stored_as(),
     )
 

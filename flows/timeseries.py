@@ -49,7 +49,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     table = plot = picture = None
     if parameters.file_format == "GEO_TIFF":
         for number, source in enumerate(plan.sources):
-            files[source.name] = mosaic(plan, tiles, source=number, name=source.name, output=output)
+            files[source.label] = mosaic(plan, tiles, source=number, name=source.label, output=output)
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
         table, plot = series_summary(plan, tiles, output=output)
     if drawn := sheet(plan, list(files.items()), output=output):

@@ -38,7 +38,7 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
     pieces = []
     for tile in tiles:
         if tile.key is not None and offset <= tile.index < offset + len(plan.tiles):
-            rows, columns = tiling.window(tile.index - offset)
+            rows, columns = tiling.window(plan.tiles.place(tile.index - offset))
             pieces.append(Piece(rows=rows, columns=columns, source=Path(store.open_path(tile.key))))
     destination = Path(store.open_path(f"{plan.folder}/{name}.tif"))
     write_mosaic(
@@ -112,9 +112,9 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
             unknown = any(summary.valid is None for _, summary in known)
             points.append(
                 SeriesPoint(
-                    time=datetime.fromisoformat(source.time or source.name),
+                    time=datetime.fromisoformat(source.time or source.label),
                     band=band.id,
-                    valid_share=None if unknown else sum(weights) / plan.tiles.pixels,
+                    valid_share=None if unknown else sum(weights) / sum(tile.pixels for tile in own),
                     mean=sum(sums) / sum(weights) if sum(weights) else None,
                 )
             )

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 import google.auth.exceptions
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from tasks.raster.refusal import InputError
 
@@ -87,7 +88,8 @@ class BadInputError(InputError):
     def __str__(self) -> str:
         shown = repr(self.value)
         shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy.rstrip('.')}."
+        end = "" if self.remedy.endswith((".", "?")) else "."
+        return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"
 
 
 # Texts decide only where the status does not: Earth Engine answers 400 to what a smaller request would cure.
@@ -126,8 +128,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> Earth
     return kind(message, status, retry_after)
 
 
-def from_exception(error: Exception) -> EarthEngineError:
-    """Translate what requests and google.auth raise when no whole answer came."""
+def from_exception(error: Exception, endpoint: str) -> EarthEngineError:
+    """Translate what requests and google.auth raise when no whole answer came from an endpoint."""
     name = type(error).__name__
     if isinstance(error, google.auth.exceptions.TransportError):
         return Transient(f"The token server could not be reached ({name}).")
@@ -140,7 +142,9 @@ def from_exception(error: Exception) -> EarthEngineError:
         return Transient(f"No answer within the deadline ({name}).")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
         return Rejected(f"The endpoint's URL is not valid ({name}).")
-    return Transient(f"The connection broke before the answer was whole ({name}).")
+    if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
+        return Transient(f"Nothing answers at {endpoint}. Check the endpoint and the network; is the sandbox started?")
+    return Transient(f"The connection to {endpoint} broke before the answer was whole ({name}).")
 
 
 def _kind(status: int, message: str) -> type[EarthEngineError]:

@@ -46,7 +46,9 @@ class Opened:
     """An image whose bands are known, stored or computed."""
 
     name: str
-    """Plain letters, digits, `_`, `.`, `-`: a folder."""
+    """Folder of its tiles: letters, digits, `_`, `.`, `-`, and `/` before the date of a series."""
+    origin: str
+    """What the user would call it: an asset id, a recipe, a collection."""
     info: ImageInfo
     asset: str | None
     """Full asset name of a stored image."""
@@ -61,6 +63,9 @@ class Opened:
             BadInputError: the image has no such band.
         """
         known = {band.id: band for band in self.info.bands}
+        if not known:
+            remedy = "Widen its dates or the region: the collection behind it may be empty"
+            raise BadInputError("image", self.origin, "an image without bands", remedy)
         for band in wanted or ():
             if band not in known:
                 raise BadInputError("bands", list(wanted or ()), f"no band {band!r}", f"There are: {', '.join(known)}")
@@ -95,6 +100,7 @@ def open_image(connection: Connection, named: Named, region: Box | None) -> Open
     expression = encode(value)
     return Opened(
         name=_label(named),
+        origin=named.recipe or named.name,
         info=_computed_info(connection, expression, named),
         asset=None,
         expression=expression,
@@ -128,7 +134,7 @@ def open_series(
                 "Name a collection, or extract a region of the image",
             )
         found = list(list_images(connection, named.asset, start=start, end=end, region=geometry))
-        series = [_day(connection, day, images) for day, images in _by_day(found).items()]
+        series = [_day(connection, info.id or named.asset, day, images) for day, images in _by_day(found).items()]
     else:
         series = _computed_series(connection, named, start=start, end=end, geometry=geometry, box=box)
     if not series:
@@ -153,7 +159,7 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
     ids = tuple(band.id for band in bands)
     dtypes = tuple(band.dtype for band in bands)
     time = image.info.time.isoformat() if image.info.time else None
-    common: dict[str, Any] = {"name": image.name, "version": image.version, "time": time}
+    common: dict[str, Any] = {"name": image.name, "origin": image.origin, "version": image.version, "time": time}
     plain: dict[str, Any] = {
         "asset": image.asset,
         "expression": canonical(image.expression) if image.expression else None,
@@ -195,6 +201,7 @@ def _stored(info: ImageInfo) -> Opened:
     assert info.id is not None
     return Opened(
         name=_plain(info.id.rsplit("/", maxsplit=1)[-1]),
+        origin=info.id,
         info=info,
         asset=ee.data.convert_asset_id_to_asset_name(info.id),
         expression=None,
@@ -260,7 +267,16 @@ def _computed_series(
         # The images of a collection have the same bands: the first tells, and a tile of another says if it doesn't.
         info = info or _computed_info(connection, expression, named)
         dated = replace(info, time=_midnight(day))
-        opened.append(Opened(name=day, info=dated, asset=None, expression=expression, version=_version(named)))
+        opened.append(
+            Opened(
+                name=f"{_label(named)}/{day}",
+                origin=named.recipe or named.name,
+                info=dated,
+                asset=None,
+                expression=expression,
+                version=_version(named),
+            )
+        )
     return opened
 
 
@@ -272,15 +288,16 @@ def _by_day(images: Sequence[ImageInfo]) -> dict[str, list[ImageInfo]]:
     return days
 
 
-def _day(connection: Connection, day: str, images: Sequence[ImageInfo]) -> Opened:
+def _day(connection: Connection, collection: str, day: str, images: Sequence[ImageInfo]) -> Opened:
+    name = f"{_plain(collection.rsplit('/', maxsplit=1)[-1])}/{day}"
     if len(images) == 1:
-        return replace(_stored(images[0]), name=day)
+        return replace(_stored(images[0]), name=name)
     ensure_client(connection)
     names = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
     expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
     versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
     info = replace(images[0], id=None, time=_midnight(day))
-    return Opened(name=day, info=info, asset=None, expression=expression, version=versions)
+    return Opened(name=name, origin=collection, info=info, asset=None, expression=expression, version=versions)
 
 
 def _midnight(day: str) -> datetime:

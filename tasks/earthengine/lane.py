@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
+import shapely
 import tenacity
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.errors import (
     BudgetExhausted,
     Denied,
     EarthEngineError,
+    Rejected,
     Throttled,
     Transient,
 )
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.transport import PixelRequest
+from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
 from tasks.raster.encode import encode_geotiff
 from tasks.raster.raster import Raster
@@ -119,7 +126,10 @@ class Lane:
         except EarthEngineError as error:
             seconds = round(time.monotonic() - begun, 3)
             reason = f"{type(error).__name__}: {error}"
-            return TileReceipt(index=index, fingerprint=fingerprint, status="failed", seconds=seconds, reason=reason)
+            pixels = self._pixels_wanted(index)
+            return TileReceipt(
+                index=index, fingerprint=fingerprint, status="failed", pixels=pixels, seconds=seconds, reason=reason
+            )
         return self._stored(index, fingerprint, raster_or_bytes, attempts, begun)
 
     def _pixels(self, index: int) -> tuple[tuple[Raster | None, bytes], int]:
@@ -146,16 +156,29 @@ class Lane:
         bands = tuple(band.id for band in self.plan.bands)
         decode = decode_npy if source.wire == "NPY" else decode_geotiff
         try:
-            return decode(data, bands, self.plan.grid(index).geobox)
+            raster = decode(data, bands, self.plan.grid(index).geobox)
         except CorruptPixelsError as error:
             raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
+        if raster.valid is None and self.plan.output.masks == "exact":
+            raise Rejected(
+                "The answer does not say which pixels are masked. Run again with masks=unknown, or ask for NPY."
+            )
+        within = self._within(index)
+        return raster if within is None else clipped(raster, within)
+
+    def _within(self, index: int) -> NDArray[np.bool_] | None:
+        clip = self.plan.output.clip
+        return None if clip is None else inside(_geometry(clip), self.plan.grid(index).geobox)
+
+    def _pixels_wanted(self, index: int) -> int:
+        within, grid = self._within(index), self.plan.grid(index)
+        return grid.width * grid.height if within is None else int(within.sum())
 
     def _stored(
         self, index: int, fingerprint: str, content: tuple[Raster | None, bytes], attempts: int, begun: float
     ) -> TileReceipt:
         raster, data = content
         grid = self.plan.grid(index)
-        pixels = grid.width * grid.height
         empty = raster is not None and raster.empty
         key: str | None = None
         if not empty:
@@ -172,11 +195,16 @@ class Lane:
             key=key,
             size=0 if empty else len(data),
             crc32c=None if empty else crc32c(data),
-            pixels=pixels,
-            bands=tuple(_summaries(raster, pixels)) if raster is not None else (),
+            pixels=self._pixels_wanted(index),
+            bands=tuple(_summaries(raster, grid.width * grid.height)) if raster is not None else (),
             attempts=attempts,
             seconds=round(time.monotonic() - begun, 3),
         )
+
+
+@functools.lru_cache(maxsize=4)
+def _geometry(wkt: str) -> BaseGeometry:
+    return shapely.from_wkt(wkt)
 
 
 def _summaries(raster: Raster, pixels: int) -> Iterable[BandSummary]:

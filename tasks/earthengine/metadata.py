@@ -17,11 +17,12 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Throttled, Transient
 from tasks.earthengine.transport import send
 
-# Metadata is a handful of calls before a run: five attempts bridge a restart, and a wrong request fails at once.
+# Metadata is a handful of calls before a run, with somebody waiting: a few seconds bridge a hiccup, and an endpoint
+# that is not there is told soon.
 _patiently = tenacity.retry(
     retry=tenacity.retry_if_exception_type((Transient, Throttled)),
-    stop=tenacity.stop_after_attempt(5),
-    wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
+    stop=tenacity.stop_after_attempt(4),
+    wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
     reraise=True,
 )
 

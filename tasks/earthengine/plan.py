@@ -44,7 +44,9 @@ class Source:
     """What the pixels are taken from: one image, stored or computed."""
 
     name: str
-    """Folder of its tiles: a recipe, an asset, a date. No part of its identity."""
+    """Folder of its tiles: a recipe, an asset, a collection and a date. No part of its identity."""
+    origin: str = ""
+    """What the user would call it: an asset id, a recipe. No part of its identity."""
     asset: str | None = None
     """Full asset name, read with getPixels; None for a computed image."""
     expression: str | None = None
@@ -65,9 +67,14 @@ class Source:
         """Digest of what decides its pixels."""
         return fingerprint([self.asset, self.expression, self.version, self.wire, self.wire_bands])
 
+    @property
+    def label(self) -> str:
+        """Its date in a series, else its name."""
+        return self.name.rsplit("/", maxsplit=1)[-1]
+
     def tags(self, fingerprint: str) -> dict[str, str]:
         """Return the metadata that its files carry; dates as GDAL and TIFF name them."""
-        tags = {"SOURCE": self.asset or self.name, "VERSION": self.version, "FINGERPRINT": fingerprint}
+        tags = {"SOURCE": self.origin or self.name, "VERSION": self.version, "FINGERPRINT": fingerprint}
         if self.time:
             tags["DATE_ACQUIRED"] = self.time[:10]
             tags["TIFFTAG_DATETIME"] = self.time[:19].replace("-", ":").replace("T", " ")
@@ -85,6 +92,8 @@ class Output:
     """``unknown``: zeroes are stored as they come, and the file says that its mask is not known."""
     visualization: str | None = None
     """Canonical JSON of VisualizationOptions, for PNG and JPEG."""
+    clip: str | None = None
+    """WKT, in the CRS of the grid, of the region outside of which pixels are masked; None = nothing is clipped."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ from tasks.earthengine.plan import (
 )
 from tasks.earthengine.recipes import Box
 from tasks.earthengine.tiles import PatchTiles, RegionTiles
-from tasks.raster.crs import WGS84, canonical_crs, crs_of, resolve_crs, utm_codes
+from tasks.raster.clip import touching
+from tasks.raster.crs import WGS84, canonical_crs, crs_of, reproject, resolve_crs, utm_codes
 from tasks.raster.grid import covering_geobox, native_geobox, patch_grids
 from tasks.raster.region import Region
 from tasks.raster.tiling import Tiling
@@ -54,6 +55,8 @@ class Wanted:
     anchor: tuple[float, float] = (0.0, 0.0)
     """Some pixel corner (x, y) in CRS units: corners lie there plus whole multiples of the scale."""
     output: Output
+    clip: bool = False
+    """Whether pixels outside the region are masked, and tiles outside it are not asked for."""
 
 
 def plan_region(connection: Connection, named: Named, wanted: Wanted, *, region: Region | None, tile_size: int) -> Plan:
@@ -65,9 +68,8 @@ def plan_region(connection: Connection, named: Named, wanted: Wanted, *, region:
     """
     image = open_image(connection, named, region_box(region.wgs84) if region else None)
     bands = image.bands(wanted.bands)
-    crs, box = _grid(image, bands, wanted, region)
-    tiles = RegionTiles(crs=crs, tiling=Tiling(box, tile_size))
-    return _checked(_plan("region", connection, [image], bands, wanted.output, tiles), "tile_size", tile_size)
+    tiles, output = _region_tiles(image, bands, wanted, region, tile_size)
+    return _checked(_plan("region", connection, [image], bands, output, tiles), "tile_size", tile_size)
 
 
 def plan_timeseries(
@@ -83,9 +85,8 @@ def plan_timeseries(
     geometry = shapely.geometry.mapping(area)
     series = open_series(connection, named, start=start, end=end, geometry=geometry, box=region_box(area))
     bands = series[0].bands(wanted.bands)
-    crs, box = _grid(series[0], bands, wanted, region)
-    tiles = RegionTiles(crs=crs, tiling=Tiling(box, tile_size))
-    return _checked(_plan("timeseries", connection, series, bands, wanted.output, tiles), "tile_size", tile_size)
+    tiles, output = _region_tiles(series[0], bands, wanted, region, tile_size)
+    return _checked(_plan("timeseries", connection, series, bands, output, tiles), "tile_size", tile_size)
 
 
 def plan_patches(
@@ -109,6 +110,7 @@ def plan_patches(
     """
     image = open_image(connection, named, region_box(shapely.box(*points.total_bounds)))
     bands = image.bands(wanted.bands)
+    _check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
     tiles, tile_of_point = patch_tiles(
         points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size, anchor=wanted.anchor
     )
@@ -160,12 +162,37 @@ def region_box(geometry: BaseGeometry) -> Box:
     ]
 
 
+def _region_tiles(
+    image: Opened, bands: Sequence[BandInfo], wanted: Wanted, region: Region | None, tile_size: int
+) -> tuple[RegionTiles, Output]:
+    crs, box = _grid(image, bands, wanted, region)
+    tiling = Tiling(box, tile_size)
+    if region is None or not wanted.clip:
+        return RegionTiles(crs=crs, tiling=tiling), wanted.output
+    geometry = reproject(region.geometry, region.crs, crs)
+    kept = touching(geometry, tiling)
+    tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
+    return tiles, replace(wanted.output, clip=shapely.to_wkt(geometry, rounding_precision=-1))
+
+
 def _grid(image: Opened, bands: Sequence[BandInfo], wanted: Wanted, region: Region | None) -> tuple[str, GeoBox]:
     if wanted.crs.lower() == NATIVE:
         return _native_grid(image, bands, region)
     area = region or _footprint(image)
-    crs = resolve_crs(wanted.crs, area.wgs84)
-    return crs, covering_geobox(area, crs, wanted.scale or 0.0, anchor=wanted.anchor)
+    if region is not None:
+        _check_touches(image, region.wgs84, "region")
+    crs, scale = resolve_crs(wanted.crs, area.wgs84), wanted.scale or 0.0
+    box = covering_geobox(area, crs, scale, anchor=wanted.anchor)
+    west, south, east, north = reproject(area.geometry, area.crs, crs).bounds
+    if scale > max(east - west, north - south):
+        unit = crs_of(crs).proj.axis_info[0].unit_name
+        raise BadInputError(
+            "scale",
+            scale,
+            f"one pixel would cover the whole region of {east - west:g} x {north - south:g} {unit}",
+            f"Give the pixel size in {unit}, the unit of {crs[:20]}",
+        )
+    return crs, box
 
 
 def _native_grid(image: Opened, bands: Sequence[BandInfo], region: Region | None) -> tuple[str, GeoBox]:
@@ -188,10 +215,30 @@ def _native_grid(image: Opened, bands: Sequence[BandInfo], region: Region | None
     return crs, GeoBox(first.shape, first.transform, crs_of(crs))
 
 
-def _footprint(image: Opened) -> Region:
+def _outline(image: Opened) -> BaseGeometry | None:
+    """Where a stored image is, in longitude and latitude; None where that is not known or everywhere."""
     geometry = image.info.geometry
-    shape = shapely.geometry.shape(geometry) if geometry and "Infinity" not in str(geometry) else None
-    if shape is None or shape.is_empty or not shape.area:
+    if not geometry or "Infinity" in str(geometry):
+        return None
+    shape = shapely.geometry.shape(geometry)
+    return shape if shape.area else None
+
+
+def _check_touches(image: Opened, place: BaseGeometry, field: str) -> None:
+    outline = _outline(image)
+    if outline is not None and not shapely.intersects(outline, place):
+        shown = ", ".join(f"{side:.3f}" for side in outline.bounds)
+        raise BadInputError(
+            field,
+            [round(side, 3) for side in place.bounds],
+            f"does not touch {image.origin}, which is at [{shown}] (west, south, east, north)",
+            "Give a place on the image; are longitude and latitude swapped?",
+        )
+
+
+def _footprint(image: Opened) -> Region:
+    shape = _outline(image)
+    if shape is None:
         raise BadInputError("region", None, "the image has no footprint to take instead", "Give a region")
     return Region(geometry=shape, crs=WGS84)
 

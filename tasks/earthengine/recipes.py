@@ -147,7 +147,8 @@ class Recipe:
         try:
             checked = self.parameters.model_validate(dict(given))
         except ValidationError as error:
-            first = error.errors()[0]
+            # A misspelt parameter explains the one that is missing: it is told first.
+            first = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
             where = ".".join(map(str, ("image.parameters", *first["loc"])))
             value = None if first["type"] == "missing" else first["input"]
             told = {"missing": "missing", "extra_forbidden": "no such parameter"}
@@ -161,7 +162,12 @@ class Recipe:
             raise BadInputError(
                 "image.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
             )
-        return self.function(**values, **{name: extra[name] for name in FILLED_IN if name in declared})
+        filled_in = {name: extra[name] for name in FILLED_IN if name in declared}
+        try:
+            return self.function(**values, **filled_in)
+        except Exception as error:  # a recipe is the user's code: whatever it raises is told as his
+            reason = f"raised {type(error).__name__}: {error}"
+            raise BadInputError("image.recipe", self.name, reason, "Correct the recipe or its parameters") from error
 
     def signature(self) -> str:
         """The parameters in one line, as a message shows them."""

@@ -87,23 +87,34 @@ class RegionTiles:
 
     crs: str
     tiling: Tiling
+    kept: tuple[int, ...] | None = None
+    """Tiles of the tiling that are asked for, in order; None = all."""
 
     def __len__(self) -> int:
-        return len(self.tiling)
+        return len(self.tiling) if self.kept is None else len(self.kept)
+
+    def place(self, tile: int) -> int:
+        """Return the number of a tile in the whole tiling."""
+        if not 0 <= tile < len(self):
+            raise IndexError(tile)
+        return tile if self.kept is None else self.kept[tile]
 
     @property
     def pixels(self) -> int:
-        """Pixels of the region."""
-        return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
+        """Pixels of the tiles that are asked for."""
+        if self.kept is None:
+            return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
+        windows = (self.tiling.window(tile) for tile in self.kept)
+        return sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a tile."""
-        box = self.tiling.tile(tile)
+        box = self.tiling.tile(self.place(tile))
         return PixelGrid(crs=self.crs, affine=box.affine, width=int(box.shape.x), height=int(box.shape.y))
 
     def name(self, tile: int) -> str:
         """Row and column of the tile."""
-        return self.tiling.name(tile)
+        return self.tiling.name(self.place(tile))
 
     def json(self) -> dict[str, Any]:
         """The whole grid and the size of a tile."""
@@ -114,6 +125,7 @@ class RegionTiles:
             "affine": list(box.affine)[:6],
             "shape": [int(box.shape.y), int(box.shape.x)],
             "tile_size": self.tiling.tile_size,
+            "kept": None if self.kept is None else list(self.kept),
         }
 
 
@@ -174,7 +186,10 @@ def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
     """Read back what `json()` of either kind gave."""
     if value["kind"] == "region":
         box = GeoBox(tuple(value["shape"]), Affine(*value["affine"]), crs_of(value["crs"]))
-        return RegionTiles(crs=value["crs"], tiling=Tiling(geobox=box, tile_size=value["tile_size"]))
+        tiling = Tiling(geobox=box, tile_size=value["tile_size"])
+        return RegionTiles(
+            crs=value["crs"], tiling=tiling, kept=None if value["kept"] is None else tuple(value["kept"])
+        )
     return PatchTiles(
         crs=tuple(value["crs"]),
         zone=np.asarray(value["zone"], np.int32),

@@ -59,7 +59,7 @@ def send(
     except Exception as error:
         if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
             raise  # BadInputError of missing credentials
-        raise from_exception(error) from error
+        raise from_exception(error, connection.endpoint) from error
     if response.status_code != requests.codes.ok:
         raise from_response(response.status_code, response.headers, response.content)
     return response.content

@@ -41,7 +41,7 @@ class TileReceipt:
     crc32c: str | None = None
     """Base64 of the big-endian checksum, as Cloud Storage shows it."""
     pixels: int = 0
-    """Number of pixels of a band."""
+    """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
     bands: tuple[BandSummary, ...] = ()
     """In the order of the plan; none for PNG and JPEG."""
     attempts: int = 1
@@ -56,7 +56,7 @@ class TileReceipt:
         if self.status == "empty":
             return 0.0
         counts = [band.valid for band in self.bands if band.valid is not None]
-        return sum(counts) / (self.pixels * len(counts)) if counts else None
+        return sum(counts) / (self.pixels * len(counts)) if counts and self.pixels else None
 
 
 @dataclass(frozen=True, kw_only=True)

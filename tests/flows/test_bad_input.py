@@ -105,6 +105,7 @@ COMMON = [
     ("output below a file", {"output": "{tmp}/text.txt/x"}, ["output", "text.txt", "folder"]),
 ]
 REGION = [
+    ("outside UTM", {"image": {"recipe": "elevation"}, "bands": None, "region": [1, -89.9, 2, -89.8]}, ["utm", "84"]),
     ("reversed box", {"region": [-54.5, -25.3, -54.6, -25.2]}, ["region", "-54.5", "west"]),
     ("south above north", {"region": [-54.6, -25.2, -54.5, -25.3]}, ["region", "-25.2", "south"]),
     ("no area", {"region": [-54.6, -25.3, -54.6, -25.3]}, ["region", "area"]),
@@ -115,7 +116,8 @@ REGION = [
     ("no such file", {"region": "{tmp}/nope.geojson"}, ["region", "nope.geojson"]),
     ("unreadable file", {"region": "{tmp}/text.txt"}, ["region", "text.txt"]),
     ("too large a tile", {"tile_size": 32768, "region": [-60, -30, -50, -20]}, ["tile_size", "50331648", "at most"]),
-    ("outside UTM", {"region": [-54.6, -89.9, -54.5, -89.8]}, ["utm", "84"]),
+    ("nowhere near", {"region": [10, 50, 10.1, 50.1]}, ["region", "10", "swapped?"]),
+    ("too coarse", {"scale": 30, "crs": "EPSG:4326"}, ["scale", "30", "degree"]),
 ]
 OWN = {
     "region": [
@@ -136,7 +138,7 @@ OWN = {
         ),
     ],
     "timeseries": [
-        *REGION,
+        *(case for case in REGION if case[0] not in {"outside UTM", "nowhere near"}),
         ("an image", {"image": {"asset": "USGS/SRTMGL1_003"}, "bands": None}, ["image.asset", "IMAGE", "collection"]),
         ("a recipe of an image", {"image": S2, "bands": None}, ["image.recipe", "sentinel2_median", "collection"]),
         ("nothing then", {"start": "1970-01-01", "end": "1971-01-01"}, ["start", "1970-01-01", "Widen"]),
@@ -159,7 +161,16 @@ OWN = {
             ["points", "0"],
         ),
         ("too large a patch", {"size": 32768}, ["size", "32768", "50331648", "at most"]),
-        ("outside UTM", {"points": feature_collection(POINT | {"coordinates": [0, 89]})}, ["utm", "84"]),
+        (
+            "nowhere near",
+            {"points": feature_collection(POINT | {"coordinates": [-25.2, -54.5]})},
+            ["points", "swapped?"],
+        ),
+        (
+            "outside UTM",
+            {"image": {"recipe": "elevation"}, "points": feature_collection(POINT | {"coordinates": [0, 89]})},
+            ["utm", "84"],
+        ),
         ("a collection", {"image": {"asset": "MODIS/061/MOD13Q1"}}, ["image.asset", "IMAGE_COLLECTION"]),
     ],
 }

@@ -85,12 +85,14 @@ OWN = {
     RegionParameters: {
         "region": {"type": 3, "letters": [1, 2, "a", 4]},
         "tile_size": {"type": "x", "small": 15, "large": 32769, "fraction": 20.5},
+        "clip": {"type": "perhaps", "of a picture": {"clip": True, "file_format": "PNG"}},
     },
     TimeseriesParameters: {
         "start": {"missing": None, "type": "soon", "no such day": "2020-02-30"},
         "end": {"missing": None, "type": "soon", "same": "2020-01-01", "reversed": "2019-01-01"},
         "region": {"missing": None, "type": 3},
         "tile_size": {"small": 15},
+        "clip": {"of unknown masks": {"clip": True, "masks": "unknown"}},
     },
     PatchesParameters: {
         "points": {"missing": None, "type": 3, "list": [1, 2]},
@@ -105,7 +107,7 @@ def matrix():
         for field, wrongs in {**WRONG, **OWN[model]}.items():
             for kind, value in wrongs.items():
                 # Where two fields contradict each other, both are given.
-                together = isinstance(value, dict) and field in value and field in {"crs", "scale"}
+                together = isinstance(value, dict) and field in value and field in {"crs", "scale", "clip"}
                 given = good | (value if together else {field: value})
                 yield pytest.param(model, given, field, id=f"{model.__name__}-{field}-{kind}")
         for field, info in model.model_fields.items():

@@ -102,7 +102,7 @@ def test_retry_after_is_read_where_it_is_a_number(header, seconds):
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_what_the_libraries_raise_has_one_type_and_shows_no_secret(error, kind):
-    translated = from_exception(error)
+    translated = from_exception(error, "https://endpoint")
     assert type(translated) is kind
     assert "secret" not in str(translated)
 

@@ -1,0 +1,59 @@
+"""Clipping: pixels outside a region are masked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import geometry_mask
+from shapely.geometry.base import BaseGeometry
+
+from tasks.raster.raster import Raster
+from tasks.raster.tiling import Tiling
+
+
+def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
+    """Return which pixels have their centre in a region, shape (y, x).
+
+    Args:
+        geometry: Polygons in the CRS of the grid.
+        geobox: The grid.
+    """
+    # Of a coastline with a million vertices a tile needs only its own.
+    near = shapely.clip_by_rect(geometry, *geobox.extent.geom.buffer(abs(geobox.affine.a)).bounds)
+    if near.is_empty:
+        return np.zeros(geobox.shape, dtype=bool)
+    return np.asarray(geometry_mask([near], geobox.shape, geobox.affine, invert=True), dtype=bool)
+
+
+def clipped(raster: Raster, within: NDArray[np.bool_]) -> Raster:
+    """Return the raster with what lies outside masked.
+
+    Args:
+        raster: Its mask is known.
+        within: Pixels that stay, shape (y, x).
+    """
+    assert raster.valid is not None
+    return replace(raster, valid=raster.valid & within)
+
+
+def touching(geometry: BaseGeometry, tiling: Tiling) -> NDArray[np.int64]:
+    """Return the tiles that a region touches, in order.
+
+    Args:
+        geometry: Polygons in the CRS of the grid.
+        tiling: Its tiles.
+    """
+    down, across = tiling.shape
+    height, width = tiling.geobox.shape
+    size = tiling.tile_size
+    row, column = (part.ravel() for part in np.mgrid[:down, :across])
+    top, bottom = row * size, np.minimum(row * size + size, height)
+    left, right = column * size, np.minimum(column * size + size, width)
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    xy = np.stack([np.stack(tiling.geobox.affine @ corner, axis=-1) for corner in corners], axis=1)
+    shapely.prepare(geometry)
+    return np.flatnonzero(shapely.intersects(geometry, shapely.polygons(xy))).astype(np.int64)
