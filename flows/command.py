@@ -17,6 +17,9 @@ from tasks.raster.refusal import InputError
 from tasks.report import ExtractionFailedError
 from tasks.storage.store import StorageError
 
+HELP = """Give exactly one of --image.asset, --image.recipe and --image.expression. A value that begins with a minus is
+written with an equals sign: --region=-54.60,-25.30,-54.55,-25.26. Lists, GeoJSON and parameters of recipes are JSON."""
+
 # Exit codes; argparse, too, leaves with 2.
 FAILED, BAD_INPUT = 1, 2
 
@@ -47,7 +50,7 @@ def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) 
             # A variable SCALE or OUTPUT in the environment is nobody's parameter.
             return (init_settings,)
 
-    Options.__doc__ = parameters.__doc__
+    Options.__doc__ = f"{parameters.__doc__}\n\n{HELP}"
     given = CliApp.run(Options, cli_args=list(arguments))
     return parameters.model_validate(given.model_dump(exclude_unset=True))
 
@@ -59,7 +62,9 @@ def run(module: str, name: str, parameters: type[Extraction], arguments: Sequenc
     """
     flow = getattr(importlib.import_module(module), name)
     try:
-        result = flow(parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments))
+        given = parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments)
+        given.connection()  # what it lacks is told before Prefect takes seconds to start
+        result = flow(given)
     except ValidationError as error:
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     except (InputError, SettingsError) as error:

@@ -49,6 +49,9 @@ def _csv(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
+
+
 class StoredImage(Parameters):
     """An asset of Earth Engine, read with getPixels."""
 
@@ -86,6 +89,12 @@ def _kind_of_image(value: Any) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def _as_image(value: Any) -> Any:
+    """Take an `ee.Image` of Python for the expression that it is."""
+    expression = as_expression(value)
+    return value if expression is value else {"expression": expression}
+
+
 ImageChoice = Annotated[
     Annotated[StoredImage, Tag("StoredImage")]
     | Annotated[RecipeImage, Tag("RecipeImage")]
@@ -95,6 +104,7 @@ ImageChoice = Annotated[
         custom_error_type="image_choice",
         custom_error_message="give exactly one of asset, recipe, expression",
     ),
+    BeforeValidator(_as_image),
     Field(title="Image"),
 ]
 
@@ -102,12 +112,14 @@ ImageChoice = Annotated[
 class Visualization(Parameters):
     """How bands become 8-bit colours, for PNG and JPEG."""
 
+    # Names of colours are Earth Engine's (CSS), which it checks itself; hexadecimal ones are checked here.
+
     min: Annotated[float, Field(title="Minimum")] = 0.0
     """Value shown darkest."""
     max: Annotated[float, Field(title="Maximum")] = 255.0
     """Value shown brightest."""
-    palette: Annotated[list[str], BeforeValidator(_csv), Field(title="Palette")] = []
-    """Colours for a single band, such as `["000000", "00ff00"]`."""
+    palette: Annotated[list[Colour], BeforeValidator(_csv), Field(title="Palette")] = []
+    """Colours for a single band: hexadecimal such as `["000000", "00ff00"]`, or CSS names."""
     gamma: Annotated[float | None, Field(gt=0, le=10, title="Gamma")] = None
     """Gamma correction."""
 
@@ -164,6 +176,8 @@ class Extraction(Parameters):
     """At most so many at once: the project's interactive quota (default of a project: 40)."""
     requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second")] = PER_SECOND
     """At most so many may begin in a second (default of a project: 100)."""
+    max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
+    """A plan of more is refused before the first: raise it on purpose."""
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False
     """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
 
@@ -233,7 +247,7 @@ class Extraction(Parameters):
         """Return what is stored for each tile."""
         options = None
         if self.file_format in {"PNG", "JPEG"}:
-            options = canonical((self.visualization or Visualization()).options())
+            options = canonical(self.visualization.options() if self.visualization else {})
         return Output(
             file_format=self.file_format,
             codec=self.codec if self.file_format == "GEO_TIFF" else "none",

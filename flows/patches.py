@@ -4,7 +4,7 @@
 from prefect import flow
 
 from flows.parameters import PatchesParameters
-from flows.steps import ExtractionResult, extract, named, plainly, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
@@ -22,7 +22,7 @@ class PatchesResult(ExtractionResult):
     """GeoParquet: one row a point, with its properties, its file, grid and state."""
 
 
-@flow(name="extract-patches", task_runner=lanes())
+@flow(name="extract-patches", flow_run_name=run_name, task_runner=lanes())
 @plainly
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
@@ -41,7 +41,12 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
     index = patch_index(plan, tiles, points=points, tile_of_point=tile_of_point, output=output)
     store = open_store(output)
-    files = [(f"patch {tile.index}", store.open_path(tile.key)) for tile in tiles if tile.key is not None]
+    first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
+    files = [
+        (f"point {first_point[tile.index]}", store.open_path(tile.key))
+        for tile in sorted(tiles, key=lambda tile: first_point[tile.index])
+        if tile.key is not None
+    ]
     picture = None
     if drawn := sheet(plan, files, output=output):
         picture, png = drawn

@@ -4,10 +4,10 @@
 from prefect import flow
 
 from flows.parameters import RegionParameters
-from flows.steps import ExtractionResult, extract, named, plainly, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.planning import plan_region
 from tasks.fetch import lanes
-from tasks.products import mosaic, region_picture
+from tasks.products import mosaic, pictures, region_picture
 from tasks.raster.region import read_region
 from tasks.report import show_picture
 
@@ -19,7 +19,7 @@ class RegionResult(ExtractionResult):
     """Cloud Optimized GeoTIFF; None for formats that are stored as sent."""
 
 
-@flow(name="extract-region", task_runner=lanes())
+@flow(name="extract-region", flow_run_name=run_name, task_runner=lanes())
 @plainly
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image, tile by tile, then one mosaic."""
@@ -34,6 +34,9 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
     if parameters.file_format == "GEO_TIFF":
         path = mosaic(extracted.plan, extracted.tiles, source=0, name="mosaic", output=extracted.output)
         picture, png = region_picture(extracted.plan, path, output=extracted.output)
+        show_picture(png)
+    elif drawn := pictures(extracted.plan, extracted.tiles, output=extracted.output):
+        picture, png = drawn
         show_picture(png)
     extracted.check(parameters)
     return RegionResult(**extracted.result(), mosaic=path, quicklook=picture)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import BaseModel, ConfigDict
 
@@ -76,6 +77,16 @@ P = TypeVar("P", bound=Extraction)
 R = TypeVar("R", bound=ExtractionResult)
 
 
+def run_name() -> str:
+    """Say what a run is about and where: `region sentinel2_median utm 20`."""
+    kind = flow_run.flow_name.removeprefix("extract-")
+    given = flow_run.parameters.get("parameters", {})
+    read = given if isinstance(given, dict) else given.model_dump()
+    image = read.get("image") or {}
+    label = image.get("asset") or image.get("recipe") or image.get("name") or "expression"
+    return " ".join(str(part) for part in (kind, label, read.get("crs", "utm"), read.get("scale") or "") if part)
+
+
 def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
     """Let a flow fail with one message, where the cause is not in the code.
 
@@ -114,6 +125,7 @@ def wanted(parameters: Extraction) -> Wanted:
         crs=parameters.crs,
         scale=parameters.scale,
         anchor=parameters.anchor,
+        max_requests=parameters.max_requests,
         clip=parameters.clips,
         output=parameters.stored_as(),
     )

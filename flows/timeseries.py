@@ -7,7 +7,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.parameters import TimeseriesParameters
-from flows.steps import ExtractionResult, extract, named, plainly, wanted
+from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.planning import plan_timeseries
 from tasks.fetch import lanes
 from tasks.products import mosaic, series_summary, sheet
@@ -21,12 +21,12 @@ class TimeseriesResult(ExtractionResult):
     files: Mapping[str, str] = Field(default_factory=dict)
     """Date (ISO 8601) to Cloud Optimized GeoTIFF; none for formats that are stored as sent."""
     table: str | None = None
-    """CSV: date, band, valid share (0 to 1), mean."""
+    """CSV: date, band, valid share (0 to 1) of the region, mean, min and max of the valid pixels."""
     plot: str | None = None
     """PNG of the table."""
 
 
-@flow(name="extract-timeseries", task_runner=lanes())
+@flow(name="extract-timeseries", flow_run_name=run_name, task_runner=lanes())
 @plainly
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot."""

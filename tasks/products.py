@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from datetime import datetime
@@ -83,14 +84,22 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
     return _write(plan, "quicklook.png", png, output), png
 
 
+@task(name="pictures", cache_policy=NO_CACHE)
+def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
+    """Draw tiles that are stored as pictures side by side, as `sheet` does."""
+    store = open_store(output)
+    named = [(plan.tiles.name(tile.index) or "", store.open_path(tile.key)) for tile in tiles if tile.key is not None]
+    return sheet.fn(plan, named, output=output)
+
+
 @task(name="summarise-series", cache_policy=NO_CACHE)
 def series_summary(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, str]:
-    """Write the valid share and the mean of each band on each date as CSV and as a plot; return both paths."""
+    """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both paths."""
     points = list(series_points(plan, tiles))
     with io.StringIO() as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["date", "band", "valid_share", "mean"])
-        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean] for p in points)
+        rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
+        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
         table = _write(plan, "series.csv", text.getvalue().encode(), output)
     title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
     return table, _write(plan, "series.png", plot_series(points, title=title), output)
@@ -108,14 +117,19 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
             known = [(tile.pixels, tile.bands[place]) for tile in own if len(tile.bands) > place]
             # Where the mask is not known, all pixels count, and no share is stated.
             weights = [pixels if summary.valid is None else summary.valid for pixels, summary in known]
+            lows = [summary.min for _, summary in known if summary.min is not None]
+            highs = [summary.max for _, summary in known if summary.max is not None]
+            wanted = sum(tile.pixels for tile in own)
             sums = [w * s.mean for w, (_, s) in zip(weights, known, strict=True) if s.mean is not None]
             unknown = any(summary.valid is None for _, summary in known)
             points.append(
                 SeriesPoint(
                     time=datetime.fromisoformat(source.time or source.label),
                     band=band.id,
-                    valid_share=None if unknown else sum(weights) / sum(tile.pixels for tile in own),
+                    valid_share=None if unknown or not wanted else sum(weights) / wanted,
                     mean=sum(sums) / sum(weights) if sum(weights) else None,
+                    min=min(lows, default=None),
+                    max=max(highs, default=None),
                 )
             )
     return points
@@ -161,7 +175,9 @@ def patch_index(
         index[column] = [row[column] for row in rows]
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)
-        return _write(plan, "index.parquet", file.getvalue(), output)
+        data = file.getvalue()
+    # Other properties of the same points are another index: it must not replace the first.
+    return _write(plan, f"index-{hashlib.sha256(data).hexdigest()[:12]}.parquet", data, output)
 
 
 def _write(plan: Plan, name: str, data: bytes, output: str) -> str:

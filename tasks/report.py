@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
+from humanize import naturalsize, precisedelta
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
@@ -18,9 +20,10 @@ from prefect.artifacts import (
 )
 
 from tasks.earthengine.plan import Estimate, Plan
+from tasks.earthengine.tiles import is_code
+from tasks.raster.crs import crs_of
 from tasks.storage.receipt import TileReceipt
 
-MEBIBYTE = 2**20
 FAILURES_SHOWN = 100
 
 
@@ -48,24 +51,34 @@ class Progress:
 def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
     """Show what a run is going to do, before anything is spent."""
     first = plan.grid(0)
+    crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
         ("requests", f"{cost.requests:,}"),
         ("images", f"{len(plan.sources):,}"),
-        ("tiles an image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {first.crs[:40]}"),
+        ("tiles an image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
-        ("bytes, uncompressed, as Earth Engine counts them", f"{cost.bytes / MEBIBYTE:,.1f} MiB"),
-        ("best time at the rate limit", f"{cost.best_seconds:,.1f} s"),
-        ("time at 1 s a request", f"{cost.requests / in_flight:,.1f} s with {in_flight} in flight"),
+        ("bytes, uncompressed, as Earth Engine counts them", naturalsize(cost.bytes, binary=True)),
+        ("best time at the rate limit", in_words(cost.best_seconds)),
+        ("time at 1 s a request", f"{in_words(cost.requests / in_flight)} with {in_flight} in flight"),
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
     create_markdown_artifact(f"# Plan\n\n| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
     get_run_logger().info(
-        "plan %s: %d requests, %.1f MiB, at least %.1f s",
+        "plan %s: %d requests, %s, at 1 s a request %s",
         plan.fingerprint[:12],
         cost.requests,
-        cost.bytes / MEBIBYTE,
-        cost.best_seconds,
+        naturalsize(cost.bytes, binary=True),
+        in_words(cost.requests / in_flight),
+    )
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as a person says it: `12.5 s`, `3 hours and 20 minutes`."""
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else precisedelta(timedelta(seconds=seconds), minimum_unit="minutes", format="%d")
     )
 
 
@@ -80,13 +93,16 @@ def show_summary(plan: Plan, tiles: Sequence[TileReceipt], *, seconds: float, be
     stored = sum(tile.size for tile in tiles)
     text = (
         f"# {plan.name} {plan.fingerprint[:12]}\n\n"
-        f"| tiles | stored | empty | failed | MiB stored | requests repeated | seconds | best possible |\n"
+        f"| tiles | stored | empty | failed | bytes stored | requests repeated | seconds | best possible |\n"
         f"|---|---|---|---|---|---|---|---|\n"
-        f"| {len(tiles)} | {counts['stored']} | {counts['empty']} | {counts['failed']} | {stored / MEBIBYTE:.1f} "
+        f"| {len(tiles)} | {counts['stored']} | {counts['empty']} | {counts['failed']} "
+        f"| {naturalsize(stored, binary=True)} "
         f"| {sum(tile.attempts - 1 for tile in tiles)} | {seconds:.1f} | {best_seconds:.1f} |\n\n"
         f"Output: `{output}`\n"
     )
     create_markdown_artifact(text, key="summary", description="What became of the plan")
+    if counts["empty"] == len(tiles):
+        get_run_logger().warning("No pixel of it is valid: is it the right place and time?")
     failures = [{"tile": tile.index, "reason": tile.reason or ""} for tile in failed_tiles(tiles)[:FAILURES_SHOWN]]
     if failures:
         create_table_artifact(failures, key="failures", description=f"{counts['failed']} tiles failed")

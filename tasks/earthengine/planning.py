@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,8 @@ class Wanted:
     anchor: tuple[float, float] = (0.0, 0.0)
     """Some pixel corner (x, y) in CRS units: corners lie there plus whole multiples of the scale."""
     output: Output
+    max_requests: int = 100_000
+    """A plan of more is refused."""
     clip: bool = False
     """Whether pixels outside the region are masked, and tiles outside it are not asked for."""
 
@@ -69,7 +72,7 @@ def plan_region(connection: Connection, named: Named, wanted: Wanted, *, region:
     image = open_image(connection, named, region_box(region.wgs84) if region else None)
     bands = image.bands(wanted.bands)
     tiles, output = _region_tiles(image, bands, wanted, region, tile_size)
-    return _checked(_plan("region", connection, [image], bands, output, tiles), "tile_size", tile_size)
+    return _checked(_plan("region", connection, [image], bands, output, tiles), wanted, "tile_size", tile_size)
 
 
 def plan_timeseries(
@@ -86,7 +89,7 @@ def plan_timeseries(
     series = open_series(connection, named, start=start, end=end, geometry=geometry, box=region_box(area))
     bands = series[0].bands(wanted.bands)
     tiles, output = _region_tiles(series[0], bands, wanted, region, tile_size)
-    return _checked(_plan("timeseries", connection, series, bands, output, tiles), "tile_size", tile_size)
+    return _checked(_plan("timeseries", connection, series, bands, output, tiles), wanted, "tile_size", tile_size)
 
 
 def plan_patches(
@@ -114,7 +117,8 @@ def plan_patches(
     tiles, tile_of_point = patch_tiles(
         points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size, anchor=wanted.anchor
     )
-    return _checked(_plan("patches", connection, [image], bands, wanted.output, tiles), "size", size), tile_of_point
+    plan = _plan("patches", connection, [image], bands, wanted.output, tiles)
+    return _checked(plan, wanted, "size", size), tile_of_point
 
 
 def patch_tiles(
@@ -262,10 +266,17 @@ def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan
     )
 
 
-def _checked(plan: Plan, field: str, side: int) -> Plan:
+def _checked(plan: Plan, wanted: Wanted, field: str, side: int) -> Plan:
     """Refuse what Earth Engine would refuse, before the first request."""
     if len(plan) == 0:
         raise BadInputError("region", None, "there is nothing to fetch", "Give a larger region, or more points")
+    if len(plan) > wanted.max_requests:
+        raise BadInputError(
+            "max_requests",
+            wanted.max_requests,
+            f"the plan has {len(plan):,} requests ({len(plan.sources):,} images x {len(plan.tiles):,} tiles)",
+            "Raise it on purpose, or give a smaller region, a coarser scale or larger tiles",
+        )
     widest = max(plan.sources, key=lambda source: pixel_bytes(source.wire_dtypes))
     bands, per_pixel = len(widest.wire_bands), pixel_bytes(widest.wire_dtypes)
     if bands > MAX_BANDS:
@@ -279,6 +290,8 @@ def _checked(plan: Plan, field: str, side: int) -> Plan:
             f"a {plan.output.file_format} picture shows 1 band or 3, not {bands}",
             "Name one band, or red, green and blue",
         )
+    if plan.output.file_format in {"PNG", "JPEG"}:
+        _check_colours(plan)
     first = plan.grid(0)
     size = first.width * first.height * per_pixel
     if size > MAX_REQUEST_BYTES:
@@ -296,3 +309,21 @@ def _checked(plan: Plan, field: str, side: int) -> Plan:
             "image.expression", f"{payload} bytes", f"longer than {MAX_PAYLOAD_BYTES} bytes", "Simplify the expression"
         )
     return plan
+
+
+def _check_colours(plan: Plan) -> None:
+    options = json.loads(plan.output.visualization or "{}")
+    if not options and {band.dtype for band in plan.bands} != {"uint8"}:
+        raise BadInputError(
+            "visualization",
+            None,
+            f"bands of {', '.join(sorted({band.dtype for band in plan.bands}))} need a range to be shown in 8 bits",
+            "Give the values that are darkest and brightest, such as {'min': 0, 'max': 3000}",
+        )
+    if "paletteColors" in options and len(plan.bands) != 1:
+        raise BadInputError(
+            "visualization.palette",
+            options["paletteColors"],
+            f"colours one band, not {len(plan.bands)}",
+            "Name one band",
+        )

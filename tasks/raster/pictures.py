@@ -66,6 +66,8 @@ class SeriesPoint:
     """Share of valid pixels, 0 to 1; None where the mask is not known."""
     mean: float | None
     """Mean of the valid pixels, in the band's unit; None where there are none."""
+    min: float | None = None
+    max: float | None = None
 
 
 def plot_series(points: Sequence[SeriesPoint], *, title: str) -> bytes:

@@ -72,6 +72,7 @@ WRONG = {
         "unknown": {"brightness": 3},
         "reversed": {"min": 3, "max": 1},
         "gamma": {"gamma": 0},
+        "colour": {"palette": ["00ff00", "12345"]},
     },
     "output": {"type": 3, "empty": "", "scheme": "s3://bucket/x", "bucket": "gs://bucket/x"},
     "project": {"type": 3},
@@ -79,6 +80,7 @@ WRONG = {
     "credentials_file": {"type": 3},
     "requests_in_flight": {"type": "many", "zero": 0, "large": 1001, "fraction": 1.5},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
+    "max_requests": {"type": "all", "zero": 0},
     "allow_failures": {"type": "perhaps"},
 }
 OWN = {

@@ -511,7 +511,7 @@ def plan_modis(connection: Connection, bands: Sequence[str], file_format: str) -
 def test_every_date_lies_on_the_global_grid(public: Connection, tmp_path: Path) -> None:
     plan = plan_modis(public, ["NDVI", "EVI"], "GEO_TIFF")
     tiles = extract(public, plan, tmp_path)
-    assert [source.name for source in plan.sources] == [
+    assert [source.label for source in plan.sources] == [
         "2020-03-05",
         "2020-03-21",
         "2020-04-06",
