@@ -51,6 +51,7 @@ def timeseries() -> ExtractionResult:
         TimeseriesParameters(
             image={"asset": "MODIS/061/MOD13Q1"},
             bands=["NDVI", "EVI"],
+            masks="nodata",  # signed bands: getPixels tells masked pixels apart by its nodata value
             region=LAKE,
             crs="native",
             start="2020-01-01",

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from tasks.earthengine.connection import HIGH_VOLUME, Connection
+from tasks.earthengine.connection import HIDDEN, HIGH_VOLUME, Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import as_expression, canonical
 from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
@@ -161,7 +161,8 @@ class Extraction(Parameters):
     codec: Annotated[Codec, Field(title="Compression")] = "zstd"
     """Compression of GeoTIFF tiles: `zstd` (level 1), `deflate` (opens everywhere, slower) or `none`."""
     masks: Annotated[Masks, Field(title="Masks")] = "exact"
-    """`exact` keeps every mask bit. `unknown` reads plainly: zeroes stay zeroes, and files say `MASK=unknown`."""
+    """`exact` keeps every mask bit (computePixels). `nodata` takes masks from Earth Engine's nodata value, for bands of
+    one signed or floating type (getPixels for an asset). `unknown`: zeroes stay, and files say `MASK=unknown`."""
     visualization: Annotated[Visualization | None, Field(title="Visualization")] = None
     """How bands become colours; for PNG and JPEG only."""
     output: Annotated[str, Field(min_length=1, title="Output")] = "output"
@@ -215,7 +216,7 @@ class Extraction(Parameters):
                 "each band is asked for once, and there must be one",
                 "Name different bands, or leave it empty for all",
             )
-        if re.match(r"[a-z][a-z0-9+.-]+://", self.output):
+        if re.match(r"\s*[a-z][a-z0-9+.-]+://", self.output, re.IGNORECASE):
             raise _refused(
                 "output", self.output, "only folders can be written in this version", "Give a local or mounted folder"
             )
@@ -251,7 +252,7 @@ class Extraction(Parameters):
         return Output(
             file_format=self.file_format,
             codec=self.codec if self.file_format == "GEO_TIFF" else "none",
-            masks=self.masks,
+            masks=self.masks if self.visualization is None and options is None else "exact",  # a picture has none
             visualization=options,
         )
 
@@ -293,7 +294,7 @@ class Areal(Extraction):
 
     clip: Annotated[bool | None, Field(title="Clip")] = None
     """Mask pixels whose centre is outside the region, and leave out tiles outside it. Empty = polygons are clipped,
-    boxes are not. Only for GEO_TIFF with exact masks."""
+    boxes are not. Only for GEO_TIFF with known masks."""
     region: Region = None
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
     tile_size: TileSize = 512
@@ -306,7 +307,7 @@ class Areal(Extraction):
 
     @property
     def _can_clip(self) -> bool:
-        return self.file_format == "GEO_TIFF" and self.masks == "exact"
+        return self.file_format == "GEO_TIFF" and self.masks != "unknown"
 
     @model_validator(mode="after")
     def _clippable(self) -> Self:
@@ -385,7 +386,8 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
         names.append(part)
     if details["type"] == "extra_forbidden":
         known = ", ".join(sorted({name for m in models for name in m.model_fields}))
-        return str(BadInputError(".".join(names), details["input"], "no such parameter", f"There are: {known}"))
+        # The value may be a secret that was meant for something else.
+        return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"There are: {known}"))
     value = None if details["type"] == "missing" else details["input"]
     reason = "missing" if details["type"] == "missing" else details["msg"].removeprefix("Input ")
     remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from prefect import get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.earthengine.connection import Connection
+from tasks.earthengine.errors import Stopped
 from tasks.earthengine.lane import Lane
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.quota import shared_quota
@@ -55,7 +58,7 @@ def fetch_batch(
     """
     plan, store = _plan(output, plan_key), open_store(output)
     quota = shared_quota(connection.project, in_flight, per_second)
-    lane = Lane(plan=plan, fetch=partial(fetch, connection), permit=quota.permit, store=store)
+    lane = Lane(plan=plan, fetch=partial(fetch, connection), permit=quota.permit, store=store, stop=_stop(flow_run.id))
     receipt = lane.run(start, stop, threads=-(-in_flight // LANES))
     write_receipt(store, plan.folder, receipt)
     failed = sum(tile.status == "failed" for tile in receipt.tiles)
@@ -89,9 +92,22 @@ def fetch_plan(
     )
     progress = Progress(total=len(plan))
     for future in as_completed(list(futures)):
-        progress.add(future.result().tiles)
+        future.wait()
+        if future.state.is_completed():
+            progress.add(future.result().tiles)
+    # The cause before its consequences: the batch that met it, not one that it stopped.
+    outcomes = [future.result(raise_on_failure=False) for future in futures]
+    for error in sorted((o for o in outcomes if isinstance(o, Exception)), key=lambda e: isinstance(e, Stopped)):
+        raise error
     receipts = [future.result() for future in futures]
     return tuple(tile for receipt in receipts for tile in receipt.tiles)
+
+
+@functools.lru_cache(maxsize=64)
+def _stop(flow_run_id: str | None) -> threading.Event:
+    """Return what stops all lanes of a run: one event a run, in the one process that its lanes share."""
+    del flow_run_id  # the key
+    return threading.Event()
 
 
 @functools.lru_cache(maxsize=4)

@@ -114,20 +114,20 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
     for number, source in enumerate(plan.sources):
         own = [tile for tile in tiles if tile.index // len(plan.tiles) == number]
         for place, band in enumerate(plan.bands):
-            known = [(tile.pixels, tile.bands[place]) for tile in own if len(tile.bands) > place]
-            # Where the mask is not known, all pixels count, and no share is stated.
-            weights = [pixels if summary.valid is None else summary.valid for pixels, summary in known]
-            lows = [summary.min for _, summary in known if summary.min is not None]
-            highs = [summary.max for _, summary in known if summary.max is not None]
+            known = [tile.bands[place] for tile in own if len(tile.bands) > place]
+            lows = [summary.min for summary in known if summary.min is not None]
+            highs = [summary.max for summary in known if summary.max is not None]
             wanted = sum(tile.pixels for tile in own)
-            sums = [w * s.mean for w, (_, s) in zip(weights, known, strict=True) if s.mean is not None]
-            unknown = any(summary.valid is None for _, summary in known)
+            valid = sum(summary.valid or 0 for summary in known)
+            counted = sum(summary.counted for summary in known if summary.mean is not None)
+            total = sum(summary.counted * summary.mean for summary in known if summary.mean is not None)
+            unknown = any(summary.valid is None for summary in known)
             points.append(
                 SeriesPoint(
                     time=datetime.fromisoformat(source.time or source.label),
                     band=band.id,
-                    valid_share=None if unknown or not wanted else sum(weights) / wanted,
-                    mean=sum(sums) / sum(weights) if sum(weights) else None,
+                    valid_share=None if unknown or not wanted else valid / wanted,
+                    mean=total / counted if counted else None,
                     min=min(lows, default=None),
                     max=max(highs, default=None),
                 )

@@ -20,12 +20,16 @@ from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
-from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.errors import BadInputError, Transient
+from tasks.raster.refusal import InputError
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 # As many sockets as the default interactive quota allows in flight, and some for metadata.
 POOL_SIZE = 64
+# Discovery and the list of algorithms are a megabyte at the most.
+CLIENT_DEADLINE_S = 60
+HIDDEN = "(not shown)"
 USER_AGENT = "pixel-quarry/0.1"
 
 _initialising = threading.Lock()
@@ -51,25 +55,27 @@ class Connection:
                 "Give the id of a project registered for Earth Engine, such as 'my-project', "
                 "or set EARTHENGINE_PROJECT",
             )
-        parts = urlsplit(self.endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+        if not _is_base_url(self.endpoint):
+            # What is no plain address may hold a password or a key: it is not shown.
             raise BadInputError(
                 "endpoint",
-                parts._replace(netloc=parts.hostname or "").geturl(),
-                "no http(s) URL without credentials in it",
+                HIDDEN,
+                "no http(s) URL of a host and nothing else (no user, password, query)",
                 f"Give a base URL such as {HIGH_VOLUME}, or set EARTHENGINE_ENDPOINT",
             )
-        if parts.scheme == "http" and not self.is_loopback:
+        if self.endpoint.startswith("http:") and not self.is_loopback:
             raise BadInputError(
                 "endpoint",
                 self.endpoint,
                 "credentials are never sent in clear text to another machine",
                 "Use https, or a loopback address such as http://127.0.0.1:9080",
             )
-        if self.credentials_file is not None and not Path(self.credentials_file).is_file():
+        if self.credentials_file is not None and not _is_file(self.credentials_file):
+            # Somebody may have given the key itself for its path.
+            looks_like_path = re.fullmatch(r"[\w./~ -]{1,120}", self.credentials_file)
             raise BadInputError(
                 "credentials_file",
-                self.credentials_file,
+                self.credentials_file if looks_like_path else HIDDEN,
                 "no such file",
                 "Give the path of a service-account key (JSON), or leave it empty to use "
                 "Application Default Credentials",
@@ -116,6 +122,23 @@ class Connection:
         return _session(self)
 
 
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = re.fullmatch(r"(?i)https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?/?", text)
+    return bool(plain and parts.hostname and port != 0)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 @functools.lru_cache(maxsize=8)
 def _session(connection: Connection) -> requests.Session:
     credentials = connection.credentials()
@@ -136,15 +159,30 @@ def ensure_client(connection: Connection) -> None:
 
     Raises:
         BadInputError: no credentials.
+        Transient: the endpoint does not answer, or not as Earth Engine does.
     """
     with _initialising:
         if ee.data.is_initialized():
             return
+        # The client waits for ever and raises errors of any type, so we begin with a session that has a deadline.
+        state = ee.data._get_state()  # noqa: SLF001 -- there is no public switch before Initialize
+        state.deadline_ms = CLIENT_DEADLINE_S * 1000
+        state.requests_session = requests.Session()
+        state.requests_session.trust_env = not connection.is_loopback
         # The client asks storage.googleapis.com for deprecated assets, without a deadline: it would hang where
         # there is no network. Google's own test case replaces the same function.
         fetch_stac = ee.deprecation._FetchDataCatalogStac  # noqa: SLF001 -- there is no public switch
         ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 -- as above
         try:
-            ee.Initialize(connection.credentials(), url=connection.endpoint, project=connection.project)
+            ee.Initialize(connection.credentials(), url=connection.endpoint.rstrip("/"), project=connection.project)
+        except InputError:
+            ee.Reset()
+            raise
+        except Exception as error:  # whatever the client raises of what it was answered
+            ee.Reset()
+            raise Transient(
+                f"The client could not start at {connection.endpoint} ({type(error).__name__}). "
+                "Check the endpoint, the network and the credentials; is the sandbox started?"
+            ) from error
         finally:
             ee.deprecation._FetchDataCatalogStac = fetch_stac  # noqa: SLF001 -- as above

@@ -6,7 +6,8 @@
     ├── TooHeavy            size, user memory limit, computation timed out  -> a smaller tile
     ├── Rejected            other 4xx: wrong for this tile                  -> this tile fails, the rest go on
     ├── Denied              401, 403, asset not readable                    -> stop the run at once
-    └── BudgetExhausted     monthly or daily EECU quota                     -> stop the run, resumable
+    ├── BudgetExhausted     monthly or daily EECU quota                     -> stop the run, resumable
+    └── Stopped             another part of the run stopped it
 
     BadInputError           the user's parameters: refused before the first pixel request
 
@@ -16,6 +17,7 @@ Every error pickles, since it crosses threads, processes and Prefect's results.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tasks.raster.refusal import InputError
 
-HTTP_TEXT_LIMIT = 500
+TEXT_LIMIT = 500
 
 
 class EarthEngineError(Exception):
@@ -71,6 +73,10 @@ class BudgetExhausted(EarthEngineError):
     """The project's EECU budget is used up."""
 
 
+class Stopped(EarthEngineError):
+    """Another part of the run met something that no part can survive."""
+
+
 class BadInputError(InputError):
     """A parameter that can't be: found before the first pixel request.
 
@@ -97,8 +103,9 @@ class BadInputError(InputError):
 _BY_TEXT: tuple[tuple[re.Pattern[str], type[EarthEngineError]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), error)
     for pattern, error in (
-        (r"EECU|compute (unit|time) (quota|limit|budget)|monthly (quota|limit)", BudgetExhausted),
-        (r"user memory limit exceeded|computation timed out|computed value is too large", TooHeavy),
+        (r"(user memory limit|memory capacity) exceeded|(computation|execution) timed out", TooHeavy),
+        (r"(computed value|output of image computation) (is )?too large", TooHeavy),
+        (r"internal error", Transient),
         (r"total request size .* must be less than or equal to", TooHeavy),
         (r"pixel grid dimensions .* must be less than or equal to", TooHeavy),
         (r"too many concurrent aggregations|too many requests|rate or concurrency limit", Throttled),
@@ -109,10 +116,13 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], type[EarthEngineError]], ...] = tuple(
     )
 )
 
+_BUDGET = re.compile(r"EECU|compute (unit|time) (quota|limit|budget)|monthly (quota|limit)", re.IGNORECASE)
+
 _BY_STATUS: Mapping[int, type[EarthEngineError]] = {
     401: Denied,
     403: Denied,
     408: Transient,
+    413: TooHeavy,
     429: Throttled,
 }
 
@@ -131,8 +141,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> Earth
 def from_exception(error: Exception, endpoint: str) -> EarthEngineError:
     """Translate what requests and google.auth raise when no whole answer came from an endpoint."""
     name = type(error).__name__
-    if isinstance(error, google.auth.exceptions.TransportError):
-        return Transient(f"The token server could not be reached ({name}).")
+    if isinstance(error, google.auth.exceptions.TransportError) or getattr(error, "retryable", False):
+        return Transient(f"The token server could not be reached, or not answer ({name}).")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         return Denied(
             f"The credentials were refused ({name}). Sign in again (`earthengine authenticate` or "
@@ -148,6 +158,9 @@ def from_exception(error: Exception, endpoint: str) -> EarthEngineError:
 
 
 def _kind(status: int, message: str) -> type[EarthEngineError]:
+    if status in {403, 429} and _BUDGET.search(message):
+        return BudgetExhausted
+    message = re.sub(r"'[^']*'|\"[^\"]*\"", "", message)  # a name in quotes may say anything
     for pattern, error in _BY_TEXT:
         if pattern.search(message):
             return error
@@ -159,14 +172,15 @@ def _message(body: bytes) -> str:
     try:
         error = json.loads(text)["error"]
         reasons = " ".join(str(item.get("reason", "")) for item in error.get("errors", []))
-        return f"{error['message']} {reasons}".strip()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{error['message']} {reasons}".strip()[:TEXT_LIMIT]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         plain = re.sub(r"<[^>]*>", " ", text)
-        return re.sub(r"\s+", " ", plain).strip()[:HTTP_TEXT_LIMIT]
+        return re.sub(r"\s+", " ", plain).strip()[:TEXT_LIMIT]
 
 
 def _seconds(header: str | None) -> float | None:
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header) if header else math.nan
     except ValueError:
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -151,10 +151,14 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
     """Return how the pixels of an image are asked for, so that its mask is kept as the output wants it.
 
     - Pictures (PNG, JPEG) come as Earth Engine draws them.
-    - A computed image comes as NPY, with its mask in bands of its own.
-    - A stored image of signed or floating bands of one type comes from getPixels as GeoTIFF, whose nodata value tells
-      masked pixels apart (geedim's test against the live service: -128, -32768, -2**31, -inf by type).
-    - Of other stored images a masked pixel and a zero look alike in getPixels, so they are loaded in an expression.
+    - ``exact``: as NPY with the mask in bands of its own; a stored image is loaded in an expression for that, since
+      getPixels sends zeroes for masked pixels.
+    - ``nodata``: as GeoTIFF, whose nodata value tells masked pixels apart for signed and floating bands (geedim's test
+      against the live service: -128, -32768, -2**31, -inf by type).
+    - ``unknown``: as NPY, plainly.
+
+    Raises:
+        BadInputError: the masks can't be kept as the output wants it.
     """
     ids = tuple(band.id for band in bands)
     dtypes = tuple(band.dtype for band in bands)
@@ -168,9 +172,9 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
         return Source(**common, **plain, wire=output.file_format, wire_bands=ids, wire_dtypes=dtypes)
     if output.masks == "unknown":
         return Source(**common, **plain, wire="NPY", wire_bands=ids, wire_dtypes=dtypes)
-    told_apart = len(set(dtypes)) == 1 and np.dtype(dtypes[0]).kind in "if"
-    if image.asset is not None and told_apart and output.file_format == "GEO_TIFF":
-        return Source(**common, asset=image.asset, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
+    if output.masks == "nodata":
+        _check_nodata(bands, output)
+        return Source(**common, **plain, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
     ensure_client(connection)
     value = image.asset if image.asset is not None else decode(image.expression or {})
     masks = mask_bands(len(ids))
@@ -186,6 +190,19 @@ def source(connection: Connection, image: Opened, bands: Sequence[BandInfo], out
         wire_bands=(*ids, *masks),
         wire_dtypes=(*dtypes, *["uint8"] * len(masks)),
     )
+
+
+def _check_nodata(bands: Sequence[BandInfo], output: Output) -> None:
+    """Refuse bands of which Earth Engine's GeoTIFF does not tell masked pixels apart."""
+    types = {("int64" if band.integer and band.dtype == "float64" else band.dtype) for band in bands}
+    if output.file_format != "GEO_TIFF" or len(types) > 1 or next(iter(types)) == "int64" or "uint" in str(types):
+        raise BadInputError(
+            "masks",
+            output.masks,
+            f"only GEO_TIFF of signed or floating bands of one type tells masked pixels apart, not "
+            f"{output.file_format} of {', '.join(sorted(types))}",
+            "Use masks=exact",
+        )
 
 
 def _asset(connection: Connection, asset: str) -> ImageInfo:
@@ -215,13 +232,10 @@ def _built(connection: Connection, named: Named, region: Box | None) -> Any:
         return find(named.recipe).build(named.recipe_parameters or {}, region=region, as_of=named.as_of)
     try:
         value = decode(named.expression or {})
-    except (ee.EEException, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInputError(
-            "image.expression",
-            named.expression,
-            f"is no expression ({error})",
-            "Give what ee.serializer.encode returns",
-        ) from error
+    except (ee.EEException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        why = "refers to itself, or is nested too deep" if isinstance(error, RecursionError) else error
+        remedy = "Give what ee.serializer.encode returns"
+        raise BadInputError("image.expression", named.expression, f"is no expression ({why})", remedy) from None
     return value
 
 

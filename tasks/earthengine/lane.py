@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
@@ -20,6 +22,7 @@ from tasks.earthengine.errors import (
     Denied,
     EarthEngineError,
     Rejected,
+    Stopped,
     Throttled,
     Transient,
 )
@@ -53,6 +56,8 @@ class RetryPolicy:
     """Upper bound of the first wait; doubled each time, with full jitter so that lanes do not return together."""
     longest_wait_s: float = 30.0
     """Upper bound of a wait: a quota frees up within seconds."""
+    longest_asked_s: float = 300.0
+    """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
 
     def run(self, call: Callable[[], bytes], *, sleep: Callable[[float], None] = time.sleep) -> tuple[bytes, int]:
         """Return what the call gave, and the number of tries.
@@ -70,15 +75,15 @@ class RetryPolicy:
 
         backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)
 
-        def wait(state: tenacity.RetryCallState) -> float:
+        def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             asked = error.retry_after if isinstance(error, EarthEngineError) else None
-            return max(asked or 0.0, backoff(state))
+            return max(min(asked or 0.0, self.longest_asked_s), backoff(state))
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((Transient, Throttled)),
             stop=used_up,
-            wait=wait,
+            wait=pause,
             sleep=sleep,
             reraise=True,
         )
@@ -97,6 +102,8 @@ class Lane:
     """Held while a request is in flight."""
     store: Store
     retry: RetryPolicy = RetryPolicy()
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when nothing more is to be sent; lanes of one run share it."""
 
     def run(self, start: int, stop: int, *, threads: int) -> Receipt:
         """Fetch the tiles [start, stop) and store them.
@@ -104,33 +111,45 @@ class Lane:
         Raises:
             Denied, BudgetExhausted: no other tile can do better; what was stored stays.
             StorageError: the output can't be written.
+            Stopped: another lane met one of these.
         """
         with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="lane") as pool:
-            futures = [pool.submit(self.tile, index) for index in range(start, stop)]
-            try:
-                tiles = tuple(future.result() for future in futures)
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
+            futures = [pool.submit(self._unless_stopped, index) for index in range(start, stop)]
+            # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent.
+            wait(futures, return_when=FIRST_EXCEPTION)
+            if any(future.done() and future.exception() for future in futures):
+                self.stop.set()
+        errors = [error for future in futures if (error := future.exception())]
+        for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+            raise error  # the cause before its consequences
+        tiles = tuple(future.result() for future in futures)
         return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
+
+    def _unless_stopped(self, index: int) -> TileReceipt:
+        if self.stop.is_set():
+            raise Stopped("The run was stopped.")
+        try:
+            return self.tile(index)
+        except BaseException:
+            self.stop.set()
+            raise
 
     def tile(self, index: int) -> TileReceipt:
         """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception."""
         fingerprint = self.plan.tile_fingerprint(index)
         begun = time.monotonic()
         try:
-            raster_or_bytes, attempts = self._pixels(index)
+            content, attempts = self._pixels(index)
+            return self._stored(index, fingerprint, content, attempts, begun)
         except FATAL:
             raise
-        except EarthEngineError as error:
+        except (EarthEngineError, ValueError) as error:  # ValueError: pixels that no GeoTIFF can hold with their mask
             seconds = round(time.monotonic() - begun, 3)
             reason = f"{type(error).__name__}: {error}"
             pixels = self._pixels_wanted(index)
             return TileReceipt(
                 index=index, fingerprint=fingerprint, status="failed", pixels=pixels, seconds=seconds, reason=reason
             )
-        return self._stored(index, fingerprint, raster_or_bytes, attempts, begun)
 
     def _pixels(self, index: int) -> tuple[tuple[Raster | None, bytes], int]:
         request = self.plan.request(index)
@@ -159,7 +178,7 @@ class Lane:
             raster = decode(data, bands, self.plan.grid(index).geobox)
         except CorruptPixelsError as error:
             raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
-        if raster.valid is None and self.plan.output.masks == "exact":
+        if raster.valid is None and self.plan.output.masks != "unknown":
             raise Rejected(
                 "The answer does not say which pixels are masked. Run again with masks=unknown, or ask for NPY."
             )
@@ -210,4 +229,15 @@ def _geometry(wkt: str) -> BaseGeometry:
 def _summaries(raster: Raster, pixels: int) -> Iterable[BandSummary]:
     for band in band_statistics(raster):
         valid = None if band.valid_share is None else round(band.valid_share * pixels)
-        yield BandSummary(valid=valid, mean=band.mean, min=band.min, max=band.max)
+        yield BandSummary(
+            valid=valid,
+            counted=band.counted,
+            mean=_finite(band.mean),
+            min=_finite(band.min),
+            max=_finite(band.max),
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    """Receipts are JSON, which has no infinity."""
+    return value if value is not None and math.isfinite(value) else None

@@ -33,13 +33,15 @@ class BandInfo:
 
     id: str
     dtype: str
-    """NumPy type on the wire, such as ``uint16``."""
+    """NumPy type on the wire, such as ``uint16``; 64-bit integers travel as ``float64``."""
     crs: str
     """Authority code or WKT of its native grid."""
     transform: Affine
     """From (column, row) to CRS units, top-left corner of the top-left pixel."""
     shape: tuple[int, int] | None
     """``(height, width)`` in pixels, None where the image has no end."""
+    integer: bool = False
+    """Whether Earth Engine holds integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,11 @@ def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
     Raises:
         EarthEngineError: ``Rejected`` where it does not exist, ``Denied`` where it can't be read.
     """
-    return _from_asset(_call(connection, "GET", ee.data.convert_asset_id_to_asset_name(asset_id)))
+    asset = _call(connection, "GET", ee.data.convert_asset_id_to_asset_name(asset_id))
+    try:
+        return _from_asset(asset)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Transient(f"{connection.endpoint} answered with something that is no asset ({error!r}).") from error
 
 
 def list_images(
@@ -113,21 +119,29 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
     kind = value.get("type") if isinstance(value, dict) else type(value).__name__
     if kind != "Image":
         raise TypeError(str(kind))
-    milliseconds = value.get("properties", {}).get("system:time_start")
     return ImageInfo(
         id=value.get("id"),
         bands=tuple(
             BandInfo(
                 id=band["id"],
                 dtype=_dtype(band["data_type"]["precision"], band["data_type"]),
+                integer=_is_integer(band["data_type"]["precision"]),
                 crs=band["crs"] if "crs" in band else band["crs_wkt"],
                 transform=Affine(*band["crs_transform"]),
                 shape=tuple(reversed(band["dimensions"])) if "dimensions" in band else None,
             )
             for band in value["bands"]
         ),
-        time=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
+        time=_time(value.get("properties", {}).get("system:time_start")),
     )
+
+
+def _time(milliseconds: object) -> datetime | None:
+    """Return a date of metadata; a user's image may hold anything there."""
+    try:
+        return datetime.fromtimestamp(float(str(milliseconds)) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 @_patiently
@@ -157,15 +171,20 @@ def _from_band(band: dict[str, Any]) -> BandInfo:
     return BandInfo(
         id=band["id"],
         dtype=_dtype(data_type.get("precision", "DOUBLE"), data_type.get("range", {})),
+        integer=_is_integer(data_type.get("precision", "DOUBLE")),
         crs=grid.get("crsCode") or grid.get("crsWkt") or "EPSG:4326",
         transform=Affine(*(affine.get(key, 0.0) for key in keys)),
         shape=(size["height"], size["width"]) if size else None,
     )
 
 
+def _is_integer(precision: str) -> bool:
+    return precision.upper().startswith("INT")
+
+
 def _dtype(precision: str, limits: Mapping[str, Any]) -> str:
     """NumPy type that Earth Engine sends: the smallest integer that holds the range, float32 or float64."""
-    if precision.upper().startswith("INT"):
+    if _is_integer(precision):
         low, high = limits.get("min", 0), limits.get("max", 0)
         for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
             if np.iinfo(name).min <= low and high <= np.iinfo(name).max:

@@ -26,7 +26,7 @@ MAX_PAYLOAD_BYTES = 10_485_760
 
 FileFormat = Literal["GEO_TIFF", "NPY", "PNG", "JPEG"]
 Codec = Literal["zstd", "deflate", "none"]
-Masks = Literal["exact", "unknown"]
+Masks = Literal["exact", "nodata", "unknown"]
 SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
 
 
@@ -89,7 +89,8 @@ class Output:
     codec: Codec = "zstd"
     """Compression of GeoTIFF tiles; no part of other formats."""
     masks: Masks = "exact"
-    """``unknown``: zeroes are stored as they come, and the file says that its mask is not known."""
+    """``exact``: every mask bit; ``nodata``: as Earth Engine's nodata value has it, which a stored value may equal;
+    ``unknown``: zeroes are stored as they come, and the file says that its mask is not known."""
     visualization: str | None = None
     """Canonical JSON of VisualizationOptions, for PNG and JPEG."""
     clip: str | None = None

@@ -131,7 +131,7 @@ def patch_tiles(
 ) -> tuple[PatchTiles, NDArray[np.int64]]:
     """Return one patch for each distinct place, and for each point the patch that is its own."""
     lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
-    codes = utm_codes(lon, lat) if crs.lower() == "utm" else np.full(len(lon), canonical_crs(crs), dtype=object)
+    codes = utm_codes(lon, lat) if crs.strip().lower() == "utm" else np.full(len(lon), canonical_crs(crs), dtype=object)
     names, zone = np.unique(codes.astype(str), return_inverse=True)
     corners = np.empty((len(lon), 3))
     corners[:, 0] = zone

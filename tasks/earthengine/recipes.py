@@ -17,7 +17,7 @@ from datetime import date
 from typing import Annotated, Any, Literal, get_type_hints
 
 import ee
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from tasks.earthengine.errors import BadInputError
 
@@ -81,6 +81,7 @@ def landsat_median(
 
 def modis_ndvi(
     *,
+    as_of: date | None = None,
     worst_quality: Annotated[
         int,
         Field(ge=0, le=3, description="SummaryQA up to which pixels are kept: 0 good, 1 marginal, 2 snow, 3 cloud."),
@@ -91,6 +92,8 @@ def modis_ndvi(
     An image collection for a time series. int16, NDVI times 10,000. Bands NDVI, EVI.
     """
     collection = ee.ImageCollection("MODIS/061/MOD13Q1")
+    if as_of is not None:
+        collection = collection.filterDate("1970-01-01", as_of.isoformat())
     return collection.map(
         lambda image: (
             image.select(["NDVI", "EVI"])
@@ -117,6 +120,10 @@ def elevation() -> ee.Image:
 
 def _between(asset: str, start: date, end: date, region: Box | None, as_of: date | None) -> ee.ImageCollection:
     last = end if as_of is None else min(end, as_of)
+    if last <= start:
+        raise BadInputError(
+            "image.as_of", str(as_of), f"not after start = {start}", "Give a later day, or leave it empty"
+        )
     collection = ee.ImageCollection(asset).filterDate(start.isoformat(), last.isoformat())
     if region is None:
         return collection
@@ -162,12 +169,21 @@ class Recipe:
             raise BadInputError(
                 "image.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
             )
+        if as_of is not None and "as_of" not in declared:
+            reason = f"recipe {self.name} reads no growing collection, or does not declare as_of"
+            raise BadInputError("image.as_of", as_of.isoformat(), reason, "Leave it empty")
         filled_in = {name: extra[name] for name in FILLED_IN if name in declared}
         try:
-            return self.function(**values, **filled_in)
+            built = self.function(**values, **filled_in)
+        except BadInputError:
+            raise
         except Exception as error:  # a recipe is the user's code: whatever it raises is told as his
             reason = f"raised {type(error).__name__}: {error}"
             raise BadInputError("image.recipe", self.name, reason, "Correct the recipe or its parameters") from error
+        if not isinstance(built, ee.ComputedObject):
+            reason = f"gives {type(built).__name__}"
+            raise BadInputError("image.recipe", self.name, reason, "Return an ee.Image or an ee.ImageCollection")
+        return built
 
     def signature(self) -> str:
         """The parameters in one line, as a message shows them."""
@@ -186,11 +202,21 @@ def find(name: str) -> Recipe:
         BadInputError: there is no such recipe.
     """
     function = BUILT_IN.get(name) or _import(name)
+    try:
+        return _recipe(name, function)
+    except (NameError, TypeError, ValueError, PydanticUserError) as error:
+        remedy = "Annotate its parameters with types of Python or pydantic, and take them by keyword"
+        raise BadInputError("image.recipe", name, f"its parameters can't be read ({error})", remedy) from error
+
+
+def _recipe(name: str, function: Callable[..., Any]) -> Recipe:
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in FILLED_IN:
             continue
+        if parameter.kind not in {parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            raise TypeError(f"{parameter} can't be given by name")
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     model = create_model(name.replace(":", "."), __config__=ConfigDict(extra="forbid"), **fields)

@@ -16,6 +16,8 @@ class BandStatistics:
     name: str
     valid_share: float | None
     """Share of valid pixels, 0 to 1 (a valid NaN counts); None where the mask is not known."""
+    counted: int
+    """Number of pixels that the numbers below are of."""
     mean: float | None
     """None where there is no pixel to take it over, as for the two below."""
     min: float | None
@@ -36,10 +38,11 @@ def _statistics(raster: Raster, i: int) -> BandStatistics:
         data = data[~np.isnan(data)]
     name = raster.bands[i]
     if not data.size:
-        return BandStatistics(name=name, valid_share=share, mean=None, min=None, max=None)
+        return BandStatistics(name=name, valid_share=share, counted=0, mean=None, min=None, max=None)
     return BandStatistics(
         name=name,
         valid_share=share,
+        counted=data.size,
         mean=float(data.mean(dtype=np.float64)),
         min=float(data.min()),
         max=float(data.max()),

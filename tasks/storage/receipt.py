@@ -20,6 +20,8 @@ class BandSummary:
 
     valid: int | None
     """Number of valid pixels; None where the mask is not known, and all pixels count."""
+    counted: int
+    """Number of pixels that the numbers below are of: valid and not NaN."""
     mean: float | None
     min: float | None
     max: float | None
@@ -90,5 +92,5 @@ def crc32c(data: bytes) -> str:
 
 def write_receipt(store: Store, folder: str, receipt: Receipt) -> None:
     """Store a receipt; only after it is written do its tiles count."""
-    data = json.dumps(receipt.json(), separators=(",", ":")).encode()
+    data = json.dumps(receipt.json(), separators=(",", ":"), allow_nan=False).encode()
     store.put(f"{folder}/receipts/{receipt.start:09d}-{receipt.stop:09d}.json", data)

@@ -33,7 +33,16 @@ TABLE = [
     (400, "Pixel grid dimensions (40818x1) must be less than or equal to 32768.", None, TooHeavy),
     (400, "User memory limit exceeded.", None, TooHeavy),
     (400, "Computation timed out.", None, TooHeavy),
+    (400, "Computed value too large", None, TooHeavy),
     (400, "Computed value is too large.", None, TooHeavy),
+    (400, "Output of image computation is too large (21 bands for 9000000 pixels).", None, TooHeavy),
+    (400, "Memory capacity exceeded.", None, TooHeavy),
+    (400, "Execution timed out.", None, TooHeavy),
+    (413, "Request Entity Too Large", None, TooHeavy),
+    (400, "Internal error encountered.", None, Transient),
+    (400, "Image.load: Image asset 'projects/p/assets/EECU_map' not found.", None, Rejected),
+    (400, "Image.select: Band pattern 'too many requests' did not match any bands.", None, Rejected),
+    (400, 'Asset "User memory limit exceeded" not found.', None, Rejected),
     (400, "Request payload size exceeds the limit: 10485760 bytes", None, Rejected),
     (400, "Image.select: Band pattern 'X' did not match any bands. Available bands: [B1]", None, Rejected),
     (400, "Image.load: Image asset 'x' not found (does not exist or caller does not have access).", None, Rejected),
@@ -79,9 +88,14 @@ def test_html_and_nothing_are_answers_too():
     assert type(from_response(400, {}, b"")) is Rejected
     assert "HTTP 400" in str(from_response(400, {}, b""))
     assert type(from_response(429, {}, b"[]")) is Throttled
+    assert len(str(from_response(400, {}, body(400, "x" * 1_000_000)))) < 1000
+    assert type(from_response(500, {}, b'{"error":' + b"[" * 100_000)) is Transient
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("-3", 0.0), ("soon", None), (None, None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("-3", 0.0), ("inf", None), ("1e999", None), ("nan", None), ("soon", None), (None, None)],
+)
 def test_retry_after_is_read_where_it_is_a_number(header, seconds):
     headers = {} if header is None else {"Retry-After": header}
     assert from_response(429, headers, b"").retry_after == seconds
@@ -98,6 +112,7 @@ def test_retry_after_is_read_where_it_is_a_number(header, seconds):
         (google.auth.exceptions.RefreshError("invalid_grant: secret-token"), Denied),
         (google.auth.exceptions.DefaultCredentialsError(), Denied),
         (google.auth.exceptions.TransportError(), Transient),
+        (google.auth.exceptions.RefreshError("503", retryable=True), Transient),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )

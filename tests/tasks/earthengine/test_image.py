@@ -24,13 +24,12 @@ LAKE = {
     ("asset", "bands", "output", "method", "wire", "wire_bands"),
     [
         # signed, of one type: the nodata value of getPixels' GeoTIFF tells masked pixels apart
-        ("MODIS/061/MOD13Q1/2020_01_01", ["NDVI", "EVI"], Output(), "get", "GEO_TIFF", ("NDVI", "EVI")),
-        ("USGS/SRTMGL1_003", None, Output(), "get", "GEO_TIFF", ("elevation",)),
-        # unsigned: a zero and no data look alike, so the mask travels as a band
+        ("MODIS/061/MOD13Q1/2020_01_01", ["NDVI", "EVI"], Output(masks="nodata"), "get", "GEO_TIFF", ("NDVI", "EVI")),
+        ("USGS/SRTMGL1_003", None, Output(masks="nodata"), "get", "GEO_TIFF", ("elevation",)),
+        # exactly: the mask travels as a band
+        ("USGS/SRTMGL1_003", None, Output(), "compute", "NPY", ("elevation", "valid_0")),
         (SCENE, ["B4", "B2"], Output(), "compute", "NPY", ("B4", "B2", "valid_0")),
-        # of two types
         ("MODIS/061/MOD13Q1/2020_01_01", ["NDVI", "SummaryQA"], Output(), "compute", "NPY", None),
-        # NPY always carries the mask in a band
         ("USGS/SRTMGL1_003", None, Output(file_format="NPY"), "compute", "NPY", ("elevation", "valid_0")),
         (SCENE, None, Output(masks="unknown"), "get", "NPY", ("B2", "B3", "B4")),
         (SCENE, None, Output(file_format="PNG", visualization="{}"), "get", "PNG", ("B2", "B3", "B4")),
@@ -46,6 +45,21 @@ def test_a_stored_image_is_asked_for_so_that_its_mask_is_kept(
     assert wire_bands in {chosen.wire_bands, None}
     assert len(chosen.wire_dtypes) == len(chosen.wire_bands)
     assert chosen.version.endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (lambda: ee.Image.constant([1, 2]).toUint16(), "uint16"),
+        (lambda: ee.Image.constant(1).toInt16().addBands(ee.Image.constant(2).toFloat()), "float32, int16"),
+        (lambda: ee.Image.constant(1).toInt64(), "int64"),
+    ],
+)
+def test_masks_are_not_read_from_nodata_where_they_can_not_be(image, words, connection):
+    ensure_client(connection)
+    opened = open_image(connection, Named(expression=encode(image())), None)
+    with pytest.raises(BadInputError, match=f"masks = 'nodata'.*{words}.*masks=exact"):
+        source(connection, opened, opened.bands(None), Output(masks="nodata"))
 
 
 def test_nine_bands_need_two_bands_of_masks(connection):
