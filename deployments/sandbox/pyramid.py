@@ -104,6 +104,9 @@ class StoredBand:
     pyramiding: PyramidingPolicy = "MEAN"
     extent: tuple[Window, ...] | None = None
     """Where anything can be valid, if this is less than the whole: what is outside is never loaded."""
+    coarse: Callable[[int, Window], Pixels] | None = None
+    """Pixels of a window of a level above 0, where they are made without those below them: what is simulated would
+    otherwise be made at its finest, 4^level times as many pixels, for every coarse look at it."""
 
     def band(self, resampling: Resampling = "nearest") -> Band:
         """Return the lazy band; an interpolated one is floating-point.
@@ -222,14 +225,32 @@ class StoredBand:
         width, height = self._size(level)
         left, top = i * CHUNK, j * CHUNK
         right, bottom = min(left + CHUNK, width), min(top + CHUNK, height)
-        native = (left << level, top << level, right << level, bottom << level)
-        if self.extent is not None and not any(intersects(native, part) for part in self.extent):
+        window = (left, top, right, bottom)
+        known = self._known(level, window)
+        if known is None:
             return None
+        return _chunks.get((self, level, i, j), lambda: _within(known, window, self._made(level, known)))
+
+    def _known(self, level: int, window: Window) -> Window | None:
+        """Return the part of a window of a level where anything can be valid, None if there is none."""
+        if self.extent is None:
+            return window
+        extents = [(x0 >> level, y0 >> level, -(-x1 >> level), -(-y1 >> level)) for x0, y0, x1, y1 in self.extent]
+        parts = [_overlap(window, extent) for extent in extents if intersects(window, extent)]
+        if not parts:
+            return None
+        lefts, tops, rights, bottoms = zip(*parts, strict=True)
+        return min(lefts), min(tops), max(rights), max(bottoms)
+
+    def _made(self, level: int, window: Window) -> Pixels:
+        """Return the pixels of a window of a level, not looked up but made."""
         if not level:
-            return _chunks.get((self, 0, i, j), lambda: self.load((left, top, right, bottom)))
-        below_width, below_height = self._size(level - 1)
-        window = (2 * left, 2 * top, min(2 * right, below_width), min(2 * bottom, below_height))
-        return _chunks.get((self, level, i, j), lambda: self._reduce(self.window(level - 1, window)))
+            return self.load(window)
+        if self.coarse is not None:
+            return self.coarse(level, window)
+        left, top, right, bottom = window
+        width, height = self._size(level - 1)
+        return self._reduce(self.window(level - 1, (2 * left, 2 * top, min(2 * right, width), min(2 * bottom, height))))
 
     def _reduce(self, below: Pixels) -> Pixels:
         """Return one level from the level below it."""
@@ -256,6 +277,23 @@ def _blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
 def intersects(one: Window, other: Window) -> bool:
     """Return whether two windows have a pixel in common."""
     return one[0] < other[2] and one[1] < other[3] and one[2] > other[0] and one[3] > other[1]
+
+
+def _overlap(one: Window, other: Window) -> Window:
+    """Return what two windows share."""
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _within(part: Window, window: Window, pixels: Pixels) -> Pixels:
+    """Return the pixels of a part of a window as those of the whole window, masked around the part."""
+    if part == window:
+        return pixels
+    left, top, right, bottom = window
+    shape = (bottom - top, right - left)
+    values, mask = np.zeros(shape, pixels.values.dtype), np.zeros(shape, np.float32)
+    here = np.s_[part[1] - top : part[3] - top, part[0] - left : part[2] - left]
+    values[here], mask[here] = pixels.values, pixels.mask
+    return Pixels(values, mask)
 
 
 def nominal_scale(projection: Projection) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import numpy as np
@@ -14,6 +15,8 @@ from deployments.sandbox.raster import SINUSOIDAL, Grid, Pixels, Projection, Res
 # A sample point on the edge of two pixels belongs to the right and lower one, also if rounding put it a hair
 # before the edge. GDAL's warper allows 1e-10; global grids of 232 m lose about 1e-10 of a pixel already.
 EDGE = 1e-9
+
+_SMALL = 2**18  # pixels: the coordinates of such a grid take 4 MB at most, and 16 of them are kept
 
 _thread = threading.local()
 
@@ -55,6 +58,20 @@ def pixel_coordinates(grid: Grid, target: Projection) -> tuple[NDArray[np.float6
     Raises:
         pyproj.exceptions.CRSError: a CRS is unknown.
     """
+    if grid.width * grid.height <= _SMALL:
+        return _remembered_coordinates(grid, target)
+    return _coordinates(grid, target)
+
+
+@functools.lru_cache(maxsize=16)
+def _remembered_coordinates(grid: Grid, target: Projection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `_coordinates` again, read-only: all bands and dates of a request ask for the same."""
+    cols, rows = _coordinates(grid, target)
+    cols.flags.writeable = rows.flags.writeable = False
+    return cols, rows
+
+
+def _coordinates(grid: Grid, target: Projection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x = np.arange(grid.width, dtype=np.float64) + 0.5
     y = np.arange(grid.height, dtype=np.float64) + 0.5
     if grid.crs == target.crs:

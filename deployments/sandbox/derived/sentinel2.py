@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -96,15 +97,15 @@ def _image(day: date, cover: float, tile: str) -> Asset:
         size_bytes=10980 * 10980 * 2 * len(OPTICAL),
     )
     bands = [
-        _band(name, UINT16, tile, metres, functools.partial(_reflectance, day, sky, tile, name))
+        _band(name, UINT16, tile, metres, functools.partial(_reflectance, sky, tile, name))
         for name, (_, _, metres) in OPTICAL.items()
     ]
-    bands.append(_band("SCL", UINT8, tile, 20, functools.partial(_scl, day, sky, tile)))
-    bands.append(_band("MSK_CLDPRB", UINT8, tile, 20, functools.partial(_probability, day, sky, tile)))
+    bands.append(_band("SCL", UINT8, tile, 20, functools.partial(_scl, sky, tile)))
+    bands.append(_band("MSK_CLDPRB", UINT8, tile, 20, functools.partial(_probability, sky, tile)))
     return with_image(asset, tuple(bands))
 
 
-def _band(name: str, kind: DataType, tile: str, metres: int, load: Any) -> StoredBand:
+def _band(name: str, kind: DataType, tile: str, metres: int, load: Loader) -> StoredBand:
     size = round(SIDE / metres)
     projection = _projection(tile, metres)
     extent = itaipu().extent(projection, (size, size))
@@ -113,7 +114,8 @@ def _band(name: str, kind: DataType, tile: str, metres: int, load: Any) -> Store
         type=kind,
         projection=projection,
         dimensions=(size, size),
-        load=load,
+        load=functools.partial(load, metres),
+        coarse=lambda level, window: load(metres << level, window),
         pyramiding="SAMPLE" if name in {"SCL", "MSK_CLDPRB"} else "MEAN",
         extent=(extent,) if extent else (),
     )
@@ -124,52 +126,61 @@ def _projection(tile: str, metres: int) -> Projection:
     return Projection(crs=CRS, transform=Affine(metres, 0, left, 0, -metres, top))
 
 
+@functools.lru_cache(maxsize=16)
+def _surface(metres: int) -> Surface:
+    """Return the ground in the detail that pixels of a size show: all there is, or means of blocks as large."""
+    factor = metres // 30
+    return itaipu() if factor < 2 else itaipu().coarser(factor)
+
+
 @functools.lru_cache(maxsize=128)
 def _ground(tile: str, metres: int, window: Window) -> Patch:
-    return itaipu().window(_projection(tile, metres), window)
+    return _surface(metres).window(_projection(tile, metres), window)
 
 
 # Every band of a date asks for the clouds of the same windows, one band after the other: a composite of a season must
 # find them again. A window of 256 px at 10 m is kept in 128 KB.
 @functools.lru_cache(maxsize=1024)
-def _clouds_at_20m(sky: Sky, tile: str, window: Window) -> tuple[Array, Array]:
+def _sky(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
     """Return the opacity and the shadow of the clouds above a window of a granule."""
     left, top, right, bottom = window
-    affine = _projection(tile, 20).transform
-    x = affine.c + 20 * (np.arange(left, right) + 0.5)
-    y = affine.f - 1e7 - 20 * (np.arange(top, bottom) + 0.5)[:, None]  # as the ground's: northern zone
+    affine = _projection(tile, metres).transform
+    x = affine.c + metres * (np.arange(left, right) + 0.5)
+    y = affine.f - 1e7 - metres * (np.arange(top, bottom) + 0.5)[:, None]  # as the ground's: northern zone
     return sky.opacity(x, y), sky.shadow(x, y)
 
 
 def _clouds(sky: Sky, tile: str, metres: int, window: Window) -> tuple[Array, Array]:
-    """Return the clouds for bands of 10 or 20 m: smooth as they are, 20 m serves both."""
-    if metres == 20:
-        return _clouds_at_20m(sky, tile, window)
+    """Return the clouds for pixels of any size: smooth as they are, those of 20 m serve 10 m too."""
+    if metres >= 20:
+        return _sky(sky, tile, metres, window)
     left, top, right, bottom = window
     coarse = (left // 2, top // 2, -(-right // 2), -(-bottom // 2))
     rows, columns = slice(top % 2, top % 2 + bottom - top), slice(left % 2, left % 2 + right - left)
-    opacity, shadow = (
-        part.repeat(2, axis=0).repeat(2, axis=1)[rows, columns] for part in _clouds_at_20m(sky, tile, coarse)
-    )
+    opacity, shadow = (part.repeat(2, axis=0).repeat(2, axis=1)[rows, columns] for part in _sky(sky, tile, 20, coarse))
     return opacity, shadow
 
 
-def _reflectance(day: date, sky: Sky, tile: str, band: str, window: Window) -> Pixels:
-    source, factor, metres = OPTICAL[band]
+Loader = Callable[[int, Window], Pixels]
+"""From the size of pixels in metres and a window of such pixels to what is in it."""
+
+
+def _reflectance(sky: Sky, tile: str, band: str, metres: int, window: Window) -> Pixels:
+    source, factor, _ = OPTICAL[band]
     patch = _ground(tile, metres, window)
-    ground = patch.on(source, itaipu().greenness(day)) * np.float32(factor)
+    ground = patch.on(source, itaipu().greenness(sky.day)) * np.float32(factor)
     seen = through(ground, *_clouds(sky, tile, metres, window))
     return Pixels(np.clip(np.rint(seen * 10000), 1, 20000).astype("<u2"), patch.mask)
 
 
-def _scl(day: date, sky: Sky, tile: str, window: Window) -> Pixels:  # noqa: ARG001 - all loaders take a day
-    patch = _ground(tile, 20, window)
-    return Pixels(classes(patch, *_clouds(sky, tile, 20, window)), patch.mask)
+def _scl(sky: Sky, tile: str, metres: int, window: Window) -> Pixels:
+    patch = _ground(tile, metres, window)
+    return Pixels(classes(patch, *_clouds(sky, tile, metres, window)), patch.mask)
 
 
-def _probability(day: date, sky: Sky, tile: str, window: Window) -> Pixels:  # noqa: ARG001 - as above
-    patch = _ground(tile, 20, window)
-    opacity = _clouds(sky, tile, 20, window)[0]
+def _probability(sky: Sky, tile: str, metres: int, window: Window) -> Pixels:
+    patch = _ground(tile, metres, window)
+    opacity = _clouds(sky, tile, metres, window)[0]
     return Pixels(np.rint(opacity * 100).astype(np.uint8), patch.mask)
 
 
