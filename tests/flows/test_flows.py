@@ -13,6 +13,7 @@ import rasterio
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.flows import load_flow_from_entrypoint
+from rasterio.features import rasterize
 
 from deployments.sandbox.process import running
 from flows.command import run
@@ -60,6 +61,28 @@ def test_a_region_becomes_one_mosaic(prefect_server, place):
     assert artifacts["quicklook"]["data"].startswith("data:image/png;base64,")
     assert [a["data"] for a in artifacts.values() if a["type"] == "progress"] == [100.0]
     assert "| 9 | 9 | 0 | 0 |" in artifacts["summary"]["data"]
+
+
+def test_a_polygon_is_clipped_and_tiles_outside_it_are_not_asked_for(prefect_server, place):
+    """Two triangles far from one another: what lies between costs nothing."""
+    triangles = {
+        "type": "MultiPolygon",
+        "coordinates": [
+            [[[-54.66, -25.19], [-54.64, -25.19], [-54.66, -25.21], [-54.66, -25.19]]],
+            [[[-54.57, -25.38], [-54.55, -25.38], [-54.57, -25.40], [-54.57, -25.38]]],
+        ],
+    }
+    given = {"image": {"asset": SCENE}, "region": triangles, "crs": "EPSG:32721", "scale": 30, "tile_size": 64} | place
+    result = extract_region(RegionParameters(**given))
+    whole = extract_region(RegionParameters(**given, clip=False))
+    assert result.stored + result.empty < (whole.stored + whole.empty) / 4
+    cut, full = read_geotiff(Path(result.mosaic)), read_geotiff(Path(whole.mosaic))
+    assert cut.geobox == full.geobox
+    feature = {"type": "Feature", "properties": {}, "geometry": triangles}
+    shape = geopandas.GeoDataFrame.from_features([feature], crs=4326).to_crs(32721)
+    inside = rasterize(shape.geometry, out_shape=cut.geobox.shape, transform=cut.geobox.affine).astype(bool)
+    assert (cut.valid == (full.valid & inside)).mean() > 0.9999  # pixels whose centre is on the line go either way
+    assert (cut.values[cut.valid] == full.values[cut.valid]).all()
 
 
 def read(path, **filters):

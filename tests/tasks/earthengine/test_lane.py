@@ -1,14 +1,16 @@
 """Laws of a lane: every tile ends stored, empty or failed with its reason; only what can't be helped stops it."""
 
 import io
+import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tasks.earthengine.errors import BudgetExhausted, Denied, Rejected, Throttled, TooHeavy, Transient
+from tasks.earthengine.errors import BudgetExhausted, Denied, Rejected, Stopped, Throttled, TooHeavy, Transient
 from tasks.earthengine.lane import Lane, RetryPolicy
 from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
 from tasks.earthengine.quota import Quota
@@ -195,3 +197,84 @@ def test_npy_is_stored_as_sent(tmp_path):
     a_plan = plan(Output(file_format="NPY"))
     receipt, _, store = run(tmp_path, a_plan)
     assert store.get(receipt.tiles[5].key) == npy(a_plan.grid(5))
+
+
+def test_a_fatal_error_stops_what_was_not_sent_though_the_first_tile_is_slow(tmp_path):
+    """The first tile waits until all is over: without the stop, every other tile would have been asked for."""
+    box = GeoBox((16, 16 * 400), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
+    a_plan = replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, TILE)))
+    stop, calls = threading.Event(), []
+    first = a_plan.request(0).body
+
+    def fetch(request):
+        calls.append(request)
+        if request.body == first:
+            assert stop.wait(timeout=30)
+            return npy(a_plan.grid(0))
+        raise Denied("no permission", 403)
+
+    lane = Lane(plan=a_plan, fetch=fetch, permit=Quota(per_second=1e9).permit, store=LocalStore(tmp_path), stop=stop)
+    with pytest.raises(Denied, match="no permission"):
+        lane.run(0, len(a_plan), threads=4)
+    assert len(calls) <= 8
+    with pytest.raises(Stopped):
+        lane.run(0, len(a_plan), threads=4)
+    assert len(calls) <= 8
+
+
+def test_no_server_makes_us_wait_for_a_day():
+    waits = []
+    answers = [Throttled("", 429, 86_400.0)]
+
+    def call():
+        if answers:
+            raise answers.pop(0)
+        return b"done"
+
+    RetryPolicy().run(call, sleep=waits.append)
+    assert waits == [RetryPolicy().longest_asked_s]
+
+
+def test_pixels_that_no_geotiff_can_hold_fail_their_tile_only(tmp_path):
+    """Double values of every kind, with masks that differ by band: no value is left to mean no data."""
+    a_plan = plan()
+    grid = a_plan.grid(2)
+    array = np.zeros((grid.height, grid.width), [("a", "<f8"), ("b", "<f8"), ("valid_0", "u1")])
+    array["a"].flat[:3] = array["b"].flat[:3] = [np.nan, np.inf, -np.inf]
+    array["valid_0"] = 0b11
+    array["valid_0"][-1, -1] = 0b01
+    with io.BytesIO() as file:
+        np.save(file, array)
+        receipt, _, _ = run(tmp_path, a_plan, t2=[file.getvalue()])
+    assert [tile.status for tile in receipt.tiles].count("stored") == 5
+    assert receipt.tiles[2].status == "failed"
+    assert receipt.tiles[2].reason
+
+
+def test_statistics_are_of_numbers_and_receipts_are_json(tmp_path):
+    a_plan = plan()
+    grid = a_plan.grid(0)
+    array = np.zeros((grid.height, grid.width), [("a", "<f4"), ("b", "<f4"), ("valid_0", "u1")])
+    array["a"] = 10
+    array["a"].flat[:7] = np.nan
+    array["b"].flat[0] = np.inf
+    array["valid_0"] = 0b11
+    with io.BytesIO() as file:
+        np.save(file, array)
+        receipt, _, _ = run(tmp_path, a_plan, t0=[file.getvalue()])
+    first, second = receipt.tiles[0].bands
+    assert (first.valid, first.counted, first.mean) == (256, 249, 10.0)
+    assert (second.mean, second.max, second.min) == (None, None, 0.0)
+    assert json.loads(json.dumps(receipt.json(), allow_nan=False))
+
+
+def test_pixels_outside_a_clipped_region_are_masked_and_not_counted(tmp_path):
+    triangle = "POLYGON ((500 900, 655 900, 500 745, 500 900))"  # half of the first tile, by its diagonal
+    a_plan = plan(Output(clip=triangle))
+    receipt, _, store = run(tmp_path, a_plan)
+    raster = read_geotiff(store.get(receipt.tiles[0].key))
+    columns, rows = np.meshgrid(np.arange(16), np.arange(16))
+    assert (raster.valid[0] == (columns + rows < 15)).all()
+    assert receipt.tiles[0].pixels == 120
+    assert receipt.tiles[0].bands[0].valid == 120
+    assert [tile.status for tile in receipt.tiles[1:]] == ["empty"] * 5
