@@ -17,6 +17,7 @@ from deployments.sandbox.connection import configuration
 from deployments.sandbox.knobs import add_arguments, from_arguments
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.scenes import open_catalogue
+from deployments.sandbox.watchdog import watch
 
 
 class _Server(uvicorn.Server):
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Refusal as refusal:
         parser.error(refusal.message)
     _allow_many_files()
+    watch()
     try:
         listener = socket.create_server((given.host, given.port), family=_family(given.host), backlog=2048)
     except OSError as error:

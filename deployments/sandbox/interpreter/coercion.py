@@ -66,7 +66,9 @@ def constant_image(value: Any) -> Image:
             raise Refusal(
                 f"Image.constant: Parameter 'value' must be a number or list of numbers, got {type_name(number)}."
             )
-        plain = int(number) if isinstance(number, bool) else number
+        plain = _number(number)
+        if plain is None:
+            raise Refusal("Image.constant: Parameter 'value' is too large.")
         name = "constant" if position == 0 else f"constant_{position}"
         bands.append(constant_band(plain, constant_type(plain), name))
     return Image(bands=tuple(bands))
@@ -76,13 +78,27 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int | float):
-        return value
+        return value if isinstance(value, float) or _in_64_bits(value) else _double(value)
     return None
+
+
+def _in_64_bits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def _double(value: int) -> float | None:
+    """Return an integer that 64 bits do not hold as the double that JSON has for it, None if it has none."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _integer(value: Any) -> Any:
     number = _number(value)
-    return int(number) if number is not None and float(number).is_integer() else None
+    if number is None or not float(number).is_integer():
+        return None
+    return int(number) if _in_64_bits(int(number)) else None
 
 
 def _string(value: Any) -> Any:

@@ -158,12 +158,17 @@ PATTERNS: Mapping[str, Callable[[datetime, int], str]] = {
 }
 
 
+LONGEST_PATTERN = 1_000
+
+
 def format_date(date: Date, pattern: str | None, time_zone: str | None = None) -> str:
     """Return a date as text by a Joda pattern; ISO 8601 without a zone if there is none.
 
     Raises:
         Refusal: 400, a letter that the sandbox does not know.
     """
+    if pattern is not None and len(pattern) > LONGEST_PATTERN:
+        raise Refusal(f"Date.format: The pattern must not be longer than {LONGEST_PATTERN} characters.")
     moment = date.moment.astimezone(zone(time_zone))
     parts = re.findall(r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", pattern or "yyyy-MM-dd'T'HH:mm:ss")
     text = []

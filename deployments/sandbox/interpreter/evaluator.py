@@ -6,15 +6,17 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.interpreter import registry
+from deployments.sandbox.interpreter.budget import Budget
 from deployments.sandbox.interpreter.pixels import guarded, remembered
 from deployments.sandbox.interpreter.values import Algorithm
 from deployments.sandbox.refusal import Refusal
 
 Node = Mapping[str, Any]
+T = TypeVar("T")
 # Source: "the backend limit is 100" (ee/serializer.py); invocations nest by two levels of JSON there.
 DEPTH_LIMIT = 250
 
@@ -51,6 +53,7 @@ class Evaluator:
     def __init__(self, values: Mapping[str, Node], catalogue: Catalogue) -> None:
         self.values = values
         self.catalogue = catalogue
+        self.budget = Budget()
         self._free: dict[str, frozenset[str]] = {}
         self._open: set[tuple[int, str]] = set()
 
@@ -72,6 +75,7 @@ class Evaluator:
 
     def node(self, node: Any, scope: Scope, depth: int) -> Any:
         """Return the value of a node of any kind."""
+        self.budget.step()
         if depth > DEPTH_LIMIT:
             raise Refusal("Expression is too deeply nested.")
         if not isinstance(node, Mapping) or len(node) != 1:
@@ -84,7 +88,7 @@ class Evaluator:
 
     def _handlers(self) -> Mapping[str, Callable[[Any, Scope, int], Any]]:
         return {
-            "constantValue": lambda content, _scope, _depth: content,
+            "constantValue": lambda content, _scope, _depth: _constant(content),
             "integerValue": lambda content, _scope, _depth: _integer(content),
             "bytesValue": lambda content, _scope, _depth: _bytes(content),
             "arrayValue": self._array,
@@ -96,11 +100,15 @@ class Evaluator:
         }
 
     def _array(self, content: Any, scope: Scope, depth: int) -> list[Any]:
-        return [self.node(part, scope, depth) for part in _part(content, "values", list, [])]
+        return self._spend([self.node(part, scope, depth) for part in _part(content, "values", list, [])])
 
     def _dictionary(self, content: Any, scope: Scope, depth: int) -> dict[str, Any]:
         parts = _part(content, "values", Mapping, {})
-        return {name: self.node(part, scope, depth) for name, part in parts.items()}
+        return self._spend({name: self.node(part, scope, depth) for name, part in parts.items()})
+
+    def _spend(self, value: T) -> T:
+        self.budget.spend(value)
+        return value
 
     def _definition(self, content: Any, scope: Scope, depth: int) -> Algorithm:
         names = tuple(_part(content, "argumentNames", list, []))
@@ -124,7 +132,7 @@ class Evaluator:
             registry.find(name)  # a function that is not supported is named before its arguments are computed
         given = {key: self.node(part, scope, depth) for key, part in arguments.items()}
         if name is not None:
-            return registry.call(name, given, self.catalogue)
+            return self._spend(registry.call(name, given, self.catalogue))
         algorithm = self.key(content.get("functionReference"), scope, depth)
         if not isinstance(algorithm, Algorithm):
             raise Refusal("Invalid expression: functionReference does not name a function.")
@@ -176,11 +184,24 @@ def _part(content: Any, name: str, kind: type, default: Any) -> Any:
     return part
 
 
+def _constant(content: Any) -> Any:
+    """Return a constant; integers that 64 bits do not hold are the doubles that all numbers of JSON are."""
+    if isinstance(content, int) and not -(2**63) <= content < 2**63:
+        try:
+            return float(content)
+        except OverflowError:
+            raise Refusal("Invalid expression: a number is too large.") from None
+    return content
+
+
 def _integer(content: Any) -> int:
     try:
-        return int(content)
-    except (TypeError, ValueError):
-        raise Refusal(f"Invalid expression: integerValue '{content}' is no integer.") from None
+        value = int(content)
+    except (TypeError, ValueError, OverflowError):
+        value = 2**63
+    if not -(2**63) <= value < 2**63:
+        raise Refusal(f"Invalid expression: integerValue '{str(content)[:100]}' is no integer of 64 bits.")
+    return value
 
 
 def _bytes(content: Any) -> bytes:

@@ -6,6 +6,7 @@ Edges are straight in the geometry's CRS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,7 @@ def plain(numbers: Any) -> Any:
 def _made(kind: str, coordinates: Any, projection: Projection | None, geodesic: bool | None) -> Geometry:
     try:
         found = shape({"type": kind, "coordinates": plain(coordinates)})
-    except (TypeError, ValueError, IndexError, KeyError, shapely.errors.ShapelyError):
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError, RecursionError, shapely.errors.ShapelyError):
         raise Refusal(f"GeometryConstructors.{kind}: Invalid GeoJSON geometry: {str(coordinates)[:200]}.") from None
     crs = WGS84 if projection is None else projection.crs
     # Even-odd filling (the default): rings that cross or lie in each other alternate.
@@ -83,10 +84,10 @@ def multi_geometry(geometries: list[Geometry]) -> Geometry:
 @function("GeometryConstructors.Rectangle")
 def rectangle(coordinates: list[Any], projection: Projection | None, geodesic: bool | None) -> Geometry:
     """Make a rectangle of two opposite corners."""
-    flat = [float(x) for part in coordinates for x in (part if isinstance(part, list) else [part])]
-    if len(flat) != 4:
+    flat = [x for part in coordinates for x in (part if isinstance(part, list) else [part])]
+    if len(flat) != 4 or not all(isinstance(x, int | float) and math.isfinite(x) for x in flat):
         raise Refusal(f"GeometryConstructors.Rectangle: Two corners are needed, got {coordinates}.")
-    west, south, east, north = flat
+    west, south, east, north = map(float, flat)
     box = shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
     crs = WGS84 if projection is None else projection.crs
     return Geometry(box, crs, bool(geodesic) if geodesic is not None else crs == WGS84)

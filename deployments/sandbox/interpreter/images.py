@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from deployments.sandbox.interpreter.arithmetic import cast_band
 from deployments.sandbox.interpreter.coercion import constant_image
 from deployments.sandbox.interpreter.masks import chosen_band, masked_band
 from deployments.sandbox.interpreter.metadata import INDEX, START, kept, property_of
+from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.pixels import constant_band, pixelwise, remembered
 from deployments.sandbox.interpreter.pixeltypes import pixel_type
 from deployments.sandbox.interpreter.registry import function
@@ -97,7 +98,7 @@ def select_bands(image: Image, selectors: Iterable[Any], where: str = "Image.sel
     chosen: list[Band] = []
     for selector in selectors:
         if isinstance(selector, int | float) and not isinstance(selector, bool):
-            index = int(selector)
+            index = int(selector) if math.isfinite(selector) else len(bands)
             if not -len(bands) <= index < len(bands):
                 raise Refusal(f"{where}: Band index {index} is out of range [0, {len(bands)}).")
             chosen.append(bands[index])
@@ -106,10 +107,8 @@ def select_bands(image: Image, selectors: Iterable[Any], where: str = "Image.sel
             raise Refusal(f"{where}: A band selector must be a name or an index, got {selector}.")
         found = [band for band in bands if band.id == selector]
         if not found:
-            try:
-                found = [band for band in bands if re.fullmatch(selector, band.id)]
-            except re.error:
-                found = []
+            regex = pattern(selector)
+            found = [band for band in bands if regex.on(band.id).fullmatch(band.id)]
         if not found:
             raise Refusal(f"{where}: Band pattern '{selector}' did not match any bands. Available bands: [{available}]")
         chosen += found
@@ -119,12 +118,14 @@ def select_bands(image: Image, selectors: Iterable[Any], where: str = "Image.sel
 def unique(bands: Iterable[Band]) -> tuple[Band, ...]:
     """Return bands with a numerical suffix on names that are there already: ``B4``, ``B4_1``."""
     taken: set[str] = set()
+    counts: dict[str, int] = {}
     result = []
     for band in bands:
-        name, count = band.id, 0
+        name, count = band.id, counts.get(band.id, 0)
         while name in taken:
             count += 1
             name = f"{band.id}_{count}"
+        counts[band.id] = count
         taken.add(name)
         result.append(band if name == band.id else replace(band, id=name))
     return tuple(result)

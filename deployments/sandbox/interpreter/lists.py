@@ -15,6 +15,19 @@ from deployments.sandbox.refusal import Refusal
 LONGEST = 1_000_000
 
 
+_MOST_COMPARISONS = 10_000_000
+
+
+def _affordable(one: list[Any], other: list[Any]) -> None:
+    """Refuse to compare each element of a list with each of another if these are very many.
+
+    Raises:
+        Refusal: 400.
+    """
+    if len(one) * len(other) > _MOST_COMPARISONS:
+        raise Refusal("Computation timed out.")
+
+
 def _item(values: list[Any], index: int, where: str) -> Any:
     if not -len(values) <= index < len(values):
         raise Refusal(f"{where}: List index must be between 0 and {len(values)}, or negative. Got {index}.")
@@ -68,6 +81,8 @@ def keep(values: list[Any], chosen: Filter) -> list[Any]:
 def sequence(start: float, end: float | None, step: float | None, count: int | None) -> list[float]:
     """Return numbers from ``start`` by ``step`` up to and with ``end``, or ``count`` of them."""
     by = 1 if step is None else step
+    if not all(math.isfinite(number) for number in (start, 0 if end is None else end, by)):
+        raise Refusal("List.sequence: The numbers must be finite.")
     if count is not None:
         if end is not None and count > 1:
             by = (end - start) / (count - 1)
@@ -84,7 +99,7 @@ def sequence(start: float, end: float | None, step: float | None, count: int | N
 
 
 def _plain(value: float) -> float:
-    return int(value) if float(value).is_integer() else value
+    return int(value) if float(value).is_integer() and abs(value) < 2**63 else value
 
 
 @function("List.slice")
@@ -107,6 +122,10 @@ def sort(values: list[Any], keys: list[Any] | None) -> list[Any]:
 @function("List.distinct")
 def distinct(values: list[Any]) -> list[Any]:
     """Keep the first of equal elements."""
+    try:
+        return list(dict.fromkeys(values))
+    except TypeError:  # lists, dictionaries, images
+        _affordable(values, values)
     kept: list[Any] = []
     for value in values:
         if value not in kept:
@@ -165,7 +184,13 @@ def _replace_all(values: list[Any], old: Any, new: Any) -> list[Any]:
 
 
 def _remove_all(values: list[Any], other: list[Any]) -> list[Any]:
+    _affordable(values, other)
     return [value for value in values if value not in other]
+
+
+def _contains_all(values: list[Any], other: list[Any]) -> bool:
+    _affordable(values, other)
+    return all(element in values for element in other)
 
 
 def _rotate(values: list[Any], distance: int) -> list[Any]:
@@ -176,7 +201,7 @@ def _rotate(values: list[Any], distance: int) -> list[Any]:
 add("List.add", lambda values, element: [*values, element])
 add("List.cat", lambda values, other: values + other)
 add("List.contains", lambda values, element: element in values)
-add("List.containsAll", lambda values, other: all(element in values for element in other))
+add("List.containsAll", _contains_all)
 add("List.equals", lambda values, other: values == other)
 add("List.frequency", lambda values, element: values.count(element))
 add("List.length", len)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import shapely
 
 from deployments.sandbox.interpreter.dates import parse_date
+from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.registry import function
 from deployments.sandbox.interpreter.values import Collection, Date, Feature, Geometry, with_properties
 from deployments.sandbox.raster import Band, Image
@@ -104,15 +104,8 @@ def property_names(element: Any) -> list[str]:
 
 def chosen(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
     """Return the names that one of the patterns matches wholly."""
-    compiled = [_pattern(pattern) for pattern in patterns]
-    return [name for name in names if any(p.fullmatch(name) for p in compiled)]
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise Refusal(f"Invalid regular expression '{text}': {error}.") from None
+    compiled = [pattern(text) for text in patterns]
+    return [name for name in names if any(p.on(name).fullmatch(name) for p in compiled)]
 
 
 @function("Element.toDictionary")

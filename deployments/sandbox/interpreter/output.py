@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from shapely.geometry import mapping
 
+from deployments.sandbox.interpreter.budget import LARGEST, weight
 from deployments.sandbox.interpreter.coercion import type_name
 from deployments.sandbox.interpreter.geometry import geometry_json, plain
 from deployments.sandbox.interpreter.metadata import INDEX
@@ -24,7 +25,7 @@ LONGEST = 5000
 
 
 def _band(band: Band) -> dict[str, Any]:
-    info: dict[str, Any] = {"id": band.id, "data_type": to_json(band.type)}
+    info: dict[str, Any] = {"id": band.id, "data_type": _json(band.type)}
     if band.dimensions is not None:
         info["dimensions"] = list(band.dimensions)
     return info | {"crs": band.projection.crs, "crs_transform": list(band.projection.transform)[:6]}
@@ -67,7 +68,7 @@ def _collection(collection: Collection) -> dict[str, Any]:
         info["columns"] = _columns(collection)
     if collection.properties:
         info["properties"] = _object(collection.properties)
-    return info | {"features": [to_json(element) for element in collection.elements]}
+    return info | {"features": [_json(element) for element in collection.elements]}
 
 
 def _columns(collection: Collection) -> dict[str, str]:
@@ -80,7 +81,7 @@ def _columns(collection: Collection) -> dict[str, str]:
 
 
 def _object(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): to_json(value) for key, value in values.items()}
+    return {str(key): _json(value) for key, value in values.items()}
 
 
 def _date_range(value: DateRange) -> dict[str, Any]:
@@ -105,16 +106,22 @@ def to_json(value: Any) -> Any:
         Dictionaries, lists, strings, numbers, booleans and None only; no NaN or infinity.
 
     Raises:
-        Refusal: 400, a value that has no JSON, such as a reducer or a filter.
+        Refusal: 400, a value that has no JSON, such as a reducer or a filter, or one that is too large.
     """
+    if weight(value, deep=True) > LARGEST:
+        raise Refusal("Computed value is too large.")
+    return _json(value)
+
+
+def _json(value: Any) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.generic):
-        return to_json(value.item())
+        return _json(value.item())
     if isinstance(value, int | float):
         return _number(value)
     if isinstance(value, list | tuple):
-        return [to_json(part) for part in value]
+        return [_json(part) for part in value]
     if isinstance(value, Mapping):
         return _object(value)
     for kind, convert in CONVERTERS.items():

@@ -12,6 +12,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from deployments.sandbox.interpreter.boundary import refusing
 from deployments.sandbox.interpreter.promotion import stored, working
 from deployments.sandbox.interpreter.values import WGS84
 from deployments.sandbox.raster import Band, DataType, Grid, Image, Pixels, Projection
@@ -40,7 +41,7 @@ class Memory:
 
     def put(self, key: tuple[object, Grid], pixels: Pixels) -> None:
         """Hold pixels, forgetting the oldest ones if they are too many."""
-        if _bytes(pixels) > self.limit // 4:  # one giant would drive all others out
+        if _bytes(pixels) > self.limit // 2:  # one giant would drive all others out
             return
         with self._lock:
             if key in self._held:
@@ -56,7 +57,7 @@ def _bytes(pixels: Pixels) -> int:
     return pixels.values.nbytes + pixels.mask.nbytes
 
 
-MEMORY = Memory(limit=128 * 2**20)
+MEMORY = Memory(limit=256 * 2**20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +92,15 @@ def remembered(value: Any) -> Any:
 
 
 def guarded(value: Any) -> Any:
-    """Return an image that refuses to be read if it is made of too many images on top of each other."""
+    """Return an image that refuses to be read if that fails: of values unfit, or of too many images on each other."""
     if not isinstance(value, Image):
         return value
 
     def safe(band: Band) -> Band:
         def read(grid: Grid) -> Pixels:
             try:
-                return band.read(grid)
+                with refusing(f"Band '{band.id}'"):
+                    return band.read(grid)
             except RecursionError:
                 raise Refusal("Expression is too deeply nested.") from None
 

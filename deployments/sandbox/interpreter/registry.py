@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from deployments.sandbox.catalogue import Catalogue
+from deployments.sandbox.interpreter.boundary import refusing
 from deployments.sandbox.interpreter.coercion import coerce
 from deployments.sandbox.refusal import Refusal
 
@@ -154,7 +155,8 @@ def call(name: str, given: Mapping[str, Any], catalogue: Catalogue) -> Any:
         raise Refusal(f"{name}: Unrecognized argument '{min(unknown)}'. Arguments: [{listed}].")
     values = list(_values(row, given))
     extra = {"catalogue": catalogue} if row.needs_catalogue else {}
-    return row.implementation(*values, **extra)
+    with refusing(name):
+        return row.implementation(*values, **extra)
 
 
 def _values(row: Function, given: Mapping[str, Any]) -> Iterator[Any]:

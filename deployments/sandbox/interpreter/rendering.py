@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import numpy as np
 
+from deployments.sandbox.interpreter.coercion import type_name
 from deployments.sandbox.interpreter.images import select_bands
 from deployments.sandbox.interpreter.pixels import Compute, pixelwise
 from deployments.sandbox.interpreter.registry import function
@@ -19,7 +21,12 @@ NAMES = ("vis-red", "vis-green", "vis-blue")
 def _numbers(value: Any, count: int, what: str) -> list[float] | None:
     if value is None:
         return None
-    found = [float(part) for part in (value if isinstance(value, list) else str(value).split(","))]
+    try:
+        found = [float(part) for part in (value if isinstance(value, list) else str(value).split(","))]
+    except (TypeError, ValueError, OverflowError):
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise Refusal(f"Image.visualize: '{what}' must be numbers, got {type_name(value)}.")
     if len(found) not in {1, count}:
         raise Refusal(f"Image.visualize: '{what}' must have 1 value, or {count}, one a band; got {len(found)}.")
     return found * count if len(found) == 1 else found
@@ -67,7 +74,9 @@ def visualize(  # noqa: PLR0917 - the arguments of Earth Engine's signature, in 
     palette: Any,
 ) -> Image:
     """Stretch one or three bands to bytes, as ``vis-red``, ``vis-green`` and ``vis-blue``."""
-    names = bands.split(",") if isinstance(bands, str) else bands
+    names = bands.split(",") if isinstance(bands, str) else [bands] if isinstance(bands, int | float) else bands
+    if not isinstance(names, list | None):
+        raise Refusal(f"Image.visualize: 'bands' must be names of bands, got {type_name(bands)}.")
     chosen = select_bands(image, names, "Image.visualize") if names else image.bands[:3]
     if not names and len(chosen) == 2:
         chosen = chosen[:1]
@@ -80,7 +89,10 @@ def visualize(  # noqa: PLR0917 - the arguments of Earth Engine's signature, in 
     lows, highs = _numbers(low, count, "min"), _numbers(high, count, "max")
     if (gains or biases) and (lows or highs):
         raise Refusal("Image.visualize: Cannot specify both 'gain' or 'bias' and 'min' or 'max'.")
-    powers = [1 / g for g in _numbers(gamma, count, "gamma") or [1.0] * count]
+    gammas = _numbers(gamma, count, "gamma") or [1.0] * count
+    if min(gammas) <= 0:
+        raise Refusal("Image.visualize: 'gamma' must be positive.")
+    powers = [1 / g for g in gammas]
     scales = []
     for i, band in enumerate(chosen):
         whole = band.type.precision == "INT" and band.type.min is not None and band.type.max is not None
@@ -98,6 +110,8 @@ def visualize(  # noqa: PLR0917 - the arguments of Earth Engine's signature, in 
     if count != 1:
         raise Refusal("Image.visualize: Cannot provide a palette when visualizing more than one band.")
     texts = palette.split(",") if isinstance(palette, str) else palette
+    if not isinstance(texts, list) or not texts:
+        raise Refusal(f"Image.visualize: 'palette' must be a list of colors, got {type_name(palette)}.")
     colours = [colour(str(text).strip()) for text in texts]
     made = [
         pixelwise(_painted(scales[0], [c[i] for c in colours]), chosen, UINT8, name) for i, name in enumerate(NAMES)

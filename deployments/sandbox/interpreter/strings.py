@@ -7,15 +7,17 @@ import re
 from typing import Any
 
 from deployments.sandbox.interpreter.coercion import type_name
+from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.refusal import Refusal
 
+_FORMAT = re.compile(r"(?:[^%]|%%)*%[-+ 0,#]*\d{0,3}(?:\.\d{1,3})?([a-zA-Z])(?:[^%]|%%)*", re.DOTALL)
+_LONGEST_FORMAT = 1_000
+_LONGEST_REPLACEMENT = 1_000
 
-def _pattern(text: str, flags: str | None) -> re.Pattern[str]:
-    try:
-        return re.compile(text, re.IGNORECASE if "i" in (flags or "") else 0)
-    except re.error as error:
-        raise Refusal(f"Invalid regular expression '{text}': {error}.") from None
+
+def _pattern(regex: str, flags: str | None, text: str) -> re.Pattern[str]:
+    return pattern(regex, ignore_case="i" in (flags or "")).on(text)
 
 
 @function("String")
@@ -27,17 +29,23 @@ def string(value: Any) -> str:
 
 
 @function("String.replace")
-def replace(text: str, pattern: str, replacement: str, flags: str | None) -> str:
+def replace(text: str, regex: str, replacement: str, flags: str | None) -> str:
     """Replace the first match of a regular expression, or all with the flag ``g``."""
+    if len(replacement) > _LONGEST_REPLACEMENT:
+        raise Refusal(f"String.replace: The replacement must not be longer than {_LONGEST_REPLACEMENT} characters.")
     # Groups are $1 in Earth Engine and \1 in Python.
     template = re.sub(r"\$(\d)", r"\\\1", replacement)
-    return _pattern(pattern, flags).sub(template, text, count=0 if "g" in (flags or "") else 1)
+    compiled = _pattern(regex, flags, text)
+    try:
+        return compiled.sub(template, text, count=0 if "g" in (flags or "") else 1)
+    except (re.error, IndexError) as error:
+        raise Refusal(f"String.replace: Invalid replacement '{replacement}': {error}.") from None
 
 
 @function("String.match")
-def match(text: str, pattern: str, flags: str | None) -> list[str]:
+def match(text: str, regex: str, flags: str | None) -> list[str]:
     """Return the match and its groups, or all matches with the flag ``g``."""
-    compiled = _pattern(pattern, flags)
+    compiled = _pattern(regex, flags, text)
     if "g" in (flags or ""):
         return [found.group(0) for found in compiled.finditer(text)]
     found = compiled.search(text)
@@ -45,9 +53,9 @@ def match(text: str, pattern: str, flags: str | None) -> list[str]:
 
 
 @function("String.split")
-def split(text: str, pattern: str, flags: str | None) -> list[str]:
+def split(text: str, regex: str, flags: str | None) -> list[str]:
     """Split at a regular expression; at none, into characters."""
-    return list(text) if pattern == "" else _pattern(pattern, flags).split(text)
+    return list(text) if regex == "" else [part or "" for part in _pattern(regex, flags, text).split(text)]
 
 
 @function("String.slice")
@@ -60,22 +68,22 @@ def cut(text: str, start: int, end: int | None) -> str:
 def parse_number(text: str, radix: int | None) -> int | float:
     """Return the number that a string writes."""
     try:
-        value = int(text, radix or 10) if (radix or 10) != 10 else float(text)
-    except ValueError:
-        raise Refusal(f"Number.parse: Cannot parse '{text}' as a number.") from None
-    return int(value) if float(value).is_integer() else value
+        value = float(int(text, radix) if radix not in {None, 10} else text)
+    except (ValueError, OverflowError):
+        raise Refusal(f"Number.parse: Cannot parse '{text[:100]}' as a number.") from None
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 @function("Number.format")
 def format_number(value: float, pattern: str | None) -> str:
     """Return a number as text by a printf pattern of one number."""
-    chosen = pattern or "%s"
-    found = re.search(r"%[-+ 0,#]*\d*(?:\.\d+)?([a-zA-Z])", chosen)
+    chosen = "%s" if pattern is None else pattern
+    found = _FORMAT.fullmatch(chosen) if len(chosen) <= _LONGEST_FORMAT else None
     if found is None:
-        raise Refusal(f"Number.format: Invalid pattern '{chosen}'.")
+        raise Refusal(f"Number.format: Invalid pattern '{chosen[:100]}'.")
     try:
         return chosen % (int(value) if found.group(1) in "dxXo" else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Refusal(f"Number.format: Invalid pattern '{chosen}'.") from None
 
 
@@ -98,7 +106,7 @@ def decode_json(text: str) -> Any:
     """Return the value that a JSON text holds."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal(f"String.decodeJSON: Invalid JSON: {error}.") from None
 
 
