@@ -13,6 +13,7 @@ from deployments.sandbox import frame
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.formats import Picture, encode
 from deployments.sandbox.interpreter import evaluate, to_json
+from deployments.sandbox.interpreter.pixels import guarded
 from deployments.sandbox.raster import Asset, Band, Image
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.request import PixelRequest
@@ -78,7 +79,7 @@ class Engine:
         asset = self.catalogue.get(name)
         if asset.image is None:
             raise Refusal(f"Asset '{asset.name}' is not an image: it is of type {asset.type}.")
-        return render(asset.image, request, max_pixels)
+        return render(guarded(asset.image), request, max_pixels)
 
     def computed_pixels(self, request: PixelRequest, max_pixels: int | None = None) -> Picture:
         """Return the pixels of an expression.

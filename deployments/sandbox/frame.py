@@ -67,6 +67,8 @@ def resolve(
     box = _box(footprint if region is None else region, crs)
     if frame.width is not None and frame.height is not None:  # rescaled to the requested size
         left, bottom, right, top = box
+        if not (right > left and top > bottom):
+            raise Refusal("The region has no area: it cannot be rescaled to grid.dimensions.")
         step = Affine.scale((right - left) / frame.width, -(top - bottom) / frame.height)
         return Grid(crs=crs, transform=Affine.translation(left, top) @ step, width=frame.width, height=frame.height)
     transform = frame.transform or (native.transform if own else _square(native, crs, box))

@@ -16,9 +16,9 @@ from deployments.sandbox.interpreter.values import Collection, Feature, Geometry
 from deployments.sandbox.raster import Image
 from deployments.sandbox.refusal import Refusal
 
-LARGEST = 5_000_000
+LARGEST = 2_000_000
 """Weight of all values of an evaluation together, and of what is sent of them."""
-MOST_NODES = 5_000_000
+MOST_NODES = 2_000_000
 """Nodes of the expression that are evaluated, those of a mapped function once an element."""
 
 _CHARACTERS = 8  # that weigh as much as an element of a list
@@ -90,7 +90,7 @@ def _weighed(value: Any, *, deep: bool) -> tuple[int, Iterator[Any] | None]:
     elif isinstance(value, Image):
         own, parts = 1 + 8 * len(value.bands), iter(value.properties.values()) if deep else None
     elif isinstance(value, Collection):
-        own, parts = 1 + len(value.elements), iter(value.elements) if deep else None
+        own, parts = 1 + 8 * len(value.elements), iter(value.elements) if deep else None
     elif isinstance(value, Feature) and deep:
         parts = iter((value.geometry, value.properties))
     return own, parts

@@ -199,7 +199,7 @@ def coerce(value: Any, type_text: str, where: str) -> Any:
     """Return a value as the type that a signature names, such as ``List<Filter>``.
 
     Args:
-        value: Anything but None.
+        value: Anything; null is of no type.
         type_text: As in the list of algorithms; ``Object`` and unknown names take anything.
         where: Function and argument, for the message.
 
@@ -215,5 +215,5 @@ def coerce(value: Any, type_text: str, where: str) -> Any:
     if found is None:
         raise Refusal(f"{where}: Invalid type.\nExpected type: {type_text}.\nActual type: {type_name(value)}.")
     if inner is not None and inner in COERCIONS and isinstance(found, list):
-        return [None if part is None else coerce(part, inner, where) for part in found]
+        return [coerce(part, inner, where) for part in found]
     return found

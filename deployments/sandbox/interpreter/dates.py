@@ -49,6 +49,8 @@ def parse_date(value: Any, time_zone: str | None = None) -> Date:
     if isinstance(value, Date):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < 2**63:
+            raise Refusal(f"Date: Cannot parse date '{value}'.")
         return Date(int(value))
     text = str(value)
     short = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", text)

@@ -10,7 +10,7 @@ from typing import Any
 import shapely
 
 from deployments.sandbox.catalogue import Catalogue
-from deployments.sandbox.interpreter.coercion import type_name
+from deployments.sandbox.interpreter.coercion import coerce, type_name
 from deployments.sandbox.interpreter.filters import element_geometry
 from deployments.sandbox.interpreter.images import add_bands, asset_image
 from deployments.sandbox.interpreter.masks import lonlat_shape
@@ -61,9 +61,10 @@ def _indexed(elements: Sequence[Any]) -> tuple[Any, ...]:
 
 
 @function("ImageCollection.fromImages")
-def from_images(images: list[Image]) -> Collection:
+def from_images(images: list[Any]) -> Collection:
     """Make a collection of images, indexed by their place."""
-    placed = (with_properties(im, {**im.properties, INDEX: str(i)}) for i, im in enumerate(images))
+    found: list[Image] = [coerce(image, "Image", "ImageCollection.fromImages") for image in images]
+    placed = (with_properties(im, {**im.properties, INDEX: str(i)}) for i, im in enumerate(found))
     return Collection(elements=tuple(placed))
 
 
@@ -170,7 +171,7 @@ def merge(one: Collection, two: Collection) -> Collection:
 @function("Collection.distinct")
 def distinct(collection: Collection, names: Any) -> Collection:
     """Keep the first element of each combination of properties."""
-    fields = [names] if isinstance(names, str) else list(names)
+    fields = coerce([names] if isinstance(names, str) else names, "List<String>", "Collection.distinct")
     seen: set[str] = set()
     kept = []
     for element in collection.elements:

@@ -13,7 +13,7 @@ import numpy as np
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.interpreter import promotion
 from deployments.sandbox.interpreter.arithmetic import cast_band
-from deployments.sandbox.interpreter.coercion import constant_image
+from deployments.sandbox.interpreter.coercion import coerce, constant_image
 from deployments.sandbox.interpreter.masks import chosen_band, masked_band
 from deployments.sandbox.interpreter.metadata import INDEX, START, kept, property_of
 from deployments.sandbox.interpreter.patterns import pattern
@@ -243,6 +243,7 @@ def remap(image: Image, old: list[Any], new: list[Any], default: Any, band_name:
     if not old:
         raise Refusal("Image.remap: Lists 'from' and 'to' must not be empty.")
     band = select_bands(image, [band_name if band_name is not None else 0], "Image.remap")[0]
+    old, new = (coerce(values, "List<Number>", "Image.remap") for values in (old, new))
     order = np.argsort(old, kind="stable")
     sources, targets = np.asarray(old)[order], np.asarray(new)[order]
     targets_type = promotion.union(*(promotion.constant_type(v) for v in new))
@@ -284,6 +285,7 @@ def normalized_difference(image: Image, names: list[str] | None) -> Image:
 @function("Image.interpolate")
 def interpolate(image: Image, xs: list[float], ys: list[float], behavior: str) -> Image:
     """Map values of the first band through a line of points."""
+    xs, ys = (coerce(values, "List<Number>", "Image.interpolate") for values in (xs, ys))
     if len(xs) != len(ys) or len(xs) < 2 or any(a >= b for a, b in itertools.pairwise(xs)):
         raise Refusal("Image.interpolate: 'x' must be strictly increasing, and as long as 'y'.")
     if behavior not in {"extrapolate", "clamp", "input", "mask"}:

@@ -105,6 +105,8 @@ def _plain(value: float) -> float:
 @function("List.slice")
 def cut(values: list[Any], start: int, end: int | None, step: int | None) -> list[Any]:
     """Return a part of a list."""
+    if step == 0:
+        raise Refusal("List.slice: 'step' must not be zero.")
     return values[slice(start, end, step)]
 
 

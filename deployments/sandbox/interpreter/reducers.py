@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.sandbox.interpreter import promotion
+from deployments.sandbox.interpreter.coercion import coerce
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import Output, Reducer
 from deployments.sandbox.raster import DOUBLE, UINT32, DataType, Pixels
@@ -196,6 +197,7 @@ add("Reducer.minMax", _maker(ROWS["min"], ROWS["max"]))
 @function("Reducer.percentile")
 def percentile(percentiles: list[float], names: list[str] | None) -> Reducer:
     """Make a reducer to percentiles, named ``p10`` and so on."""
+    percentiles = coerce(percentiles, "List<Number>", "Reducer.percentile")
     bad = [p for p in percentiles if not 0 <= p <= 100]
     if bad or not percentiles:
         raise Refusal(f"Reducer.percentile: Percentiles must be between 0 and 100, got {percentiles}.")

@@ -25,7 +25,9 @@ def string(value: Any) -> str:
     """Return a value as a string."""
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, list | dict) else str(value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=type_name)
+    return value if isinstance(value, str) else str(value)
 
 
 @function("String.replace")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.raster import DataType, Image, Pixels
+from deployments.sandbox.refusal import Refusal
 
 WGS84 = "EPSG:4326"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,8 +59,15 @@ class Date:
 
     @property
     def moment(self) -> datetime:
-        """The moment in UTC."""
-        return EPOCH + timedelta(milliseconds=self.millis)
+        """The moment in UTC.
+
+        Raises:
+            Refusal: 400, it is not in the years 1 to 9999.
+        """
+        try:
+            return EPOCH + timedelta(milliseconds=self.millis)
+        except OverflowError:
+            raise Refusal(f"Date: {self.millis} milliseconds are beyond the years that the sandbox has.") from None
 
 
 @dataclass(frozen=True)
