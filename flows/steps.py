@@ -139,11 +139,13 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         EarthEngineError, StorageError: the run can't go on; the message says why.
     """
     connection = parameters.connection()
-    output = open_store(parameters.output).uri
     try:
-        open_store(output).check_writable()
+        store = open_store(parameters.output)
+        store.check_writable()
     except StorageError as error:
-        raise BadInputError("output", output, str(error.__cause__), "Give a folder that you may write to") from error
+        reason, remedy = str(error.__cause__), "Give a folder that you may write to"
+        raise BadInputError("output", parameters.output, reason, remedy) from error
+    output = store.uri
     plan = make_plan(connection)
     cost = estimate(plan, per_second=parameters.requests_per_second)
     show_plan(plan, cost, in_flight=parameters.requests_in_flight)

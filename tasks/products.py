@@ -19,6 +19,7 @@ from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import RegionTiles
 from tasks.raster.mosaic import Piece, write_mosaic
 from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
+from tasks.raster.properties import free_name
 from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
 from tasks.storage.open import open_store
@@ -148,6 +149,14 @@ def patch_index(
 
     Columns of ours: `patch` (number in the plan), `status`, `file` (relative to the output, None where empty or
     failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share`, `reason`.
+    A property that has one of these names becomes `file_given`, or `file_given_2` where that is taken, too.
+
+    Args:
+        plan: Patches.
+        tiles: What became of each.
+        points: As :func:`tasks.raster.points.read_points` gives them: all properties can be written.
+        tile_of_point: For each point the number of its patch in the plan.
+        output: Root of the output.
     """
     by_index = {tile.index: tile for tile in tiles}
     rows = []
@@ -167,11 +176,15 @@ def patch_index(
                 "reason": tile.reason,
             }
         )
-    index = points.copy()
+    # A property of the user's may have the same name: it keeps its values under another.
+    names = {*points.columns, *rows[0]}
+    others: dict[str, str] = {}
     for column in rows[0]:
-        # A property of the user's may have the same name: it keeps its values under another.
-        if column in index.columns:
-            index = index.rename(columns={column: f"{column}_given"})
+        if column in points.columns:
+            others[column] = free_name(column, names)
+            names.add(others[column])
+    index = points.rename(columns=others)
+    for column in rows[0]:
         index[column] = [row[column] for row in rows]
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)

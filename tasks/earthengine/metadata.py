@@ -15,6 +15,7 @@ from affine import Affine
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Throttled, Transient
+from tasks.earthengine.footprint import listing_filter
 from tasks.earthengine.transport import send
 
 # Metadata is a handful of calls before a run, with somebody waiting: a few seconds bridge a hiccup, and an endpoint
@@ -84,19 +85,19 @@ def list_images(
         collection: Asset id.
         start: First day, UTC.
         end: Day after the last, UTC.
-        region: GeoJSON geometry in longitude and latitude.
+        region: GeoJSON geometry in longitude and latitude, of any number of corners.
     """
     # `endTime` would lose composites that begin inside and end after: a date filter in Earth Engine is by start.
     parts = [f'startTime >= "{start.isoformat()}T00:00:00Z"', f'startTime < "{end.isoformat()}T00:00:00Z"']
-    if region is not None:
-        geojson = json.dumps(region).replace('"', "'")
-        parts.append(f'intersects("{geojson}")')
+    term, touches = (None, lambda _: True) if region is None else listing_filter(region)
+    if term is not None:
+        parts.append(term)
     params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL"}
     while True:
         page = _call(
             connection, "GET", f"{ee.data.convert_asset_id_to_asset_name(collection)}:listAssets", params=params
         )
-        yield from (_from_asset(asset) for asset in page.get("assets", []))
+        yield from (_from_asset(asset) for asset in page.get("assets", []) if touches(asset.get("geometry")))
         if not page.get("nextPageToken"):
             return
         params = params | {"pageToken": page["nextPageToken"]}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.raster.crs import WGS84
-from tasks.raster.refusal import InputError
+from tasks.raster.crs import WGS84, crs_of
+from tasks.raster.properties import free_name, property_table, writable
+from tasks.raster.refusal import brief, refused
 from tasks.raster.vector import existing, features_crs, read_features, read_frame
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFram
 
     Returns:
         A frame in EPSG:4326 with the index 0, 1, 2, ..., a point in every row, and all properties; the two
-        columns of a CSV that became the geometry are left out.
+        columns of a CSV that became the geometry are left out. Properties of mixed or nested values are JSON
+        text, so that they can be written, see `tasks.raster.properties.writable`.
 
     Raises:
         InputError: it cannot be read, or a row is no point on the earth; the message names the row,
@@ -38,18 +42,22 @@ def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFram
 
     if isinstance(points, Mapping):
         geometries, properties = read_features(points, what="points")
-        frame = geopandas.GeoDataFrame(properties, geometry=geometries, crs=features_crs(points))
+        crs = crs_of(features_crs(points, what="points")).proj
+        frame = geopandas.GeoDataFrame(property_table(properties), geometry=geometries, crs=crs)
+    elif not isinstance(points, str | Path):
+        raise refused("points", points, "it is neither GeoJSON nor a path", "Give one of them")
     elif Path(points).suffix.lower() == ".csv":
         frame = _read_csv(points)
     else:
         frame = read_frame(points, what="points")
-    frame = frame.reset_index(drop=True)
+    # An index with a name is a property; one without is a count of rows.
+    frame = frame.reset_index(drop=frame.index.names == [None])
     if frame.empty:
-        raise InputError(f"points {_brief(points)} holds no feature: give at least one point")
+        raise refused("points", points, "it holds no feature", "Give at least one point")
     _check_points(frame, points)
     frame = frame.to_crs(WGS84)
     _check_world(frame, points)
-    return frame
+    return writable(frame)
 
 
 def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
@@ -58,27 +66,47 @@ def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
 
     file = existing(path, what="points")
     try:
-        table = pd.read_csv(file)
-    except (ValueError, OSError) as error:  # pandas' parser errors and undecodable bytes are ValueErrors
-        raise InputError(f"points {str(path)!r} cannot be read as CSV ({error}): repair the file") from error
+        with warnings.catch_warnings():
+            # Rows longer than the header would lose their end.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # A type is that of a whole column, and the first column is none of row names.
+            table = pd.read_csv(file, low_memory=False, index_col=False)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:  # parser errors and bad bytes are ValueErrors
+        reason = f"it cannot be read as CSV ({' '.join(str(error).split())})"
+        raise refused("points", path, reason, "Repair the file") from error
     names = {str(name).strip().lower(): name for name in table.columns}
     pair = next(((names[x], names[y]) for x, y in COLUMNS if x in names and y in names), None)
     if pair is None:
-        raise InputError(
-            f"points {str(path)!r} has the columns {', '.join(map(repr, table.columns))}, but none for the "
-            "coordinates: name them 'lon' and 'lat' (WGS 84 degrees)"
+        raise refused(
+            "points",
+            path,
+            f"it has the columns {', '.join(map(repr, table.columns))}, but none for the coordinates",
+            "Separate columns by commas, and name those two 'lon' and 'lat' (WGS 84 degrees)",
         )
     lon, lat = (pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float) for name in pair)
-    broken = np.flatnonzero(~(np.isfinite(lon) & np.isfinite(lat)))
-    if broken.size:
-        row = int(broken[0])
-        x, y = (table[name].iloc[row] for name in pair)
-        raise InputError(
-            f"row {row} of points {str(path)!r} has {pair[0]}={x}, {pair[1]}={y}: give finite numbers in "
-            f"degrees, or remove the row ({broken.size} such rows)"
-        )
+
+    def check(wrong: NDArray[np.bool_], reason: str, remedy: str) -> None:
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            held = ", ".join(f"{str(name).strip()} = {brief(table[name].tolist()[row])}" for name in pair)
+            raise refused("points", path, f"row {row} has {held}, {reason} ({wrong.sum()} such rows)", remedy)
+
+    check(~(np.isfinite(lon) & np.isfinite(lat)), "not finite numbers", "Give degrees, or remove the row")
+    check(
+        (np.abs(lat) > 90) & (np.abs(lat) <= 180) & (np.abs(lon) <= 180),
+        "and no latitude is beyond 90 degrees",
+        "Are longitude and latitude swapped? Swap the names of the columns",
+    )
+    check(
+        (np.abs(lon) > 180) | (np.abs(lat) > 90),
+        "outside the world: a CSV holds longitude and latitude in degrees (WGS 84)",
+        "Give longitudes of -180 to 180 and latitudes of -90 to 90; for coordinates in another CRS give a file that "
+        "names it, such as a GeoPackage",
+    )
     return geopandas.GeoDataFrame(
-        table.drop(columns=list(pair)), geometry=geopandas.points_from_xy(lon, lat), crs=WGS84
+        table.drop(columns=list(pair)).rename(columns={"geometry": free_name("geometry", table.columns)}),
+        geometry=geopandas.points_from_xy(lon, lat),
+        crs=WGS84,
     )
 
 
@@ -86,15 +114,19 @@ def _check_points(frame: geopandas.GeoDataFrame, given: object) -> None:
     shapes = frame.geometry
     missing = np.flatnonzero(shapes.isna() | shapes.is_empty)
     if missing.size:
-        raise InputError(
-            f"row {missing[0]} of points {_brief(given)} has no geometry: give it a point, or remove it "
-            f"({missing.size} such rows)"
+        raise refused(
+            "points",
+            given,
+            f"row {missing[0]} has no geometry ({missing.size} such rows)",
+            "Give it a point, or remove it",
         )
     other = np.flatnonzero(shapes.geom_type != "Point")
     if other.size:
-        raise InputError(
-            f"row {other[0]} of points {_brief(given)} is a {shapes.iloc[other[0]].geom_type}, not a point: "
-            f"give points, such as the centroids of the polygons ({other.size} such rows)"
+        raise refused(
+            "points",
+            given,
+            f"row {other[0]} is a {shapes.iloc[other[0]].geom_type}, not a point ({other.size} such rows)",
+            "Give points, such as the centroids of the polygons",
         )
 
 
@@ -103,12 +135,10 @@ def _check_world(frame: geopandas.GeoDataFrame, given: object) -> None:
     outside = np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90)))  # also true of NaN and infinity
     if outside.size:
         row = outside[0]
-        raise InputError(
-            f"row {row} of points {_brief(given)} lies outside the world (longitude {lon[row]}, latitude "
-            f"{lat[row]}): give longitudes of -180 to 180 and latitudes of -90 to 90 ({outside.size} such rows)"
+        swapped = "Are they swapped? " if 90 < abs(lat[row]) <= 180 and abs(lon[row]) <= 180 else ""
+        raise refused(
+            "points",
+            given,
+            f"row {row} lies outside the world (longitude {lon[row]}, latitude {lat[row]}; {outside.size} such rows)",
+            f"{swapped}Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first",
         )
-
-
-def _brief(given: object) -> str:
-    text = repr(str(given)) if isinstance(given, str | Path) else repr(given)
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
-from tasks.raster.refusal import InputError
+from tasks.raster.refusal import InputError, refused
 from tasks.raster.vector import features_crs, read_features, read_frame
 
 MARGIN = 1e-9
@@ -55,11 +55,14 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
         frame = read_frame(region, what="region", crs=crs)
         geometries, own = list(frame.geometry), str(frame.crs.to_wkt())
     elif isinstance(region, Mapping):
-        own = crs or features_crs(region)
+        own = crs or features_crs(region, what="region")
         geometries = read_features(region, what="region")[0]
     else:
         geometries, own = [_box(region)], crs or WGS84
-    name = canonical_crs(own)
+    try:
+        name = canonical_crs(own)
+    except InputError as error:
+        raise refused("region", region, f"its CRS can't be used ({error})", "Store it in another CRS") from error
     whole = _united(geometries, region)
     _check_world(whole, name, region)
     return Region(geometry=whole, crs=name)
@@ -71,19 +74,27 @@ def _box(box: object) -> BaseGeometry:
         or len(box) != 4
         or not all(isinstance(side, int | float | np.number) and not isinstance(side, bool) for side in box)
     ):
-        raise InputError(f"region {box!r} is no bounding box: give four numbers [west, south, east, north]")
-    west, south, east, north = (float(side) for side in box)
+        raise refused("region", box, "it is no bounding box", "Give four numbers [west, south, east, north]")
+    try:
+        west, south, east, north = (float(side) for side in box)
+    except OverflowError:  # an integer of more than 308 digits
+        west = south = east = north = np.inf
     if not np.isfinite([west, south, east, north]).all():
-        raise InputError(f"region {list(box)} has a side that is not finite: give four finite numbers")
+        raise refused("region", box, "a side is not finite", "Give four finite numbers")
     if west > east:
-        raise InputError(
-            f"region {list(box)} has its west side ({west}) east of its east side ({east}): write it as "
-            "[west, south, east, north]; a region across the antimeridian must be split in two at 180 degrees"
+        raise refused(
+            "region",
+            box,
+            f"its west side ({west}) is east of its east side ({east})",
+            "Write it as [west, south, east, north]; a region across the antimeridian must be split in two at 180 "
+            "degrees",
         )
     if south > north:
-        raise InputError(
-            f"region {list(box)} has its south side ({south}) north of its north side ({north}): write it as "
-            "[west, south, east, north]"
+        raise refused(
+            "region",
+            box,
+            f"its south side ({south}) is north of its north side ({north})",
+            "Write it as [west, south, east, north]",
         )
     return shapely.box(west, south, east, north)
 
@@ -92,37 +103,40 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
     """Return all polygons as one valid geometry."""
     parts = [part for part in geometries if part is not None and not part.is_empty]
     if not parts:
-        raise InputError(f"region {_brief(given)} is empty: give at least one polygon")
+        raise refused("region", given, "it is empty", "Give at least one polygon")
     if not np.isfinite(shapely.get_coordinates(parts)).all():
-        raise InputError(f"region {_brief(given)} has coordinates that are not finite: repair its geometry")
+        raise refused("region", given, "it has coordinates that are not finite", "Repair its geometry")
     whole = shapely.union_all(shapely.make_valid(shapely.force_2d(parts)))
     polygons = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
     if not polygons:
-        raise InputError(
-            f"region {_brief(given)} has no area: give polygons or a box with west < east and south < north; "
-            "for points, extract patches"
+        raise refused(
+            "region",
+            given,
+            "it has no area",
+            "Give polygons, or a box with west < east and south < north; for points, extract patches",
         )
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
 def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
     west, south, east, north = geometry.bounds
+    reach = f"(x {west} to {east}, y {south} to {north})"
     if crs == WGS84:
         if west < -180 - MARGIN or east > 180 + MARGIN or south < -90 - MARGIN or north > 90 + MARGIN:
-            raise InputError(
-                f"region {_brief(given)} reaches outside the world (x {west} to {east}, y {south} to {north}): "
-                "give longitudes of -180 to 180 and latitudes of -90 to 90, or name the CRS of its coordinates"
+            raise refused(
+                "region",
+                given,
+                f"it reaches outside the world {reach}",
+                "Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first, or name the CRS of its "
+                "coordinates",
             )
         return
     xs, ys = shapely.get_coordinates(geometry).T
     lon, lat = transformer(crs, WGS84).transform(xs, ys)
     if not np.isfinite([lon, lat]).all():
-        raise InputError(
-            f"region {_brief(given)} reaches outside the world of its CRS (x {west} to {east}, y {south} to "
-            f"{north}): check that its coordinates are in that CRS"
+        raise refused(
+            "region",
+            given,
+            f"it reaches outside the world of its CRS {reach}",
+            "Check that its coordinates are in that CRS",
         )
-
-
-def _brief(given: object) -> str:
-    text = str(given) if isinstance(given, str | Path) else repr(given)
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,18 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tasks.raster.crs import WGS84, canonical_crs
-from tasks.raster.refusal import InputError
+from tasks.raster.crs import WGS84, canonical_crs, crs_of
+from tasks.raster.refusal import InputError, refused
 
 if TYPE_CHECKING:
     import geopandas
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
+_WKT = re.compile(
+    r"\s*(SRID=\d+;\s*)?(MULTI)?(POINT|LINESTRING|LINEARRING|POLYGON|CURVE|SURFACE|GEOMETRYCOLLECTION)"
+    r"\s*(ZM|Z|M)?\s*(\(|EMPTY)",
+    re.IGNORECASE,
+)
 
 
 def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopandas.GeoDataFrame:
@@ -37,19 +43,23 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
         reader = geopandas.read_parquet if file.suffix.lower() in PARQUET else geopandas.read_file
         frame = reader(file)
     except Exception as error:  # every reader below has errors of its own, and all mean the same to the user
-        raise InputError(
-            f"{what} {str(path)!r} cannot be read as a vector file ({error}): give GeoJSON, GeoPackage, "
-            "Shapefile or GeoParquet"
+        raise refused(
+            what,
+            path,
+            f"it cannot be read as a vector file ({error})",
+            "Give GeoJSON, GeoPackage, Shapefile or GeoParquet",
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise InputError(f"{what} {str(path)!r} holds a table without geometry: give a file of features")
+        raise refused(what, path, "it holds a table without geometry", "Give a file of features")
     if frame.crs is None:
         if crs is None:
-            raise InputError(
-                f"{what} {str(path)!r} does not say its CRS: store it with one (for a Shapefile, beside it as "
-                ".prj), or name it"
+            raise refused(
+                what,
+                path,
+                "it does not say its CRS",
+                "Store it with one (for a Shapefile, beside it as .prj), or name it",
             )
-        frame = frame.set_crs(canonical_crs(crs))
+        frame = frame.set_crs(crs_of(crs).proj)
     return frame
 
 
@@ -57,11 +67,29 @@ def existing(path: str | Path, *, what: str) -> Path:
     """Return the path of a file that is there.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the text is none of a path.
     """
-    file = Path(path).expanduser()
-    if not str(path) or not file.exists():
-        raise InputError(f"{what} {str(path)!r} is not there: give the path of an existing file")
+    text = str(path)
+    if _WKT.match(text):
+        raise refused(what, text, "WKT is not taken", "Give GeoJSON, or the path of a vector file")
+    if text.lstrip().startswith(("{", "[")):
+        raise refused(what, text, "it is the text of JSON, where a path stands", "Give the JSON itself, as an object")
+    try:
+        file = Path(path).expanduser()
+        there = bool(text) and file.exists()
+    except RuntimeError as error:
+        raise refused(
+            what, text, "there is no such user, or no home folder of theirs", "Give the whole path, without ~"
+        ) from error
+    except OSError as error:  # longer than a path can be, or in a folder that may not be looked into
+        raise refused(
+            what,
+            text,
+            f"it cannot be looked up as a file ({error.strerror}; {len(text)} characters)",
+            "Give GeoJSON as an object, or the path of a file that you may read",
+        ) from error
+    if not there:
+        raise refused(what, text, "there is no such file", "Give the path of an existing file")
     return file
 
 
@@ -75,7 +103,7 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     if kind == "FeatureCollection":
         features = geojson.get("features")
         if not isinstance(features, list):
-            raise InputError(f"{what} is a FeatureCollection without a list of features: add 'features'")
+            raise refused(what, geojson, "it is a FeatureCollection without a list of features", "Add 'features'")
     elif kind == "Feature":
         features = [geojson]
     else:
@@ -83,27 +111,64 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     geometries, properties = [], []
     for i, feature in enumerate(features):
         if not isinstance(feature, Mapping) or "geometry" not in feature:
-            raise InputError(f"feature {i} of {what} is no GeoJSON feature: each needs a 'geometry'")
-        geometries.append(_geometry(feature["geometry"], what=what))
-        properties.append(dict(feature.get("properties") or {}))
+            raise refused(what, feature, f"feature {i} is no GeoJSON feature", "Give each a 'geometry'")
+        held = feature.get("properties")
+        if held is not None and not isinstance(held, Mapping):
+            raise refused(what, feature, f"the properties of feature {i} are no object", "Give names and values")
+        geometries.append(_geometry(feature["geometry"], number=i, what=what))
+        properties.append(dict(held or {}))
     return geometries, properties
 
 
-def features_crs(geojson: Mapping[str, Any]) -> str:
-    """Return the CRS of GeoJSON: WGS 84, or the ``crs`` member that files older than RFC 7946 carry."""
-    member = geojson.get("crs")
+def features_crs(geojson: Mapping[str, Any], *, what: str) -> str:
+    """Return the CRS of GeoJSON: WGS 84, or what the ``crs`` member says that files older than RFC 7946 carry.
+
+    It may stand in the whole, in a feature or, as PostGIS writes it, in a geometry.
+
+    Raises:
+        InputError: it is no CRS, or there are several.
+    """
+    features = geojson.get("features")
+    parts = [geojson, *(part for part in (features if isinstance(features, list) else ()) if isinstance(part, Mapping))]
+    parts += [part["geometry"] for part in parts if isinstance(part.get("geometry"), Mapping)]
+    # One name, many features: looked up once.
+    found = {str(_crs_name(part["crs"])) for part in parts if part.get("crs") is not None}
+    try:
+        names = {canonical_crs(name) for name in found}
+    except InputError as error:
+        raise refused(
+            f"{what}.crs",
+            ", ".join(sorted(found)),
+            "it is no CRS of two axes that PROJ knows",
+            "Leave 'crs' out for WGS 84, or give {'type': 'name', 'properties': {'name': 'EPSG:32633'}}",
+        ) from error
+    if len(names) > 1:
+        raise refused(f"{what}.crs", ", ".join(sorted(names)), "there are several", "Give all in one CRS")
+    return names.pop() if names else WGS84
+
+
+def _crs_name(member: object) -> object:
     if not isinstance(member, Mapping):
-        return WGS84
-    return canonical_crs(str((member.get("properties") or {}).get("name")))
+        return member
+    properties = member.get("properties")
+    return properties.get("name", member) if isinstance(properties, Mapping) else member
 
 
-def _geometry(value: object, *, what: str) -> BaseGeometry | None:
+def _geometry(value: object, *, number: int, what: str) -> BaseGeometry | None:
     if value is None:
         return None
     try:
         with np.errstate(invalid="ignore"):  # NaN is refused by the reader, with words
             return shapely.geometry.shape(value)
     except Exception as error:  # shapely raises a dozen types for a value that is no geometry
-        raise InputError(
-            f"{what} is no GeoJSON geometry ({error!r}): give an object with 'type' and 'coordinates'"
+        raise refused(
+            what,
+            value,
+            f"the geometry of feature {number} is no GeoJSON geometry ({_said(error)})",
+            "Give an object with 'type' and 'coordinates' of finite numbers",
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """What a library says, without its newlines; some say nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -18,10 +18,21 @@ class LocalStore:
 
     Args:
         root: The folder; it is made when the first file is written.
+
+    Raises:
+        StorageError: it can't be the name of a folder.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
+        try:
+            self.root = root.expanduser().absolute()
+            with contextlib.suppress(OSError):  # whether it can be written is told by writing
+                self.root.stat()
+        except (RuntimeError, ValueError) as error:  # no such user; NUL, or half of a surrogate pair
+            raise StorageError(
+                f"output = {str(root)!r}: it can't be the name of a folder ({error}). "
+                "Give a folder that you may write to."
+            ) from error
 
     @property
     def uri(self) -> str:

@@ -8,5 +8,9 @@ from tasks.storage.local import LocalStore
 
 
 def open_store(output: str) -> LocalStore:
-    """Return the store of a folder: local or mounted."""
+    """Return the store of a folder: local or mounted.
+
+    Raises:
+        StorageError: it can't be the name of a folder.
+    """
     return LocalStore(Path(output))

@@ -4,7 +4,9 @@ import json
 from datetime import date
 
 import ee
+import numpy as np
 import pytest
+import shapely
 
 from tasks.earthengine.connection import ensure_client
 from tasks.earthengine.errors import Rejected
@@ -52,6 +54,48 @@ def test_a_listing_pages_through_everything(connection, monkeypatch):
 def test_a_composite_that_ends_later_is_of_the_day_it_begins(connection):
     (image,) = list_images(connection, "MODIS/061/MOD13Q1", start=date(2020, 1, 1), end=date(2020, 1, 2), region=None)
     assert image.id == "MODIS/061/MOD13Q1/2020_01_01"
+
+
+def star(x, y, radius, *, corners=3000):
+    """A star of four thin arms along the diagonals: of its box most is outside of it."""
+    turns = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    reach = radius * (0.02 + np.abs(np.sin(2 * turns)) ** 40)
+    return shapely.Polygon(np.column_stack([x + reach * np.cos(turns), y + reach * np.sin(turns)]))
+
+
+def test_a_region_of_any_number_of_corners_can_be_listed(connection):
+    """Of a star of 3,000 corners the images are listed that touch it, and not those that touch its box alone."""
+    span = {"start": date(2020, 5, 1), "end": date(2020, 6, 1)}
+    listed = list(list_images(connection, "COPERNICUS/S2_SR_HARMONIZED", **span, region=None))
+    footprints = {image.id: shapely.geometry.shape(image.geometry) for image in listed}
+    west, south, east, north = shapely.union_all(list(footprints.values())).bounds
+    # Its box overlaps the north-western corner of all images, its arm to the south-east ends short of some.
+    hits = misses = 0
+    for x, y in [(west, north), (west - 0.3, (south + north) / 2), ((west + east) / 2, north + 0.3), (east, south)]:
+        region = star(x, y, 0.5)
+        assert len(json.dumps(shapely.geometry.mapping(region))) > 100_000
+        found = [
+            image.id
+            for image in list_images(
+                connection, "COPERNICUS/S2_SR_HARMONIZED", **span, region=shapely.geometry.mapping(region)
+            )
+        ]
+        assert found == [name for name, footprint in footprints.items() if footprint.intersects(region)]
+        boxed = [name for name, footprint in footprints.items() if footprint.intersects(shapely.box(*region.bounds))]
+        hits, misses = hits + len(found), misses + len(boxed) - len(found)
+    assert hits
+    assert misses
+
+
+def test_what_is_everywhere_touches_a_long_region(connection):
+    found = list_images(
+        connection,
+        "MODIS/061/MOD13Q1",
+        start=date(2020, 1, 1),
+        end=date(2020, 2, 1),
+        region=shapely.geometry.mapping(star(-54.5, -25.3, 0.2)),
+    )
+    assert len(list(found)) == 2
 
 
 def test_stored_and_loaded_tell_the_same_of_an_image(connection):

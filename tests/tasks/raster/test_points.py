@@ -1,5 +1,7 @@
 """Laws of points."""
 
+import math
+import re
 from pathlib import Path
 
 import geopandas
@@ -7,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from rasterio.warp import transform
 
 from tasks.raster.points import read_points
+from tasks.raster.refusal import InputError
 
 XY = [(11.25, 46.5), (-70.125, -33.75), (179.5, 0.0)]
 
@@ -21,6 +25,12 @@ def frame() -> geopandas.GeoDataFrame:
         crs="EPSG:4326",
         index=[7, 5, 9],
     )
+
+
+def check_style(refused: ValueError) -> None:
+    assert isinstance(refused, InputError)
+    assert re.fullmatch(r"points(\.crs)? = .+: .+\. [A-Z].*[.?]", str(refused)), "field = value: reason. remedy."
+    assert len(str(refused)) < 600
 
 
 def check(points: geopandas.GeoDataFrame, tolerance: float = 0) -> None:
@@ -66,13 +76,18 @@ def test_csv(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("lon,lat\n1,2\n3,\n", r"row 1 of points .*lat=nan.*\(1 such rows\)"),
-        ("lon,lat\n1,2\n3,4\nx,5\n", r"row 2 of points .*lon=x"),
-        ("lon,lat\n1,2\n3,inf\n", "row 1 of points .*finite"),
-        ("lon,lat\n1,2\n181,4\n", r"row 1 of points .*outside the world \(longitude 181"),
-        ("lon,lat\n1,-90.5\n", "row 0 of points .*outside the world"),
+        ("lon,lat\n1,2\n3,\n", r"row 1 has lon = 3, lat = nan.*\(1 such rows\)"),
+        ("lon,lat\n1,2\n3,4\nx,5\n", r"row 2 has lon = 'x', lat = 5"),
+        ("lon,lat\n1,2\n3,inf\n", "row 1 .*not finite"),
+        ("lon,lat\n1,2\n181,4\n", "row 1 has lon = 181, lat = 4, outside the world.*GeoPackage"),
+        ("lon,lat\n1,2\n46.5,-111.25\n", "row 1 has lon = 46.5, lat = -111.25.*swapped"),
+        ("lon,lat\n1,-90.5\n", "row 0 .*no latitude is beyond 90.*swapped"),
+        ("x,y\n600000,5090000\n", r"row 0 has x = 600000, y = 5090000, outside the world: a CSV holds longitude"),
+        ("lon,lat\n11,46,5\n12,47,6\n", "cannot be read as CSV"),
+        ("lon,lat\n11,46\n12,47,6\n", "cannot be read as CSV"),
+        ("lon;lat\n11;46\n", "'lon;lat'.*by commas"),
         ("easting,northing\n1,2\n", "columns 'easting', 'northing'.*'lon' and 'lat'"),
-        ("lon,lat\n", "no feature: give at least one point"),
+        ("lon,lat\n", "holds no feature"),
         ("", "cannot be read as CSV"),
     ],
 )
@@ -81,7 +96,8 @@ def test_a_csv_that_holds_no_points_is_refused(tmp_path: Path, table: str, messa
     path.write_text(table)
     with pytest.raises(ValueError, match=message) as refused:
         read_points(path)
-    assert "points.csv" in str(refused.value)
+    assert "points.csv'" in str(refused.value)
+    check_style(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +106,101 @@ def test_a_csv_that_holds_no_points_is_refused(tmp_path: Path, table: str, messa
         ({"type": "FeatureCollection", "features": []}, "no feature"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}, "row 0 .*is a Polygon.*centroids"),
         ({"type": "Point", "coordinates": [200, 0]}, "row 0 .*outside the world"),
+        ({"type": "Point", "coordinates": [46.5, 111.25]}, "row 0 .*outside the world.*swapped"),
         ({"type": "Point", "coordinates": []}, "row 0 .*no geometry"),
+        ({"type": "Point", "coordinates": [math.nan, 4]}, "row 0 "),
+        ({"type": "Point", "coordinates": [1, -math.inf]}, "row 0 .*outside the world"),
+        ({"type": "Point", "coordinates": [None, 4]}, "no GeoJSON geometry"),
+        ({"type": "GeometryCollection", "geometries": []}, "row 0 .*no geometry"),
+        ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]}, "row 0 is a MultiPoint"),
         ({"type": "Feature", "geometry": None, "properties": {}}, "row 0 .*no geometry"),
+        (
+            {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": "none"},
+            "properties of feature 0 are no object",
+        ),
+        ({"type": "Point", "coordinates": [1, 2], "crs": "EPSG:99999999"}, r"^points\.crs"),
         ({"type": "Point"}, "no GeoJSON geometry"),
-        ("missing.parquet", "'missing.parquet' is not there"),
-        ("missing.csv", "'missing.csv' is not there"),
+        ("missing.parquet", "'missing.parquet': there is no such file"),
+        ("missing.csv", "'missing.csv': there is no such file"),
+        ("POINT (11.25 46.5)", "WKT is not taken"),
+        ("MULTIPOINT (" + ", ".join(f"({n} 46)" for n in range(180)) + ")", "WKT is not taken"),
+        ("b" * 300, "cannot be looked up as a file"),
+        ("b" * 300 + ".csv", "cannot be looked up as a file"),
+        ("~nobody-of-this-name/x.csv", "no such user"),
+        ("nul\0.csv", "there is no such file"),
+        ([[11, 46]], "neither GeoJSON nor a path"),
+        (None, "neither GeoJSON nor a path"),
     ],
 )
 def test_what_is_no_points_is_refused(points: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         read_points(points)  # type: ignore[arg-type]  # what users may give
+    check_style(refused.value)
+
+
+def test_geojson_in_another_crs_and_with_heights() -> None:
+    member = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32632"}}
+    points = read_points({"type": "Point", "coordinates": [672_000.0, 5_152_000.0, 250.0], "crs": member})
+    lon, lat = transform("EPSG:32632", "EPSG:4326", [672_000.0], [5_152_000.0])
+    assert (points.geometry.x[0], points.geometry.y[0]) == pytest.approx((lon[0], lat[0]), abs=1e-9)
+    # Earth Engine's code of the MODIS grid, which PROJ does not know.
+    modis = read_points({"type": "Point", "coordinates": [-1_111_950.52, 0.0], "crs": "SR-ORG:6974"})
+    assert modis.geometry.x[0] == pytest.approx(-10, abs=1e-5)
+
+
+def test_an_index_with_a_name_is_a_property(tmp_path: Path, frame: geopandas.GeoDataFrame) -> None:
+    frame.rename_axis("site").to_parquet(tmp_path / "sites.parquet")
+    assert read_points(tmp_path / "sites.parquet")["site"].tolist() == [7, 5, 9]
+
+
+def test_a_geometry_of_any_name_is_named_geometry(tmp_path: Path, frame: geopandas.GeoDataFrame) -> None:
+    frame.rename_geometry("file").assign(geometry="flat").to_parquet(tmp_path / "named.parquet")
+    points = read_points(tmp_path / "named.parquet")
+    check(points)
+    assert points.geometry.name == "geometry"
+    assert points["geometry_given"].tolist() == ["flat"] * 3
+
+
+def test_a_csv_may_have_a_column_named_geometry(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("lon,geometry,lat,geometry_given\n11,pointed,46,b\n")
+    points = read_points(tmp_path / "p.csv")
+    assert points.geometry[0] == shapely.Point(11, 46)
+    assert points.drop(columns="geometry").iloc[0].to_dict() == {"geometry_given_2": "pointed", "geometry_given": "b"}
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype", "kept"),
+    [
+        ([1, "forest", None], "object", ["1", '"forest"', None]),
+        ([{}, {"b": [1]}, None], "object", ["{}", '{"b": [1]}', None]),
+        ([[1, 2], [], "x"], "object", ["[1, 2]", "[]", '"x"']),
+        ([True, 1, 0], "object", ["true", "1", "0"]),
+        ([1, 2.5, None], "float64", [1.0, 2.5, math.nan]),
+        ([1, 2**53 + 1, 0.5], "object", ["1", "9007199254740993", "0.5"]),
+        ([2**53 + 1, None, 3], "Int64", [2**53 + 1, pd.NA, 3]),
+        ([2**63, 1, 2], "object", ["9223372036854775808", "1", "2"]),
+        ([True, None, False], "boolean", [True, pd.NA, False]),
+        (["a", None, "1"], "object", ["a", None, "1"]),
+        (["\ud800", None, "é"], "object", ['"\\ud800"', None, '"\\u00e9"']),
+        ([None, None, None], "object", [None, None, None]),
+        ([3, 1, 2], "int64", [3, 1, 2]),
+    ],
+)
+def test_properties_of_one_kind_stay_and_others_are_json(given: list[object], dtype: str, kept: list[object]) -> None:
+    features = [
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [n, 2 * n]}, "properties": {"p": value}}
+        for n, value in enumerate(given)
+    ]
+    column = read_points({"type": "FeatureCollection", "features": features})["p"]
+    assert column.dtype == dtype
+    assert [None if pd.isna(v) else v for v in column] == [None if pd.isna(v) else v for v in kept]  # type: ignore[call-overload]  # scalars
+
+
+def test_lists_of_a_parquet_file_are_json(tmp_path: Path, frame: geopandas.GeoDataFrame) -> None:
+    frame.assign(tags=[[1, 2], [], [3]], when=pd.Timestamp("2020-05-01T10:00:00Z")).to_parquet(tmp_path / "p.parquet")
+    points = read_points(tmp_path / "p.parquet")
+    assert points["tags"].tolist() == ["[1, 2]", "[]", "[3]"]
+    assert points["when"].tolist() == [pd.Timestamp("2020-05-01T10:00:00Z")] * 3
 
 
 def test_tables_without_geometry_or_crs_are_refused(tmp_path: Path, frame: geopandas.GeoDataFrame) -> None:
@@ -107,5 +208,5 @@ def test_tables_without_geometry_or_crs_are_refused(tmp_path: Path, frame: geopa
     with pytest.raises(ValueError, match=r"table\.parquet"):
         read_points(tmp_path / "table.parquet")
     frame.set_crs(None, allow_override=True).to_parquet(tmp_path / "bare.parquet")
-    with pytest.raises(ValueError, match=r"bare\.parquet' does not say its CRS"):
+    with pytest.raises(ValueError, match=r"bare\.parquet': it does not say its CRS"):
         read_points(tmp_path / "bare.parquet")

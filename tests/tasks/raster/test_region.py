@@ -2,16 +2,19 @@
 
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import pytest
 import shapely
 from rasterio.warp import transform_bounds
 
+from tasks.raster.refusal import InputError
 from tasks.raster.region import read_region
 
-TRIANGLE = {"type": "Polygon", "coordinates": [[[11, 46], [11.4, 46.1], [11.1, 46.3], [11, 46]]]}
+TRIANGLE: dict[str, Any] = {"type": "Polygon", "coordinates": [[[11, 46], [11.4, 46.1], [11.1, 46.3], [11, 46]]]}
 SQUARE = {"type": "Polygon", "coordinates": [[[12, 46], [12.5, 46], [12.5, 46.5], [12, 46.5], [12, 46]]]}
 
 
@@ -51,6 +54,35 @@ def test_old_geojson_says_its_crs() -> None:
     assert read_region({**square, "crs": member}).crs == "EPSG:32632"
 
 
+@pytest.mark.parametrize("member", ["EPSG:32632", {"type": "name", "properties": {"name": "EPSG:32632"}}])
+def test_a_geometry_may_say_its_crs_as_postgis_writes_it(member: object) -> None:
+    square = shapely.geometry.mapping(shapely.box(600_000, 5_090_000, 640_000, 5_110_000))
+    collection = {"type": "FeatureCollection", "features": [feature({**square, "crs": member})]}
+    region = read_region(collection)
+    assert region.crs == "EPSG:32632"
+    assert region.geometry.bounds == (600_000, 5_090_000, 640_000, 5_110_000)
+    assert read_region({**TRIANGLE, "crs": None}).crs == "EPSG:4326"
+
+
+def test_heights_are_left_out() -> None:
+    high = {
+        "type": "Polygon",
+        "coordinates": [[[x, y, 100.0 * n] for n, (x, y) in enumerate(TRIANGLE["coordinates"][0])]],
+    }
+    region = read_region(high)
+    assert not region.geometry.has_z
+    assert region.geometry.equals(shapely.geometry.shape(TRIANGLE))
+
+
+def test_of_a_collection_the_areas_count() -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [9, 9]]}
+    several = {"type": "MultiPolygon", "coordinates": [TRIANGLE["coordinates"], SQUARE["coordinates"]]}
+    empty = {"type": "GeometryCollection", "geometries": []}
+    nested = {"type": "GeometryCollection", "geometries": [several]}
+    region = read_region({"type": "GeometryCollection", "geometries": [line, empty, nested]})
+    assert region.geometry.equals(shapely.geometry.shape(several))
+
+
 def test_a_bow_tie_becomes_its_two_triangles() -> None:
     tie = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}
     assert read_region(tie).geometry.area == pytest.approx(2.0)
@@ -82,7 +114,7 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
     frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(600_000, 5_090_000, 610_000, 5_095_000)])
     frame.set_crs("EPSG:32632").to_file(path)
     path.with_suffix(".prj").unlink()
-    with pytest.raises(ValueError, match=r"bare\.shp' does not say its CRS.*\.prj"):
+    with pytest.raises(ValueError, match=r"bare\.shp': it does not say its CRS.*\.prj"):
         read_region(path)
     assert read_region(path, crs="EPSG:32632").crs == "EPSG:32632"
 
@@ -90,13 +122,13 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("region", "message"),
     [
-        ([11, 46, 12], "no bounding box: give four numbers"),
+        ([11, 46, 12], r"no bounding box\. Give four numbers"),
         ([11, 46, 12, "47"], "no bounding box"),
         ([11, 46, 12, True], "no bounding box"),
         (7, "no bounding box"),
         ([11, 46, math.nan, 47], "not finite"),
         ([11, 46, math.inf, 47], "not finite"),
-        ([12, 46, 11, 47], r"west side \(12.0\) east of its east side \(11.0\)"),
+        ([12, 46, 11, 47], r"west side \(12.0\) is east of its east side \(11.0\)"),
         ([170, -10, -170, 10], "antimeridian must be split in two"),
         ([11, 47, 12, 46], "south side"),
         ([11, 46, 11, 47], "no area"),
@@ -107,21 +139,50 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
         ({"type": "LineString", "coordinates": [[11, 46], [12, 47]]}, "no area"),
         ({"type": "FeatureCollection", "features": []}, "is empty"),
         ({"type": "FeatureCollection"}, "without a list of features"),
-        ({"type": "FeatureCollection", "features": [{"type": "Polygon"}]}, "feature 0 of region"),
+        ({"type": "FeatureCollection", "features": [{"type": "Polygon"}]}, "feature 0 is no GeoJSON feature"),
         ({"type": "Polygon", "coordinates": []}, "is empty"),
         ({"type": "Polygon", "coordinates": "here"}, "no GeoJSON geometry"),
         ({"type": "Circle", "coordinates": [0, 0]}, "no GeoJSON geometry"),
         ({}, "no GeoJSON geometry"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, math.nan], [1, 1], [0, 0]]]}, "not finite"),
-        ("nowhere.geojson", "'nowhere.geojson' is not there"),
-        ("", "is not there"),
+        ("nowhere.geojson", "'nowhere.geojson': there is no such file"),
+        ("", "'': there is no such file"),
+        ("POLYGON ((11 46, 12 46, 12 47, 11 46))", "WKT is not taken"),
+        ("SRID=4326;MultiPolygon Z (((11 46 0, 12 46 0, 12 47 0, 11 46 0)))", "WKT is not taken"),
+        ("POLYGON ((" + ", ".join(f"{n / 7} 46" for n in range(400)) + "))", "WKT is not taken"),
+        ("a" * 300, r"cannot be looked up as a file.*300 characters.*GeoJSON"),
+        ("~nobody-of-this-name/x.geojson", "no such user"),
+        ("nul\0.geojson", "there is no such file"),
+        ('{"type": "Polygon"}', "the text of JSON"),
+        ([11, 46, 10**400, 47], "not finite"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, None], [1, 1], [0, 0]]]}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [math.inf, 1], [1, 1], [0, 0]]]}, "not finite"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "no GeoJSON geometry"),
+        ({"type": "GeometryCollection", "geometries": []}, "is empty"),
+        ({"type": "GeometryCollection"}, "is empty"),
+        ({"type": "FeatureCollection", "features": [feature(None)]}, "is empty"),
+        ({"type": "Feature", "geometry": TRIANGLE, "properties": [1]}, "properties of feature 0 are no object"),
+        ({**TRIANGLE, "crs": {"type": "name", "properties": {"name": "EPSG:99999999"}}}, r"^region\.crs.*PROJ"),
+        ({**TRIANGLE, "crs": {"type": "link", "properties": {"href": "x"}}}, r"^region\.crs.*'type': 'name'"),
+        ({**TRIANGLE, "crs": {"type": "name", "properties": ["EPSG:4326"]}}, r"^region\.crs"),
+        (
+            {
+                "type": "FeatureCollection",
+                "features": [
+                    feature({**TRIANGLE, "crs": "EPSG:4326"}),
+                    feature({**SQUARE, "crs": "EPSG:3857"}),
+                ],
+            },
+            r"^region\.crs = 'EPSG:3857, EPSG:4326': there are several",
+        ),
     ],
 )
 def test_what_is_no_region_is_refused_with_a_remedy(region: object, message: str) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         read_region(region)  # type: ignore[arg-type]  # what users may give
-    assert str(refused.value).startswith(("region", "feature"))
-    assert ": " in str(refused.value), "the remedy follows a colon"
+    assert isinstance(refused.value, InputError)
+    assert re.fullmatch(r"region(\.crs)? = .+: .+\. [A-Z].*[.?]", str(refused.value)), "field = value: reason. remedy."
+    assert len(str(refused.value)) < 500
 
 
 def test_files_that_hold_no_region_are_refused(tmp_path: Path) -> None:
@@ -138,6 +199,7 @@ def test_files_that_hold_no_region_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as refused:
             read_region(tmp_path / name)
         assert name in str(refused.value)
+        assert isinstance(refused.value, InputError)
 
 
 def test_coordinates_outside_a_projection_are_refused() -> None:

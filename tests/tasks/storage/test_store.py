@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.storage.local import LocalStore
+from tasks.storage.open import open_store
 from tasks.storage.store import StorageError, check_key
 
 
@@ -95,3 +96,14 @@ def test_an_output_that_is_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
         LocalStore(tmp_path / "file").check_writable()
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "a\0b", "half \ud800 of a pair"])
+def test_what_can_t_name_a_folder_is_refused(root):
+    with pytest.raises(StorageError, match=r"^output = '.+: it can't be the name of a folder .+\. Give a folder"):
+        open_store(root)
+
+
+def test_a_name_that_is_too_long_is_refused_when_it_is_written(tmp_path):
+    with pytest.raises(StorageError, match=r"^output = .+ too long\)\. Give a folder"):
+        open_store(str(tmp_path / ("a" * 300))).check_writable()

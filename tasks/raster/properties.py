@@ -1,0 +1,118 @@
+"""Properties of features: made into columns that GeoParquet takes, before anything is planned with them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+INT64 = np.iinfo(np.int64)
+EXACT = 2**53
+"""Integers up to here are themselves as doubles."""
+_NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
+
+
+def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the properties of GeoJSON features as columns of Python values, one row a feature, absent = None."""
+    import pandas as pd
+
+    names = dict.fromkeys(name for row in properties for name in row)
+    columns = {n: pd.Series([row.get(name) for row in properties], dtype=object) for n, name in enumerate(names)}
+    table = pd.DataFrame(columns, index=pd.RangeIndex(len(properties)))
+    table.columns = pd.Index(unique_names(names), dtype=object)
+    return table
+
+
+def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Return the features with properties that can be written as GeoParquet and read back.
+
+    A column of one kind (numbers, text, truth values, dates) stays what it is; missing values stay missing. A column
+    of mixed kinds (``1`` and ``"forest"``), of lists or objects, or that Parquet has no type for, becomes JSON text:
+    ``1``, ``"forest"`` with its quotes, ``[1, 2]``. The geometry is named ``geometry``.
+    """
+    import geopandas
+    import pandas as pd
+
+    table = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    names = unique_names(table.columns)
+    columns = {n: _column(table.iloc[:, n]) for n in range(len(names))}
+    result = pd.DataFrame(columns, index=frame.index)
+    result.columns = pd.Index(names, dtype=object)
+    return geopandas.GeoDataFrame(result, geometry=frame.geometry.array, crs=frame.crs)
+
+
+def unique_names(names: Iterable[object]) -> list[str]:
+    """Return names of columns that Parquet takes: text, each once, and none that of the geometry."""
+    result: dict[str, None] = {}
+    for name in names:
+        text = str(name).encode(errors="backslashreplace").decode()
+        result[free_name(text, {*result, "geometry"}) if text in result or text == "geometry" else text] = None
+    return list(result)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name under which a property that can't keep its own is kept: ``file_given``, ``file_given_2``, ..."""
+    number, free = 1, f"{name}_given"
+    while free in taken:
+        number += 1
+        free = f"{name}_given_{number}"
+    return free
+
+
+def _column(values: pd.Series) -> pd.Series:
+    import geopandas
+    import pandas as pd
+
+    if isinstance(values.dtype, geopandas.array.GeometryDtype):  # a second geometry of a GeoParquet file
+        return values
+    if values.dtype != object:
+        return values if _is_writable(values) else _as_json(values)
+    missing = values.isna()
+    present = [value for value, gone in zip(values, missing, strict=True) if not gone]
+    kinds, whole = {type(value) for value in present}, len(present) == len(values)
+    plain = pd.Series([None if gone else value for value, gone in zip(values, missing, strict=True)], dtype=object)
+    plain.index = values.index
+    if kinds == {bool}:
+        return plain.astype(bool if whole else "boolean")
+    if kinds == {int} and INT64.min <= min(present) and max(present) <= INT64.max:
+        return plain.astype("int64" if whole else "Int64")
+    if kinds and kinds <= {int, float} and all(type(value) is float or abs(value) <= EXACT for value in present):
+        return plain.astype(float)
+    nested = any(issubclass(kind, _NESTED) for kind in kinds)
+    return plain if len(kinds) <= 1 and not nested and _is_writable(plain) else _as_json(values)
+
+
+def _is_writable(values: pd.Series) -> bool:
+    try:
+        values.to_frame("column").to_parquet(io.BytesIO())
+    except Exception:  # noqa: BLE001 -- Arrow raises a dozen types for what it can't hold, and all mean the same
+        return False
+    return True
+
+
+def _as_json(values: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    missing = values.isna()
+    texts = [None if gone else _json(value) for value, gone in zip(values, missing, strict=True)]
+    return pd.Series(texts, index=values.index, dtype=object)
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError):  # keys that JSON has not, or a value inside itself: only Python can give them
+        return json.dumps(str(value))
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
