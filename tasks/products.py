@@ -177,13 +177,8 @@ def patch_index(
             }
         )
     # A property of the user's may have the same name: it keeps its values under another.
-    names = {*points.columns, *rows[0]}
-    others: dict[str, str] = {}
-    for column in rows[0]:
-        if column in points.columns:
-            others[column] = free_name(column, names)
-            names.add(others[column])
-    index = points.rename(columns=others)
+    taken = {*points.columns, *rows[0]}
+    index = points.rename(columns={column: free_name(column, taken) for column in rows[0] if column in points.columns})
     for column in rows[0]:
         index[column] = [row[column] for row in rows]
     with io.BytesIO() as file:
