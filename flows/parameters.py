@@ -275,7 +275,7 @@ def _one_of(what: str) -> WrapValidator:
     def check(value: Any, handler: Any) -> Any:
         try:
             return handler(_box(value))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PydanticCustomError("union", "{message}", {"message": f"should be {what}"}) from error
 
     return WrapValidator(check)

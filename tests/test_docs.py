@@ -64,7 +64,8 @@ def test_every_make_target_exists():
 
 
 def test_every_recipe_is_listed_with_its_parameters():
-    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", README, re.MULTILINE))
+    table = README.split("### Recipes")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", table, re.MULTILINE))
     assert set(rows) == set(BUILT_IN)
     for name, parameters in rows.items():
         assert re.findall(r"`(\w+)`", parameters) == list(find(name).parameters.model_fields)

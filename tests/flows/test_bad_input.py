@@ -133,6 +133,8 @@ REGION = [
     ("not GeoJSON", {"region": {"type": "Circle"}}, ["region", "GeoJSON"]),
     ("a point", {"region": POINT}, ["region", "area"]),
     ("no such file", {"region": "{tmp}/nope.geojson"}, ["region", "nope.geojson"]),
+    ("text of another kind", {"region": "POLYGON ((" + "1 2, " * 99 + "1 2))"}, ["region", "POLYGON", "GeoJSON"]),
+    ("nobody's home", {"region": "~no-such-user/x.gpkg"}, ["region", "~no-such-user"]),
     ("unreadable file", {"region": "{tmp}/text.txt"}, ["region", "text.txt"]),
     ("too large a tile", {"tile_size": 32768, "region": [-60, -30, -50, -20]}, ["tile_size", "50331648", "at most"]),
     ("nowhere near", {"region": [10, 50, 10.1, 50.1]}, ["region", "10", "swapped?"]),
