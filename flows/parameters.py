@@ -5,49 +5,25 @@ The same models are the form in the Prefect UI, the command line's options, and 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from datetime import date
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
-    ValidationError,
-    WrapValidator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-from tasks.earthengine.connection import HIDDEN, HIGH_VOLUME, Connection
+from flows.wording import Parameters, Worded, csv, one_of, refused
+from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import as_expression, canonical
 from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
 from tasks.earthengine.quota import IN_FLIGHT, PER_SECOND
-
-
-class Parameters(BaseModel):
-    """Base: nothing unknown, nothing infinite, described by the docstring below each field."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        validate_default=True,
-    )
-
-
-def _csv(value: Any) -> Any:
-    """Let a command line write lists as `a,b,c`."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
@@ -64,7 +40,7 @@ class RecipeImage(Parameters):
 
     recipe: Annotated[str, Field(min_length=1, title="Recipe")]
     """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`."""
-    parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe")] = {}
+    parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe", default_factory=dict)]
     """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
     as_of: Annotated[date | None, Field(title="As of")] = None
     """Day up to which a growing collection is read; part of the image's identity. Without it: unpinned."""
@@ -118,7 +94,7 @@ class Visualization(Parameters):
     """Value shown darkest."""
     max: Annotated[float, Field(title="Maximum")] = 255.0
     """Value shown brightest."""
-    palette: Annotated[list[Colour], BeforeValidator(_csv), Field(title="Palette")] = []
+    palette: Annotated[list[Colour], BeforeValidator(csv), Field(title="Palette", default_factory=list)]
     """Colours for a single band: hexadecimal such as `["000000", "00ff00"]`, or CSS names."""
     gamma: Annotated[float | None, Field(gt=0, le=10, title="Gamma")] = None
     """Gamma correction."""
@@ -126,7 +102,7 @@ class Visualization(Parameters):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max <= self.min:
-            raise _refused("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
+            raise refused("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
         return self
 
     def options(self) -> dict[str, Any]:
@@ -139,13 +115,13 @@ class Visualization(Parameters):
         return options
 
 
-class Extraction(Parameters):
+class Extraction(Worded):
     """What every extraction takes."""
 
     image: ImageChoice
     """What is read: an asset, a recipe or an expression."""
     bands: Annotated[
-        Annotated[list[str], Field(max_length=MAX_BANDS)] | None, BeforeValidator(_csv), Field(title="Bands")
+        Annotated[list[str], Field(max_length=MAX_BANDS)] | None, BeforeValidator(csv), Field(title="Bands")
     ] = None
     """Bands in the order of the output; empty = all."""
     crs: Annotated[str, Field(min_length=1, title="CRS")] = "utm"
@@ -153,7 +129,7 @@ class Extraction(Parameters):
     grid."""
     scale: Annotated[float | None, Field(gt=0, title="Scale")] = None
     """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
-    anchor: Annotated[tuple[float, float], BeforeValidator(_csv), Field(title="Anchor")] = (0.0, 0.0)
+    anchor: Annotated[tuple[float, float], BeforeValidator(csv), Field(title="Anchor")] = (0.0, 0.0)
     """Some pixel corner `[x, y]` in units of the CRS: all corners lie there plus multiples of the scale. Landsat in UTM
     is `[15, 15]` with a scale of 30. Not used with `crs=native`."""
     file_format: Annotated[FileFormat, Field(title="File format")] = "GEO_TIFF"
@@ -182,27 +158,18 @@ class Extraction(Parameters):
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False
     """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _in_our_words(cls, data: Any, handler: Any) -> Self:
-        try:
-            return handler(data)  # type: ignore[no-any-return]  # pydantic's handler is untyped
-        except ValidationError as error:
-            lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in error.errors()))
-            raise PydanticCustomError("bad_input", "{message}", {"message": lines}) from None
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         pictures = self.file_format in {"PNG", "JPEG"}
         if self.visualization is not None and not pictures:
-            raise _refused(
+            raise refused(
                 "visualization",
                 "given",
                 f"file_format = {self.file_format} holds values, not colours",
                 "Leave it empty, or choose PNG or JPEG",
             )
         if (self.scale is None) != (self.crs.lower() == "native"):
-            raise _refused(
+            raise refused(
                 "scale",
                 self.scale,
                 f"with crs = {self.crs} it must be "
@@ -210,14 +177,14 @@ class Extraction(Parameters):
                 "Give both a CRS and a scale in its units, or crs=native and no scale",
             )
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
-            raise _refused(
+            raise refused(
                 "bands",
                 self.bands,
                 "each band is asked for once, and there must be one",
                 "Name different bands, or leave it empty for all",
             )
         if re.match(r"\s*[a-z][a-z0-9+.-]+://", self.output, re.IGNORECASE):
-            raise _refused(
+            raise refused(
                 "output", self.output, "only folders can be written in this version", "Give a local or mounted folder"
             )
         return self
@@ -260,33 +227,12 @@ class Extraction(Parameters):
 TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]
 
 
-def _box(value: Any) -> Any:
-    """Let a command line write a box as `west,south,east,north`, and GeoJSON as its text."""
-    if not isinstance(value, str):
-        return value
-    if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
-        return [float(part) for part in value.split(",")]
-    return json.loads(value) if value.lstrip().startswith(("{", "[")) else value
-
-
-def _one_of(what: str) -> WrapValidator:
-    """Say once what a union takes, where pydantic would list what is wrong with each of its members."""
-
-    def check(value: Any, handler: Any) -> Any:
-        try:
-            return handler(_box(value))
-        except (ValueError, RecursionError) as error:
-            raise PydanticCustomError("union", "{message}", {"message": f"should be {what}"}) from error
-
-    return WrapValidator(check)
-
-
 Region = Annotated[
     list[float] | dict[str, Any] | str | None,
-    _one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
+    one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
     Field(title="Region"),
 ]
-Points = Annotated[dict[str, Any] | str, _one_of("GeoJSON, or the path of a file with points"), Field(title="Points")]
+Points = Annotated[dict[str, Any] | str, one_of("GeoJSON, or the path of a file with points"), Field(title="Points")]
 
 
 class Areal(Extraction):
@@ -313,7 +259,7 @@ class Areal(Extraction):
     def _clippable(self) -> Self:
         if self.clip and not self._can_clip:
             given = f"with file_format = {self.file_format} and masks = {self.masks} nothing can be masked"
-            raise _refused("clip", self.clip, given, "Leave it empty, or store GEO_TIFF with masks=exact")
+            raise refused("clip", self.clip, given, "Leave it empty, or store GEO_TIFF with masks=exact")
         return self
 
 
@@ -336,11 +282,11 @@ class TimeseriesParameters(Areal):
     @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.end <= self.start:
-            raise _refused(
+            raise refused(
                 "end", self.end.isoformat(), f"not after start = {self.start}", "Give a later day, or swap them"
             )
         if self.region is None:
-            raise _refused("region", None, "a time series needs one", "Give a box, GeoJSON or a vector file")
+            raise refused("region", None, "a time series needs one", "Give a box, GeoJSON or a vector file")
         return self
 
 
@@ -355,47 +301,10 @@ class PatchesParameters(Extraction):
     @model_validator(mode="after")
     def _projected(self) -> Self:
         if self.crs.lower() == "native":
-            raise _refused(
+            raise refused(
                 "crs",
                 self.crs,
                 "patches have a grid of their own",
                 "Give `utm` (each patch in its own zone) or one CRS, and a scale",
             )
         return self
-
-
-def _refused(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
-    message = str(BadInputError(field, value, reason, remedy))
-    return PydanticCustomError("bad_input", "{message}", {"message": message})
-
-
-def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
-    """One error in our words: field, value, what is wrong, what to do."""
-    if details["type"] == "bad_input":
-        return details["msg"]
-    field: Any = None
-    names: list[str] = []
-    models: list[type[BaseModel]] = [model]
-    for part in map(str, details["loc"]):  # besides names, pydantic gives tags of unions and positions in lists
-        found = [m.model_fields[part] for m in models if part in m.model_fields]
-        if found:
-            field = found[0]
-            models = _models_in(field.annotation)
-        elif details["type"] != "extra_forbidden" or part != str(details["loc"][-1]):
-            continue
-        names.append(part)
-    if details["type"] == "extra_forbidden":
-        known = ", ".join(sorted({name for m in models for name in m.model_fields}))
-        # The value may be a secret that was meant for something else.
-        return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"There are: {known}"))
-    value = None if details["type"] == "missing" else details["input"]
-    reason = "missing" if details["type"] == "missing" else details["msg"].removeprefix("Input ")
-    remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
-    return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """All models that an annotation is made of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
