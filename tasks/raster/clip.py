@@ -21,7 +21,7 @@ def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
         geometry: Polygons in the CRS of the grid.
         geobox: The grid.
     """
-    # GDAL's rasterising is quicker, but rasterio silences a warning around it in a way that threads undo for each other.
+    # GDAL's rasterising is quicker, but rasterio silences a warning around it in a way that threads undo.
     extent = geobox.extent.geom
     # Of a coastline a tile needs only its own part.
     near = shapely.clip_by_rect(geometry, *extent.buffer(abs(geobox.affine.a)).bounds)
