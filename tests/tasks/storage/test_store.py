@@ -55,7 +55,7 @@ def test_a_key_is_refused_or_stays_below_the_root(key):
     except ValueError:
         assert {".", ".."} & set(key.split("/"))
     else:
-        assert os.path.normpath("/root/" + key) == "/root/" + key
+        assert os.path.normpath("/store/" + key) == "/store/" + key
 
 
 def test_readers_never_see_a_part(store):
