@@ -27,6 +27,7 @@ from tasks.earthengine.errors import (
     Transient,
 )
 from tasks.earthengine.plan import Plan
+from tasks.earthengine.tiles import PixelGrid
 from tasks.earthengine.transport import PixelRequest
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
@@ -179,15 +180,13 @@ class Lane:
         except CorruptPixelsError as error:
             raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
         if raster.valid is None and self.plan.output.masks != "unknown":
-            raise Rejected(
-                "The answer does not say which pixels are masked. Run again with masks=unknown, or ask for NPY."
-            )
+            raise Rejected("The answer does not say which pixels are masked. Use masks=exact, or masks=unknown.")
         within = self._within(index)
         return raster if within is None else clipped(raster, within)
 
     def _within(self, index: int) -> NDArray[np.bool_] | None:
         clip = self.plan.output.clip
-        return None if clip is None else inside(_geometry(clip), self.plan.grid(index).geobox)
+        return None if clip is None else _inside(clip, self.plan.grid(index))
 
     def _pixels_wanted(self, index: int) -> int:
         within, grid = self._within(index), self.plan.grid(index)
@@ -219,6 +218,12 @@ class Lane:
             attempts=attempts,
             seconds=round(time.monotonic() - begun, 3),
         )
+
+
+# A tile asks twice: for its mask, and for the number of pixels in its receipt.
+@functools.lru_cache(maxsize=64)
+def _inside(wkt: str, grid: PixelGrid) -> NDArray[np.bool_]:
+    return inside(_geometry(wkt), grid.geobox)
 
 
 @functools.lru_cache(maxsize=4)

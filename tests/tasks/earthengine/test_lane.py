@@ -16,7 +16,8 @@ from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
 from tasks.earthengine.quota import Quota
 from tasks.earthengine.tiles import RegionTiles
 from tasks.raster.crs import crs_of
-from tasks.raster.encode import read_geotiff
+from tasks.raster.encode import encode_geotiff, read_geotiff
+from tasks.raster.raster import Raster
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import Receipt, crc32c
@@ -278,3 +279,18 @@ def test_pixels_outside_a_clipped_region_are_masked_and_not_counted(tmp_path):
     assert receipt.tiles[0].pixels == 120
     assert receipt.tiles[0].bands[0].valid == 120
     assert [tile.status for tile in receipt.tiles[1:]] == ["empty"] * 5
+
+
+def test_a_geotiff_that_does_not_say_what_is_masked_is_not_stored_as_if_it_did(tmp_path):
+    """Of unsigned bands a zero and no data look alike: no mask is invented, and the message says what to do."""
+    a_plan = plan(Output(masks="nodata"), wire="GEO_TIFF", bands=("a", "b"))
+    answers = {}
+    for index in range(6):
+        grid = a_plan.grid(index)
+        values = np.full((2, grid.height, grid.width), 7, np.uint16)
+        raster = Raster(values=values, valid=None, bands=("a", "b"), geobox=grid.geobox)
+        answers[f"t{index}"] = [encode_geotiff(raster)]
+    receipt, _, store = run(tmp_path, a_plan, **answers)
+    assert {tile.status for tile in receipt.tiles} == {"failed"}
+    assert "Use masks=exact, or masks=unknown." in receipt.tiles[0].reason
+    assert list(store.list("tiles/")) == []
