@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 unexport PREFECT_API_URL PREFECT_API_KEY PREFECT_PROFILE
 export NO_PROXY := 127.0.0.1,localhost
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test bench check format lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ demo: $(READY) ## The main job on the sandbox: three flows, with pictures to loo
 
 test: $(READY) ## All tests
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest
+
+bench: $(READY) ## Speed at the quota, and the reference's; CASE="name other" runs some
+	$(BIN)/python -m tests.bench $(CASE)
 
 check: $(READY) ## Lint, format, strict types, import layers
 	$(BIN)/ruff check .

@@ -1,0 +1,91 @@
+"""From request to stored file, without a quota and without Prefect: the lane, plain `requests`, the official client."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import ee
+import requests
+
+from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.image import Named
+from tasks.earthengine.plan import Output, Plan
+from tasks.earthengine.planning import Wanted, plan_region
+from tasks.raster.region import read_region
+from tests.bench import work
+
+TILE, BANDS, ITEM = 1024, 6, 2
+MB_A_TILE = TILE * TILE * BANDS * ITEM / 1e6
+"""Uncompressed pixels, without masks: what is wanted, whatever is sent for it."""
+
+
+def plan(connection: Connection, region: str, codec: str) -> Plan:
+    """Return the plan, with exact masks."""
+    ensure_client(connection)
+    named = Named(expression=work.source("six")["expression"], name="six")
+    wanted = Wanted(bands=None, crs=work.CRS, scale=2.0, output=Output(codec=codec))
+    return plan_region(connection, named, wanted, region=read_region(region), tile_size=TILE)
+
+
+def job(spec: dict):
+    """Return what runs in the clock: one of `lane`, `plain`, `official`."""
+    connection = Connection(project=work.PROJECT, endpoint=spec["url"])
+    planned = plan(connection, spec["region"], spec.get("codec", "none"))
+    threads, output = spec["threads"], Path(spec["output"])
+    if spec["way"] == "lane":
+        run = partial(_lane, connection, planned, output, threads)
+    elif spec["way"] == "plain":
+        run = partial(_plain, connection, planned, output, threads)
+    else:
+        run = partial(_official, planned, output, threads)
+
+    def told() -> dict:
+        run()
+        return {"tiles": len(planned), "mb": len(planned) * MB_A_TILE}
+
+    return told
+
+
+def _lane(connection: Connection, planned: Plan, output: Path, threads: int) -> None:
+    # Here, so that no other job depends on how a lane is made.
+    from tasks.earthengine.lane import Lane
+    from tasks.earthengine.permits import Pace
+    from tasks.earthengine.run import Run
+    from tasks.earthengine.transport import fetch
+    from tasks.storage.open import open_store
+
+    with Run(Pace(in_flight=threads, per_second=1e9)) as run:
+        run.permits.hold("bench", threads)
+        lane = Lane(plan=planned, fetch=partial(fetch, connection), run=run, store=open_store(str(output)))
+        outcome = lane.extract(0, len(planned))
+    if outcome.error:
+        raise outcome.error
+    assert all(tile.status == "stored" for tile in outcome.receipt.tiles), outcome.receipt.tiles[0].reason
+
+
+def _plain(connection: Connection, planned: Plan, output: Path, threads: int) -> None:
+    url = connection.url(f"projects/{connection.project}/image:computePixels")
+    with requests.Session() as session, ThreadPoolExecutor(threads) as pool:
+        session.trust_env = False
+        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=threads))
+
+        def one(number: int) -> None:
+            answer = session.post(url, data=planned.request(number).body, timeout=60)
+            answer.raise_for_status()
+            (output / f"{number}.npy").write_bytes(answer.content)
+
+        list(pool.map(one, range(len(planned))))
+
+
+def _official(planned: Plan, output: Path, threads: int) -> None:
+    picture = work.image("six")
+
+    def one(number: int) -> None:
+        grid = planned.grid(number).json()
+        data = ee.data.computePixels({"expression": picture, "fileFormat": "GEO_TIFF", "grid": grid})
+        (output / f"{number}.tif").write_bytes(data)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, range(len(planned))))
