@@ -23,6 +23,10 @@ HEADER_LIMIT = 1 << 20
 """Bytes of an NPY header: 1024 bands (Earth Engine's limit) of long names need more than NumPy's 10,000."""
 
 
+CACHED = 512 << 10
+"""Bytes of an answer that are worked on at a time: they fit a core's second-level cache."""
+
+
 class CorruptPixelsError(ValueError):
     """An answer that is not the pixels that were asked for: truncated, or of another shape, band or grid."""
 
@@ -56,18 +60,33 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
     if fields not in {bands, bands + masks}:
         raise CorruptPixelsError(f"the answer has the bands {fields}, but {bands} were asked for")
     dtype = common_dtype(pixels.dtype[name] for name in bands)
+    carried = fields[len(bands) :]
+    for name in carried:
+        if pixels.dtype[name] != np.uint8:
+            raise CorruptPixelsError(f"the mask {name!r} is {pixels.dtype[name]}, not uint8")
     values = np.empty((len(bands), *pixels.shape), dtype=dtype)
-    for i, name in enumerate(bands):
-        values[i] = converted(pixels[name], dtype)
-    valid = None
-    if fields != bands:
-        valid = np.empty(values.shape, dtype=bool)
-        for i in range(len(bands)):
-            field = pixels[masks[i // 8]]
-            if field.dtype != np.uint8:
-                raise CorruptPixelsError(f"the mask {masks[i // 8]!r} is {field.dtype}, not uint8")
-            np.not_equal(field & np.uint8(1 << i % 8), 0, out=valid[i])
-    return Raster(values=values, valid=valid, bands=bands, geobox=geobox)
+    bits = np.empty((len(carried), *pixels.shape), dtype=np.uint8)
+    # The fields lie pixel by pixel: so many rows at a time are read from memory once, not once a field.
+    step = max(1, CACHED // max(1, pixels.strides[0]))
+    for top in range(0, pixels.shape[0], step):
+        rows = pixels[top : top + step]
+        for i, name in enumerate(bands):
+            values[i, top : top + step] = converted(rows[name], dtype)
+        for group, name in enumerate(carried):
+            bits[group, top : top + step] = rows[name]
+    return Raster(values=values, valid=_valid(bits, values.shape) if carried else None, bands=bands, geobox=geobox)
+
+
+def _valid(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the validity (band, y, x) from its bits (group, y, x); most tiles are valid throughout."""
+    count = shape[0]
+    wanted = np.packbits(np.ones(count, dtype=bool), bitorder="little")
+    if np.array_equal(np.bitwise_and.reduce(bits, axis=(1, 2)) & wanted, wanted):
+        return np.broadcast_to(np.True_, shape)
+    valid = np.empty(shape, dtype=bool)
+    for i in range(count):
+        np.not_equal(bits[i // 8] & np.uint8(1 << i % 8), 0, out=valid[i])
+    return valid
 
 
 def _read_npy(data: bytes) -> NDArray[np.void]:

@@ -147,13 +147,13 @@ def read_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray[np.b
         return None
     flags = {flag for band in file.mask_flag_enums for flag in band}
     if flags == {MaskFlags.all_valid}:
-        return np.ones(values.shape, dtype=bool)
+        return np.broadcast_to(np.True_, values.shape)
     # GDAL compares floats with nodata with some slack, into which data must not fall. (rasterio 1.4 misreads
     # the nodata value of 64-bit integers, so those are left to GDAL.)
     if flags == {MaskFlags.nodata} and _one_value(file.nodatavals) and set(file.dtypes) <= set(DTYPES):
         return ~_is_nodata(values, file.nodata)
     if MaskFlags.per_dataset in flags:
-        return np.broadcast_to(file.read_masks(1) > 0, values.shape).copy()
+        return np.broadcast_to(file.read_masks(1) > 0, values.shape)
     return np.asarray(file.read_masks() > 0)
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.raster.raster import Raster, common_dtype
+from tasks.raster.raster import Raster, common_dtype, unrepeated
+from tasks.raster.statistics import band_ends
 
 UNKNOWN_TAG = ("MASK", "unknown")
 """The tag of a file whose mask is not known: a zero in it may be data, or may be none."""
@@ -71,17 +72,16 @@ class MaskStorage:
 
 def mask_facts(raster: Raster) -> MaskFacts:
     """Return the facts of one raster."""
-    valid, values = raster.valid, raster.values
     full, uniform = _uniformity(raster)
-    data = values if valid is None or full else values[valid]
-    nan = False
-    if values.dtype.kind == "f":
-        missing = np.isnan(data)
-        nan = bool(missing.any())
-        data = data[~missing] if nan else data
-    low, high = (float(data.min()), float(data.max())) if data.size else (None, None)
+    bands = [band_ends(raster, i) for i in range(len(raster.bands))]
     return MaskFacts(
-        dtype=values.dtype, known=valid is not None, full=full, uniform=uniform, low=low, high=high, nan=nan
+        dtype=raster.values.dtype,
+        known=raster.valid is not None,
+        full=full,
+        uniform=uniform,
+        low=min((band.low for band in bands if band.low is not None), default=None),
+        high=max((band.high for band in bands if band.high is not None), default=None),
+        nan=any(band.counted < band.valid for band in bands),
     )
 
 
@@ -100,9 +100,10 @@ def raster_storage(raster: Raster) -> MaskStorage:
 
 def _uniformity(raster: Raster) -> tuple[bool, bool]:
     """Return whether all is valid (or of unknown validity), and whether all bands have the same mask."""
-    if raster.valid is None or raster.valid.all():
+    if raster.valid is None or raster.full:
         return True, True
-    return False, bool((raster.valid == raster.valid[:1]).all())
+    valid = unrepeated(raster.valid)
+    return False, len(valid) == 1 or bool((valid[1:] == valid[:1]).all())
 
 
 def merged_facts(facts: Iterable[MaskFacts]) -> MaskFacts:

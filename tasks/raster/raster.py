@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Raster:
     values: NDArray[np.generic]
     """Pixels with shape (band, y, x), one of ``DTYPES``, in the machine's byte order."""
     valid: NDArray[np.bool_] | None
-    """True where a pixel holds data, with shape (band, y, x); None = the mask is not known."""
+    """True where a pixel holds data, with shape (band, y, x); None = the mask is not known. It may be a
+    read-only view that repeats one pixel (all valid) or one band (the same mask for all)."""
     bands: tuple[str, ...]
     """Names of the bands, in the order of the first axis."""
     geobox: GeoBox
@@ -50,20 +52,25 @@ class Raster:
             valid = np.asarray(self.valid, dtype=bool)
             if valid.shape != expected:
                 raise ValueError(f"the mask has shape {valid.shape}, but the values have {expected}")
-            if not valid.all():
-                values = np.where(valid, values, values.dtype.type(0))
             object.__setattr__(self, "valid", valid)
+            if not self.full:
+                values = zeroed(values, valid)
         object.__setattr__(self, "values", values)
+
+    @functools.cached_property
+    def full(self) -> bool:
+        """Whether it is known that every pixel of every band is valid."""
+        return self.valid is not None and bool(unrepeated(self.valid).all())
 
     @property
     def empty(self) -> bool:
         """Whether it is known that no pixel of any band is valid."""
-        return self.valid is not None and not self.valid.any()
+        return self.valid is not None and not unrepeated(self.valid).any()
 
     @property
     def valid_share(self) -> float | None:
         """Share of valid pixels over all bands, 0 to 1; None where the mask is not known."""
-        return None if self.valid is None else float(self.valid.mean())
+        return None if self.valid is None else float(unrepeated(self.valid).mean())
 
     def equals(self, other: Raster) -> bool:
         """Return whether both have the same dtype, pixels (NaN equals NaN), mask, names and grid."""
@@ -75,6 +82,18 @@ class Raster:
             and (self.valid is None) == (other.valid is None)
             and (self.valid is None or other.valid is None or np.array_equal(self.valid, other.valid))
         )
+
+
+def unrepeated(array: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a view of as many axes, with one element along those that only repeat it (`np.broadcast_to`)."""
+    return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides)]
+
+
+def zeroed(values: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.generic]:
+    """Return a copy of values with zeros where they are not valid."""
+    if values.dtype.kind == "f":  # NaN times zero is NaN
+        return np.where(valid, values, values.dtype.type(0))
+    return np.asarray(np.multiply(values, valid))  # half the time of np.where
 
 
 def common_dtype(dtypes: Iterable[DTypeLike]) -> np.dtype[np.generic]:

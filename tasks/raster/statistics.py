@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.raster.raster import Raster
 
@@ -24,26 +25,69 @@ class BandStatistics:
     max: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The ends of one band's valid values."""
+
+    valid: int
+    """Number of valid pixels; all of them where the mask is not known."""
+    counted: int
+    """Those that are not NaN."""
+    low: float | None
+    """None where there is no pixel to take it over, as for the other end."""
+    high: float | None
+
+
 def band_statistics(raster: Raster) -> tuple[BandStatistics, ...]:
     """Return the statistics of every band; where the mask is not known, all pixels count."""
     return tuple(_statistics(raster, i) for i in range(len(raster.bands)))
 
 
 def _statistics(raster: Raster, i: int) -> BandStatistics:
-    data, share = raster.values[i], None
-    if raster.valid is not None:
-        share = float(raster.valid[i].mean())
-        data = data[raster.valid[i]]
-    if data.dtype.kind == "f":
-        data = data[~np.isnan(data)]
-    name = raster.bands[i]
-    if not data.size:
-        return BandStatistics(name=name, valid_share=share, counted=0, mean=None, min=None, max=None)
+    ends = band_ends(raster, i)
     return BandStatistics(
-        name=name,
-        valid_share=share,
-        counted=data.size,
-        mean=float(data.mean(dtype=np.float64)),
-        min=float(data.min()),
-        max=float(data.max()),
+        name=raster.bands[i],
+        valid_share=None if raster.valid is None else ends.valid / raster.values[i].size,
+        counted=ends.counted,
+        mean=_mean(raster, i, ends.counted) if ends.counted else None,
+        min=ends.low,
+        max=ends.high,
     )
+
+
+def _mean(raster: Raster, i: int, counted: int) -> float:
+    data = raster.values[i]
+    if data.dtype.kind != "f":  # what is not valid is zero, and the sum of integers is exact
+        return int(data.sum(dtype=np.int64)) / counted
+    data = data if counted == data.size else _numbers(data, _mask(raster, i))
+    return float(data.mean(dtype=np.float64))
+
+
+def band_ends(raster: Raster, i: int) -> Ends:
+    """Return the ends of the i-th band."""
+    data, valid = raster.values[i], _mask(raster, i)
+    count = data.size if valid is None else int(np.count_nonzero(valid))
+    if data.dtype.kind == "f":
+        data = _numbers(data, valid)
+        if not data.size:
+            return Ends(valid=count, counted=0, low=None, high=None)
+        return Ends(valid=count, counted=data.size, low=float(data.min()), high=float(data.max()))
+    if not count:
+        return Ends(valid=0, counted=0, low=None, high=None)
+    low, high = data.min(), data.max()
+    if count < data.size:  # what is not valid is zero, and so matters only at an end that is not beyond zero
+        info = np.iinfo(data.dtype.name)
+        low = low if low < 0 else data.min(where=valid, initial=info.max)
+        high = high if high > 0 else data.max(where=valid, initial=info.min)
+    return Ends(valid=count, counted=count, low=float(low), high=float(high))
+
+
+def _mask(raster: Raster, i: int) -> NDArray[np.bool_] | None:
+    return None if raster.valid is None or raster.full else raster.valid[i]
+
+
+def _numbers(data: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> NDArray[np.generic]:
+    """Return the valid floats that are not NaN; the band itself where that is all of it."""
+    data = data if valid is None else data[valid]
+    missing = np.isnan(data)
+    return data[~missing] if missing.any() else data

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.io import MemoryFile
 
 from tasks.raster.crs import SINUSOIDAL, crs_of
-from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy, same_grid, validity_fields
+from tasks.raster.decode import CACHED, CorruptPixelsError, decode_geotiff, decode_npy, same_grid, validity_fields
 
 GRID = GeoBox((3, 5), Affine(20.0, 0.0, 500_040.0, 0.0, -30.0, 4_000_020.0), "EPSG:32633")
 
@@ -66,6 +66,23 @@ def test_bit_k_of_a_field_is_the_validity_of_a_band(count: int, seed: int) -> No
     assert np.array_equal(raster.values, values * valid)
     assert raster.values.dtype == np.uint16
     assert validity_fields(count) == tuple(fields)[count:]
+
+
+@pytest.mark.parametrize("cleared", [None, (0, 0, 0), (8, 699, 36)])
+def test_one_masked_pixel_of_an_answer_that_is_read_in_parts_is_found(cleared: tuple[int, int, int] | None) -> None:
+    grid, bands = GeoBox((700, 37), GRID.affine, "EPSG:32633"), tuple(f"B{i}" for i in range(9))
+    values = np.random.default_rng(5).integers(1, 60_000, (9, 700, 37)).astype("<u2")
+    valid = np.ones(values.shape, dtype=bool)
+    if cleared:
+        valid[cleared] = False
+    bits = np.packbits(valid, axis=0, bitorder="little")
+    fields = dict(zip(bands, values, strict=True)) | {"valid_0": bits[0], "valid_1": bits[1]}
+    answer = npy(structured(**fields))
+    assert len(answer) > CACHED
+    raster = decode_npy(answer, bands, grid)
+    assert raster.full == (cleared is None)
+    assert np.array_equal(raster.valid, valid)
+    assert np.array_equal(raster.values, np.where(valid, values, 0))
 
 
 def test_without_the_fields_the_mask_is_not_known() -> None:

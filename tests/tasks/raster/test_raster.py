@@ -27,6 +27,18 @@ def test_values_are_zeroed_where_they_are_not_valid() -> None:
     assert not raster.empty
 
 
+def test_a_mask_that_repeats_itself_is_a_mask_like_any_other() -> None:
+    values = np.arange(1, 13, dtype=np.int16).reshape(2, 2, 3)
+    one_band = np.array([[1, 0, 1], [1, 1, 0]], dtype=bool)
+    for mask in (np.True_, np.False_, one_band, one_band[:1]):
+        view = np.broadcast_to(mask, values.shape)
+        lean = Raster(values=values, valid=view, bands=("a", "b"), geobox=GRID)
+        plain = Raster(values=values, valid=view.copy(), bands=("a", "b"), geobox=GRID)
+        assert lean.equals(plain)
+        assert (lean.full, lean.empty, lean.valid_share) == (plain.full, plain.empty, plain.valid_share)
+        assert (lean.full, lean.empty) == (bool(view.all()), not view.any())
+
+
 def test_a_foreign_byte_order_becomes_the_machine_s() -> None:
     values = np.arange(6, dtype=">i2").reshape(1, 2, 3)
     raster = Raster(values=values, valid=None, bands=("a",), geobox=GRID)

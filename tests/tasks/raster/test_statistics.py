@@ -2,9 +2,12 @@
 
 import numpy as np
 from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 
-from tasks.raster.raster import Raster
+from tasks.raster.raster import DTYPES, Raster
 from tasks.raster.statistics import BandStatistics, band_statistics
 
 GRID = GeoBox((2, 3), Affine(7.0, 0.0, 100.0, 0.0, -7.0, 900.0), "EPSG:32633")
@@ -18,6 +21,22 @@ def test_by_hand() -> None:
         BandStatistics(name="b", valid_share=0.0, counted=0, mean=None, min=None, max=None),
         BandStatistics(name="c", valid_share=1.0, counted=6, mean=11 / 6, min=0, max=7),
     )
+
+
+@given(st.data(), st.sampled_from([name for name in DTYPES if "int" in name]))
+def test_the_numbers_of_integers_are_those_of_the_valid_pixels_alone(data: st.DataObject, dtype: str) -> None:
+    info = np.iinfo(dtype)
+    ends = st.sampled_from([info.min, max(info.min, -1), 0, 1, info.max])
+    values = data.draw(hnp.arrays(dtype, (2, 2, 3), elements=ends))
+    valid = data.draw(hnp.arrays(bool, values.shape))
+    for band, pixels, mask in zip(
+        band_statistics(Raster(values=values, valid=valid, bands=("a", "b"), geobox=GRID)), values, valid, strict=True
+    ):
+        picked = [int(value) for value in pixels[mask]]
+        assert band.counted == len(picked)
+        assert band.valid_share == len(picked) / 6
+        if picked:
+            assert (band.min, band.max, band.mean) == (min(picked), max(picked), sum(picked) / len(picked))
 
 
 def test_nan_and_an_unknown_mask() -> None:
