@@ -22,8 +22,9 @@ from flows.wording import Parameters, Worded, csv, one_of, refused
 from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import as_expression, canonical
+from tasks.earthengine.permits import IN_FLIGHT, PER_SECOND
 from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
-from tasks.earthengine.quota import IN_FLIGHT, PER_SECOND
+from tasks.earthengine.transport import Deadlines
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
@@ -153,6 +154,11 @@ class Extraction(Worded):
     """At most so many at once: the project's interactive quota (default of a project: 40)."""
     requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second")] = PER_SECOND
     """At most so many may begin in a second (default of a project: 100)."""
+    read_deadline: Annotated[float, Field(gt=0, le=3600, title="Deadline of a request")] = Deadlines.read_s
+    """Seconds after which an answer is no longer awaited, and the request is repeated. Earth Engine may compute for
+    300."""
+    computation_limit: Annotated[float, Field(ge=0, le=3600, title="Longest computation")] = Deadlines.computing_s
+    """Seconds that Earth Engine may go on with a request that was given up: so long it keeps its place in the quota."""
     max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
     """A plan of more is refused before the first: raise it on purpose."""
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False
@@ -193,6 +199,10 @@ class Extraction(Worded):
     def clips(self) -> bool:
         """Whether pixels outside a region are masked: there is no region."""
         return False
+
+    def deadlines(self) -> Deadlines:
+        """Return how long an answer is waited for."""
+        return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)
 
     def connection(self) -> Connection:
         """Return the connection, completed from the environment of this process.

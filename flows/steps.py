@@ -16,11 +16,12 @@ from flows.parameters import Extraction
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import BadInputError, EarthEngineError
 from tasks.earthengine.image import Named
+from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan, estimate
 from tasks.earthengine.planning import Wanted
-from tasks.fetch import fetch_plan
+from tasks.fetch import at_quota, fetch_plan
 from tasks.raster.refusal import InputError
-from tasks.report import ExtractionFailedError, check_complete, show_plan, show_summary
+from tasks.report import ExtractionFailedError, check_complete, log_plan, show_plan, show_summary
 from tasks.storage.open import open_store
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import StorageError
@@ -99,7 +100,8 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
         try:
             return function(parameters)
         except (InputError, EarthEngineError, StorageError, ExtractionFailedError) as error:
-            failed: Any = Failed(message=f"{type(error).__name__}: {error}", data=error)
+            words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            failed: Any = Failed(message=words, data=error)
             return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
 
     return told
@@ -146,17 +148,19 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         reason, remedy = str(error.__cause__), "Give a folder that you may write to"
         raise BadInputError("output", parameters.output, reason, remedy) from error
     output = store.uri
-    plan = make_plan(connection)
-    cost = estimate(plan, per_second=parameters.requests_per_second)
-    show_plan(plan, cost, in_flight=parameters.requests_in_flight)
-    begun = time.monotonic()
-    tiles = fetch_plan(
-        plan,
-        output=output,
-        connection=connection,
-        in_flight=parameters.requests_in_flight,
-        per_second=parameters.requests_per_second,
-    )
-    seconds = time.monotonic() - begun
+    pace = Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
+    with at_quota(connection.project, pace, parameters.deadlines()) as course:
+        plan = make_plan(connection)
+        cost = estimate(plan, per_second=parameters.requests_per_second)
+        log_plan(plan, cost, in_flight=parameters.requests_in_flight)
+        begun = time.monotonic()
+        tiles = fetch_plan(
+            plan,
+            output=output,
+            connection=connection,
+            course=course,
+            begun=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight),
+        )
+        seconds = time.monotonic() - begun
     show_summary(plan, tiles, seconds=seconds, best_seconds=cost.best_seconds, output=output)
     return Extracted(plan=plan, tiles=tiles, output=output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -20,6 +21,7 @@ from prefect.artifacts import (
 )
 
 from tasks.earthengine.plan import Estimate, Plan
+from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import is_code
 from tasks.raster.crs import crs_of
 from tasks.storage.receipt import TileReceipt
@@ -32,24 +34,44 @@ class ExtractionFailedError(RuntimeError):
 
 
 class Progress:
-    """A progress bar in the UI and a line in the log, moved as batches end."""
+    """A progress bar in the UI and lines in the log, while lanes run."""
+
+    ARTIFACT_S, LOG_S = 5.0, 30.0
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._done = 0
+        self._shown = self._logged = time.monotonic()
         # Called in a flow or task without an event loop, the client's functions are synchronous.
-        self._artifact = cast("UUID", create_progress_artifact(0.0, description=f"{total} tiles"))
+        self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
 
-    def add(self, tiles: Sequence[TileReceipt]) -> None:
-        """Count tiles that are done."""
-        self._done += len(tiles)
-        share = 100 * self._done / self._total
-        update_progress_artifact(self._artifact, share)
-        get_run_logger().info("%d of %d tiles (%.0f %%)", self._done, self._total, share)
+    def show(self, run: Run) -> None:
+        """Show how far it is, unless that was just done."""
+        tally, now = run.tally, time.monotonic()
+        over = tally.done >= self._total
+        if over or now - self._shown >= self.ARTIFACT_S:
+            self._shown = now
+            update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
+        if now - self._logged >= self.LOG_S:
+            self._logged = now
+            get_run_logger().info("%s", self._words(run))
+
+    def _words(self, run: Run) -> str:
+        tally, per_second = run.tally, run.tally.per_second
+        words = [
+            f"{tally.done:,} of {self._total:,} tiles",
+            f"{per_second or 0:.1f} a second",
+            f"{run.permits.in_flight} of {run.permits.slots} slots in flight",
+            f"{tally.throttled} throttled",
+        ]
+        if tally.failed:
+            words.append(f"{tally.failed} failed")
+        if per_second and tally.done < self._total:
+            words.append(f"{in_words((self._total - tally.done) / per_second)} to go")
+        return ", ".join(words)
 
 
 def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
-    """Show what a run is going to do, before anything is spent."""
+    """Show what a run does."""
     first = plan.grid(0)
     crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
@@ -64,6 +86,10 @@ def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
     create_markdown_artifact(f"# Plan\n\n| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
+
+
+def log_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
+    """Say what a run is going to do, before anything is spent."""
     get_run_logger().info(
         "plan %s: %d requests, %s, at 1 s a request %s",
         plan.fingerprint[:12],

@@ -1,15 +1,14 @@
-"""A lane: the tiles of one batch, several requests in flight, each to stored bytes and a receipt."""
+"""A lane: the tiles of one batch, each from its request to stored bytes and a receipt."""
 
 from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -27,69 +26,49 @@ from tasks.earthengine.errors import (
     Transient,
 )
 from tasks.earthengine.plan import Plan
+from tasks.earthengine.policy import GivenUp, RetryPolicy
+from tasks.earthengine.run import GRACE_S, Run
+from tasks.earthengine.splitting import fetch_in_parts
 from tasks.earthengine.tiles import PixelGrid
-from tasks.earthengine.transport import PixelRequest
+from tasks.earthengine.transport import Answer, PixelRequest
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
 from tasks.raster.encode import encode_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
+from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
 from tasks.storage.receipt import BandSummary, Receipt, TileReceipt, crc32c
 from tasks.storage.store import Store
 
-Fetch = Callable[[PixelRequest], bytes]
-Permit = Callable[[], AbstractContextManager[None]]
+T = TypeVar("T")
+Fetch = Callable[[PixelRequest], Answer]
 # Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
 _FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
+RETRY = RetryPolicy()
 # These end the run: no other tile can do better.
-FATAL = (Denied, BudgetExhausted)
+FATAL = (Denied, BudgetExhausted, GivenUp)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """How often and how patiently one request is repeated. Throttling counts apart: it is no fault of the request."""
+@dataclass(frozen=True)
+class Pixels:
+    """An answer: its bytes, and what they hold unless it is a picture."""
 
-    attempts: int = 5
-    """Tries of a request that meets passing faults: bridges a restart of a back end, gives up on an outage."""
-    throttled: int = 50
-    """Tries of a request that is throttled, at the longest wait about 25 minutes."""
-    first_wait_s: float = 1.0
-    """Upper bound of the first wait; doubled each time, with full jitter so that lanes do not return together."""
-    longest_wait_s: float = 30.0
-    """Upper bound of a wait: a quota frees up within seconds."""
-    longest_asked_s: float = 300.0
-    """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
+    raster: Raster | None
+    data: bytes
 
-    def run(self, call: Callable[[], bytes], *, sleep: Callable[[float], None] = time.sleep) -> tuple[bytes, int]:
-        """Return what the call gave, and the number of tries.
+    @property
+    def decoded(self) -> Raster:
+        """The raster, where there is one."""
+        assert self.raster is not None
+        return self.raster
 
-        Raises:
-            EarthEngineError: the last error, when it is not one that passes or tries are used up.
-        """
-        counts = {Transient: 0, Throttled: 0}
 
-        def used_up(state: tenacity.RetryCallState) -> bool:
-            error = state.outcome.exception() if state.outcome else None
-            kind = Throttled if isinstance(error, Throttled) else Transient
-            counts[kind] += 1
-            return counts[kind] >= (self.throttled if kind is Throttled else self.attempts)
+@dataclass(frozen=True)
+class Outcome:
+    """What a lane leaves: a receipt of the tiles that ended, and what stopped it before the rest."""
 
-        backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)
-
-        def pause(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.retry_after if isinstance(error, EarthEngineError) else None
-            return max(min(asked or 0.0, self.longest_asked_s), backoff(state))
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((Transient, Throttled)),
-            stop=used_up,
-            wait=pause,
-            sleep=sleep,
-            reraise=True,
-        )
-        data = retrying(call)
-        return data, int(retrying.statistics["attempt_number"])
+    receipt: Receipt
+    error: Exception | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,75 +77,117 @@ class Lane:
 
     plan: Plan
     fetch: Fetch
-    """One request to bytes or a typed error."""
-    permit: Permit
-    """Held while a request is in flight."""
+    """One request to an answer or a typed error."""
+    run: Run
+    """What it shares with the other lanes of its run."""
     store: Store
-    retry: RetryPolicy = RetryPolicy()
-    stop: threading.Event = field(default_factory=threading.Event)
-    """Set when nothing more is to be sent; lanes of one run share it."""
+    retry: RetryPolicy = RETRY
 
-    def run(self, start: int, stop: int, *, threads: int) -> Receipt:
+    def extract(self, start: int, stop: int) -> Outcome:
         """Fetch the tiles [start, stop) and store them.
 
-        Raises:
-            Denied, BudgetExhausted: no other tile can do better; what was stored stays.
-            StorageError: the output can't be written.
-            Stopped: another lane met one of these.
+        The error of the outcome is one that ends the run: ``Denied``, ``BudgetExhausted`` or ``GivenUp``, since no
+        other tile can do better; ``StorageError``; or ``Stopped``, where another lane met one of these.
         """
-        with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="lane") as pool:
-            futures = [pool.submit(self._unless_stopped, index) for index in range(start, stop)]
-            # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent.
-            wait(futures, return_when=FIRST_EXCEPTION)
-            if any(future.done() and future.exception() for future in futures):
-                self.stop.set()
-        errors = [error for future in futures if (error := future.exception())]
-        for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
-            raise error  # the cause before its consequences
-        tiles = tuple(future.result() for future in futures)
-        return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
+        futures = [self.run.pool.submit(self._unless_stopped, index) for index in range(start, stop)]
+        # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent.
+        done, others = wait(futures, return_when=FIRST_EXCEPTION)
+        if others:
+            self.run.stop.set()
+            done, _ = wait(futures, timeout=GRACE_S)
+        tiles = tuple(future.result() for future in futures if future in done and not _error(future))
+        # The cause before its consequences.
+        errors = sorted(filter(None, map(_error, done)), key=lambda error: isinstance(error, Stopped))
+        receipt = Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
+        return Outcome(receipt, errors[0] if errors else None)
 
     def _unless_stopped(self, index: int) -> TileReceipt:
-        if self.stop.is_set():
+        if self.run.stop.is_set():
             raise Stopped("The run was stopped.")
         try:
-            return self.tile(index)
+            receipt = self.tile(index)
         except BaseException:
-            self.stop.set()
+            self.run.stop.set()
             raise
+        self.run.tally.tile(failed=receipt.status == "failed")
+        return receipt
 
     def tile(self, index: int) -> TileReceipt:
         """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception."""
         fingerprint = self.plan.tile_fingerprint(index)
         begun = time.monotonic()
+        tries: list[int] = []
         try:
-            content, attempts = self._pixels(index)
-            return self._stored(index, fingerprint, content, attempts, begun)
-        except FATAL:
+            pixels = self._pixels(index, tries)
+            receipt = self._stored(index, fingerprint, pixels, sum(tries), begun)
+        except (*FATAL, Stopped):
             raise
         except (EarthEngineError, ValueError) as error:  # ValueError: pixels that no GeoTIFF can hold with their mask
-            seconds = round(time.monotonic() - begun, 3)
-            reason = f"{type(error).__name__}: {error}"
-            pixels = self._pixels_wanted(index)
+            self.run.verdict.failed(error)
             return TileReceipt(
-                index=index, fingerprint=fingerprint, status="failed", pixels=pixels, seconds=seconds, reason=reason
+                index=index,
+                fingerprint=fingerprint,
+                status="failed",
+                pixels=self._pixels_wanted(index),
+                attempts=sum(tries) + 1,
+                seconds=round(time.monotonic() - begun, 3),
+                reason=f"{type(error).__name__}: {error}",
             )
+        self.run.verdict.succeeded()
+        return receipt
 
-    def _pixels(self, index: int) -> tuple[tuple[Raster | None, bytes], int]:
-        request = self.plan.request(index)
-        decoded: Raster | None = None
+    def _pixels(self, index: int, tries: list[int]) -> Pixels:
+        grid = self.plan.grid(index)
+        if self.plan.locate(index)[0].wire in _FRAMES:
+            return self._ask(index, grid, tries)
+        pieces = fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.run.sizes)
+        pixels = pieces[0].content if len(pieces) == 1 else self._stitched(pieces, grid)
+        within = self._within(index)
+        return pixels if within is None or pixels.raster is None else Pixels(clipped(pixels.raster, within), b"")
 
-        def call() -> bytes:
-            nonlocal decoded
-            with self.permit():
-                data = self.fetch(request)
-            decoded = self._decode(index, data)
-            return data
+    def _stitched(self, pieces: Sequence[Piece[Pixels]], grid: PixelGrid) -> Pixels:
+        def pieces_of(kind: Callable[[Pixels], T]) -> list[Piece[T]]:
+            return [Piece(rows=piece.rows, columns=piece.columns, content=kind(piece.content)) for piece in pieces]
 
-        data, attempts = self.retry.run(call)
-        return (decoded, data), attempts
+        data = b""
+        if self.plan.output.file_format == "NPY":
+            data = stitch_npy(pieces_of(lambda pixels: pixels.data), (grid.height, grid.width))
+        return Pixels(stitch_rasters(pieces_of(lambda pixels: pixels.decoded), grid.geobox), data)
 
-    def _decode(self, index: int, data: bytes) -> Raster | None:
+    def _ask(self, index: int, grid: PixelGrid, tries: list[int]) -> Pixels:
+        """Send one request, again where that may help."""
+        request = self.plan.request(index, grid)
+
+        def call() -> Pixels:
+            with self.run.permits.permit(self.run.stop):
+                answer = self._answer(request)
+            return Pixels(self._decode(index, grid, answer.body), answer.body)
+
+        pixels, used = self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))
+        tries.append(used)
+        return pixels
+
+    def _answer(self, request: PixelRequest) -> Answer:
+        """Send a request under its permit, and let the permits know how it went."""
+        permits, sent = self.run.permits, time.monotonic()
+        try:
+            answer = self.fetch(request)
+        except EarthEngineError as error:
+            throttled = isinstance(error, Throttled)
+            if throttled:
+                permits.throttled(sent, wait_s=error.retry_after)
+            if error.may_compute_s > 0:
+                permits.linger(error.may_compute_s)
+            self.run.tally.request(time.monotonic() - sent, throttled=throttled)
+            raise
+        if answer.restricted:
+            permits.throttled(sent, pause=False)
+        else:
+            permits.succeeded()
+        self.run.tally.request(time.monotonic() - sent, throttled=False)
+        return answer
+
+    def _decode(self, index: int, grid: PixelGrid, data: bytes) -> Raster | None:
         source, _ = self.plan.locate(index)
         if source.wire in _FRAMES:
             head, tail = _FRAMES[source.wire]
@@ -176,13 +197,12 @@ class Lane:
         bands = tuple(band.id for band in self.plan.bands)
         decode = decode_npy if source.wire == "NPY" else decode_geotiff
         try:
-            raster = decode(data, bands, self.plan.grid(index).geobox)
+            raster = decode(data, bands, grid.geobox)
         except CorruptPixelsError as error:
             raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
         if raster.valid is None and self.plan.output.masks != "unknown":
             raise Rejected("The answer does not say which pixels are masked. Use masks=exact, or masks=unknown.")
-        within = self._within(index)
-        return raster if within is None else clipped(raster, within)
+        return raster
 
     def _within(self, index: int) -> NDArray[np.bool_] | None:
         clip = self.plan.output.clip
@@ -192,10 +212,8 @@ class Lane:
         within, grid = self._within(index), self.plan.grid(index)
         return grid.width * grid.height if within is None else int(within.sum())
 
-    def _stored(
-        self, index: int, fingerprint: str, content: tuple[Raster | None, bytes], attempts: int, begun: float
-    ) -> TileReceipt:
-        raster, data = content
+    def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
+        raster, data = pixels.raster, pixels.data
         grid = self.plan.grid(index)
         empty = raster is not None and raster.empty
         key: str | None = None
@@ -218,6 +236,13 @@ class Lane:
             attempts=attempts,
             seconds=round(time.monotonic() - begun, 3),
         )
+
+
+def _error(future: Future[TileReceipt]) -> Exception | None:
+    error = future.exception(timeout=0)
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    return error
 
 
 # A tile asks twice: for its mask, and for the number of pixels in its receipt.

@@ -126,12 +126,13 @@ class Plan:
         """Return the pixel grid of a request."""
         return self.tiles.grid(self.locate(index)[1])
 
-    def request(self, index: int) -> PixelRequest:
-        """Return the index-th request."""
+    def request(self, index: int, part: PixelGrid | None = None) -> PixelRequest:
+        """Return the index-th request, or that for a part of its grid."""
         source, tile = self.locate(index)
+        grid = part or self.tiles.grid(tile)
         parts = [
             f'"fileFormat":"{source.wire}"',
-            f'"grid":{json.dumps(self.tiles.grid(tile).json(), separators=(",", ":"))}',
+            f'"grid":{json.dumps(grid.json(), separators=(",", ":"))}',
             f'"bandIds":{json.dumps(source.wire_bands, separators=(",", ":"))}',
         ]
         if source.expression is not None:

@@ -14,7 +14,8 @@ from tasks.storage.store import Store
 Status = Literal["stored", "empty", "failed"]
 
 
-@dataclass(frozen=True, kw_only=True)
+# Slots: a run of 100,000 tiles of four bands holds half a million of these.
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BandSummary:
     """What the valid pixels of one band hold; None where there are none."""
 
@@ -27,7 +28,7 @@ class BandSummary:
     max: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TileReceipt:
     """What became of one tile."""
 
@@ -63,7 +64,7 @@ class TileReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of the tiles [start, stop) of a plan."""
+    """What became of the tiles [start, stop) of a plan; of some of them only, where the run was stopped."""
 
     plan: str
     """Fingerprint of the plan."""

@@ -1,0 +1,204 @@
+"""Permits: how many requests a process may have in flight now, and when the next may begin.
+
+What may be in flight is the least of two numbers: the slots of the project's quota that this process holds by leases,
+and a window that Earth Engine's own answers set (AIMD: halved when it throttles, grown by one a round trip).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+from tasks.earthengine.errors import Stopped
+
+# https://developers.google.com/earth-engine/guides/usage: the defaults of a project.
+IN_FLIGHT, PER_SECOND = 40, 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """The knobs of :class:`Permits`."""
+
+    in_flight: int = IN_FLIGHT
+    """Requests in flight that the whole quota allows: the limit of the window, and what the rate is shared by."""
+    per_second: float = PER_SECOND
+    """Requests that the whole quota lets begin in a second; a process keeps to its share, by the slots it holds."""
+    burst_s: float = 0.25
+    """Seconds of its share that a process may be behind and make good: threads wake late. Earth Engine counts by the
+    minute, so a quarter of a second is no excess."""
+    cut: float = 0.5
+    """What throttling leaves of the requests in flight."""
+    growth: float = 1.0
+    """Requests that the window gains in a round trip without throttling."""
+    pause_s: float = 0.5
+    """Seconds that nothing is sent after throttling, where the server does not say."""
+    longest_pause_s: float = 300.0
+    """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
+
+
+@dataclass(frozen=True)
+class _Lease:
+    slots: int
+    until: float
+
+
+class Permits:
+    """Permits for requests. Nothing is sent without a lease that is known to hold.
+
+    Until the first success there is one permit: the first request is a probe.
+
+    Args:
+        pace: The quota, and how the window moves.
+        reserve: Returns the seconds before the end of a lease in which nothing new is sent on it: so long may a
+            request still be in flight.
+        clock: Monotonic seconds.
+        sleep: Waits seconds.
+    """
+
+    def __init__(
+        self,
+        pace: Pace | None = None,
+        *,
+        reserve: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.pace = pace or Pace()
+        self._reserve, self._clock, self._sleep = reserve, clock, sleep
+        self._changed = threading.Condition()
+        self._leases: dict[Hashable, _Lease] = {}
+        self._in_flight = 0
+        self._lingering: list[float] = []
+        self._window = 1.0
+        self._proven = False
+        self._cut_at = self._paused_until = -float("inf")
+        self._next = -float("inf")
+
+    # Leases: what the quota grants ---------------------------------------------------------------------------------
+
+    def hold(self, lease: Hashable, slots: int, until: float = float("inf")) -> None:
+        """Count a lease on so many slots, confirmed until a time of the clock; again to prolong it."""
+        with self._changed:
+            self._leases[lease] = _Lease(slots, until)
+            self._changed.notify_all()
+
+    def drop(self, lease: Hashable) -> None:
+        """Send nothing more on a lease. It may be released once `in_flight` is no more than `slots`."""
+        with self._changed:
+            self._leases.pop(lease, None)
+
+    @property
+    def slots(self) -> int:
+        """Slots of the leases that are known to hold for long enough to send a request."""
+        with self._changed:
+            return self._slots(self._clock())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are, or may still be, worked on."""
+        with self._changed:
+            return self._busy(self._clock())
+
+    @property
+    def window(self) -> int:
+        """Requests in flight that Earth Engine was last seen to take."""
+        with self._changed:
+            return self._allowed()
+
+    def wait_idle(self, timeout: float, *, beyond: int = 0) -> bool:
+        """Wait until at most `beyond` requests are in flight; return whether that came to be in time."""
+        end = self._clock() + timeout
+        with self._changed:
+            while self._busy(self._clock()) > beyond:
+                left = end - self._clock()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, 0.2))
+        return True
+
+    # Requests --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def permit(self, stop: threading.Event) -> Iterator[None]:
+        """Be one of the requests in flight, begun no earlier than the rate allows.
+
+        Raises:
+            Stopped: `stop` was set before there was a permit.
+        """
+        delay = self._enter(stop)
+        try:
+            if delay > 0:
+                self._sleep(delay)
+            yield
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                self._changed.notify()
+
+    def _enter(self, stop: threading.Event) -> float:
+        with self._changed:
+            while True:
+                if stop.is_set():
+                    raise Stopped("The run was stopped.")
+                now = self._clock()
+                if now >= self._paused_until and self._busy(now) < min(self._slots(now), self._allowed()):
+                    break
+                # Leases end and pauses pass without anybody telling: so a look now and then.
+                self._changed.wait(0.5 if now >= self._paused_until else min(0.5, self._paused_until - now))
+            self._in_flight += 1
+            share = self.pace.per_second * min(1.0, self._slots(now) / self.pace.in_flight)
+            self._next = max(self._next, now - self.pace.burst_s) + 1 / share
+            return self._next - now
+
+    def linger(self, seconds: float) -> None:
+        """Keep a place taken for a request that was given up, as Earth Engine may go on with it."""
+        with self._changed:
+            heapq.heappush(self._lingering, self._clock() + seconds)
+
+    def succeeded(self) -> None:
+        """Note an answer: the window grows by one a round trip, and opens with the first."""
+        with self._changed:
+            before = self._allowed()
+            if not self._proven:
+                self._proven, self._window = True, float(self.pace.in_flight)
+            else:
+                self._window = min(self._window + self.pace.growth / self._window, float(self.pace.in_flight))
+            if self._allowed() > before:
+                self._changed.notify_all()
+
+    def throttled(self, begun: float, *, wait_s: float | None = None, pause: bool = True) -> None:
+        """Note that Earth Engine throttled a request that began at a time of the clock.
+
+        What is in flight is halved once for all the requests that began before it was halved last.
+
+        Args:
+            begun: When the request was sent.
+            wait_s: Seconds that the server asked to wait (Retry-After).
+            pause: Whether nothing is sent for a moment: not where the request was answered all the same.
+        """
+        with self._changed:
+            now = self._clock()
+            if begun >= self._cut_at:
+                self._cut_at = now
+                self._window = max(1.0, min(self._window, self._busy(now)) * self.pace.cut)
+            if pause:
+                seconds = min(wait_s, self.pace.longest_pause_s) if wait_s is not None else self.pace.pause_s
+                self._paused_until = max(self._paused_until, now + seconds)
+
+    # With the lock held ----------------------------------------------------------------------------------------------
+
+    def _allowed(self) -> int:
+        return int(self._window)
+
+    def _busy(self, now: float) -> int:
+        while self._lingering and self._lingering[0] <= now:
+            heapq.heappop(self._lingering)
+        return self._in_flight + len(self._lingering)
+
+    def _slots(self, now: float) -> int:
+        reserve = self._reserve()
+        return sum(lease.slots for lease in self._leases.values() if lease.until - reserve > now)

@@ -1,0 +1,95 @@
+"""A run in one process: what its lanes share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from tasks.earthengine.permits import Pace, Permits
+from tasks.earthengine.policy import Verdict
+from tasks.earthengine.splitting import Sizes
+
+# Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
+SPARE_SHARE, SPARE_LEAST = 4, 4
+# Requests that are in flight when a run stops have so long to end, and to be stored.
+GRACE_S = 20.0
+# A request must end before the lease that it is sent on: so long before its end, at the least and at the most, nothing
+# is sent any more; between them it is the time of the longest requests.
+RESERVE_LEAST_S, RESERVE_MOST_S = 10.0, 40.0
+
+
+@dataclass
+class Tally:
+    """Counts of a run, as it goes. Written under a lock, read without: a reader may be a moment behind."""
+
+    done: int = 0
+    """Tiles that ended: stored, empty or failed."""
+    failed: int = 0
+    requests: int = 0
+    """Pixel requests that were answered, one way or the other."""
+    throttled: int = 0
+    busy_s: float = 0.0
+    """Sum of the seconds that requests took, the throttled ones left out."""
+    longest_s: float = 0.0
+    """Longest of the last requests: forgotten slowly, so that one hang does not count for ever."""
+    begun: float | None = None
+    """When the first answer came, on the monotonic clock."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def request(self, seconds: float, *, throttled: bool) -> None:
+        """Count a request."""
+        with self._lock:
+            self.requests += 1
+            self.begun = self.begun or time.monotonic()
+            if throttled:
+                self.throttled += 1
+            else:
+                self.busy_s += seconds
+                self.longest_s = max(seconds, self.longest_s * 0.999)
+
+    def tile(self, *, failed: bool) -> None:
+        """Count a tile."""
+        with self._lock:
+            self.done += 1
+            self.failed += failed
+
+    @property
+    def per_second(self) -> float | None:
+        """Tiles a second so far; None before there are enough to tell."""
+        seconds = time.monotonic() - self.begun if self.begun else 0.0
+        return self.done / seconds if seconds > 1 and self.done else None
+
+
+class Run:
+    """The permits, the counts, the verdict, the threads and the stop of one run.
+
+    Args:
+        pace: The quota.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        pace = pace or Pace()
+        self.permits = Permits(pace, reserve=self._reserve)
+        self.stop = threading.Event()
+        """Set when nothing more is to be sent."""
+        self.tally = Tally()
+        self.verdict = Verdict()
+        self.sizes = Sizes()
+        threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
+        self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="request")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Stop what is still going on; requests in flight have a moment to end."""
+        self.stop.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.permits.wait_idle(GRACE_S if error is not None else 0.0)
+
+    def _reserve(self) -> float:
+        return min(max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s), RESERVE_MOST_S)
