@@ -68,10 +68,10 @@ def test_bit_k_of_a_field_is_the_validity_of_a_band(count: int, seed: int) -> No
     assert validity_fields(count) == tuple(fields)[count:]
 
 
-@pytest.mark.parametrize("cleared", [None, (0, 0, 0), (8, 699, 36)])
+@pytest.mark.parametrize("cleared", [None, (0, 0, 0), (8, 799, 36)])
 def test_one_masked_pixel_of_an_answer_that_is_read_in_parts_is_found(cleared: tuple[int, int, int] | None) -> None:
-    grid, bands = GeoBox((700, 37), GRID.affine, "EPSG:32633"), tuple(f"B{i}" for i in range(9))
-    values = np.random.default_rng(5).integers(1, 60_000, (9, 700, 37)).astype("<u2")
+    grid, bands = GeoBox((800, 37), GRID.affine, "EPSG:32633"), tuple(f"B{i}" for i in range(9))
+    values = np.random.default_rng(5).integers(1, 60_000, (9, 800, 37)).astype("<u2")
     valid = np.ones(values.shape, dtype=bool)
     if cleared:
         valid[cleared] = False
