@@ -1,8 +1,7 @@
-"""The way to Earth Engine: project, endpoint, credentials, one authorised session a process."""
+"""The way to Earth Engine: project, endpoint, credentials."""
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import os
 import re
@@ -16,17 +15,13 @@ import ee
 import google.auth
 import google.auth.exceptions
 import requests
-from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
-from requests.adapters import HTTPAdapter
 
 from tasks.earthengine.errors import BadInputError, Transient
 from tasks.raster.refusal import InputError
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
-# As many sockets as the default interactive quota allows in flight, and some for metadata.
-POOL_SIZE = 64
 # Discovery and the list of algorithms are a megabyte at the most.
 CLIENT_DEADLINE_S = 60
 HIDDEN = "(not shown)"
@@ -117,10 +112,6 @@ class Connection:
                 "GOOGLE_APPLICATION_CREDENTIALS, or give a service-account key",
             ) from None
 
-    def session(self) -> requests.Session:
-        """Return this process's session: authorised, with a pool as large as the quota."""
-        return _session(self)
-
 
 def _is_base_url(text: str) -> bool:
     try:
@@ -139,23 +130,26 @@ def _is_file(path: str) -> bool:
         return False
 
 
-@functools.lru_cache(maxsize=8)
-def _session(connection: Connection) -> requests.Session:
-    credentials = connection.credentials()
-    session = requests.Session() if credentials is None else AuthorizedSession(credentials)
-    if connection.is_loopback:
-        session.trust_env = False  # a proxy of the environment can't reach this machine's loopback
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0))
-    session.headers.update({"User-Agent": f"{USER_AGENT} (gzip)", "X-Goog-User-Project": connection.project})
-    return session
+def check_workload_tag(tag: str) -> None:
+    """Check a label of computations, as the client does (ee/_state.py).
+
+    Raises:
+        BadInputError: it is no such label.
+    """
+    if not re.fullmatch(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?", tag):
+        raise BadInputError(
+            "workload_tag",
+            tag,
+            "no workload tag of Earth Engine",
+            "Give 1 to 63 lower-case letters, digits, dashes and underscores, a letter or digit first and last",
+        )
 
 
 def ensure_client(connection: Connection) -> None:
     """Initialise the `ee` client if nobody has, so that expressions can be built.
 
     A session that the user has opened is left as it is: expressions don't depend on the server, and
-    every request of ours goes through :meth:`Connection.session`.
+    every request of ours goes through tasks/earthengine/transport.py.
 
     Raises:
         BadInputError: no credentials.

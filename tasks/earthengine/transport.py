@@ -1,17 +1,65 @@
-"""The pixel call: one request to bytes, or one typed error. No retries of its own."""
+"""One request to bytes, or one typed error. No retries of its own.
+
+urllib3 carries it: `requests` above it costs as much again in CPU. It still reads the environment: proxies and CAs.
+"""
 
 from __future__ import annotations
 
+import functools
+import gzip
+import http.client
+import io
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import requests
+import google.auth.transport.requests
+import requests.utils
+import urllib3
+from requests.adapters import HTTPAdapter
 
-from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import from_exception, from_response
+from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
+from tasks.earthengine.errors import Transient, from_exception, from_response
 
-# Earth Engine may compute for 300 s before it answers.
-CONNECT_DEADLINE_S, READ_DEADLINE_S = 10.0, 330.0
-DEADLINES = (CONNECT_DEADLINE_S, READ_DEADLINE_S)
+POOL_SIZE = 1_000
+"""Idle sockets kept at the most: none is opened ahead, so there are as many as were in flight at once."""
+TOKEN_DEADLINE_S = 30.0
+"""Seconds to wait for Google's token server, which answers within one."""
+QUOTA_STATUS = "x-earth-engine-quota-status"
+"""Header in which Earth Engine says that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
+# How pixels begin: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. Their Content-Type is not established.
+_PIXELS = (b"\x93NUMPY", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadlines:
+    """How long one request may take."""
+
+    connect_s: float = 10.0
+    """Seconds until a connection stands, TLS included: 3 retransmissions of a lost packet (RFC 6298: 1 + 2 + 4 s)."""
+    read_s: float = 330.0
+    """Seconds from sending to the last byte of the answer: what Earth Engine may compute, and 30 to transfer 48 MiB."""
+    computing_s: float = 300.0
+    """Seconds that Earth Engine computes at the longest ("5 min", guides/processing_environments)."""
+
+
+DEADLINES = Deadlines()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Pixels as sent, gzip undone."""
+
+    body: bytes
+    restricted: bool
+    """Whether Earth Engine says that the project's requests in flight are restricted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +69,41 @@ class PixelRequest:
     asset: str | None
     """Full name of the asset for getPixels; None for computePixels."""
     body: bytes
-    """JSON."""
+    """JSON object, not empty."""
 
     def path(self, project: str) -> str:
         """Return the REST path below /v1/."""
         return f"{self.asset}:getPixels" if self.asset else f"projects/{project}/image:computePixels"
 
 
-def fetch(connection: Connection, request: PixelRequest) -> bytes:
-    """Send one pixel request and return the bytes of its answer, whole.
+def fetch(
+    connection: Connection,
+    request: PixelRequest,
+    *,
+    deadlines: Deadlines = DEADLINES,
+    workload_tag: str | None = None,
+) -> Answer:
+    """Send one pixel request and return its answer, whole.
+
+    Args:
+        connection: The way to Earth Engine.
+        request: What to ask for.
+        deadlines: How long it may take.
+        workload_tag: Label of the computation in Cloud Monitoring: ``workloadTag`` of the body, as the client sends it.
 
     Raises:
         EarthEngineError: of the type that says what to do (tasks/earthengine/errors.py).
+        BadInputError: no such tag can be.
     """
-    return send(connection, "POST", request.path(connection.project), data=request.body)
+    body = request.body
+    if workload_tag is not None:
+        check_workload_tag(workload_tag)  # it has no quote, so it stands in JSON as it is
+        body = b'{"workloadTag":"%s",%s' % (workload_tag.encode(), body[1:])
+    headers, data = _exchange(connection, "POST", request.path(connection.project), body, deadlines)
+    if not data.startswith(_PIXELS):
+        error = from_response(200, headers, data[:10_000])
+        raise Transient(f"The answer holds no pixels, but: {error.message}", 200)
+    return Answer(data, restricted="parallelism_restricted=true" in headers.get(QUOTA_STATUS, "").lower())
 
 
 def send(
@@ -45,21 +114,188 @@ def send(
     data: bytes | None = None,
     params: dict[str, str] | None = None,
 ) -> bytes:
-    """Send any request of the REST API, and return the body of a good answer."""
+    """Send any request of the REST API, and return the body of a good answer.
+
+    Raises:
+        EarthEngineError: as `fetch`.
+    """
+    path = f"{path}?{urlencode(params)}" if params else path
+    return _exchange(connection, method, path, data, DEADLINES)[1]
+
+
+def _exchange(
+    connection: Connection, method: str, path: str, body: bytes | None, deadlines: Deadlines
+) -> tuple[Mapping[str, str], bytes]:
+    session = _session(connection)
     try:
-        # A body shorter than its Content-Length raises (urllib3 enforces it), so a part is never taken for a whole.
-        response = connection.session().request(
+        response = session.request(method, path, body, deadlines)
+    except google.auth.exceptions.GoogleAuthError as error:
+        # What the token server said may hold tokens, so the cause is not shown either.
+        raise from_exception(error, connection.endpoint) from None
+    except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+        sent = _call.sent
+        left = 0.0 if sent is None else max(0.0, deadlines.computing_s - (time.monotonic() - sent))
+        raise from_exception(error, connection.endpoint, may_compute_s=left) from error
+    good = response.status == http.client.OK
+    try:
+        data = _decoded(response.headers.get("Content-Encoding", "identity").lower(), response.data)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        if good:
+            raise Transient(f"The compressed answer is broken ({type(error).__name__}).", response.status) from error
+        data = b""
+    if not good:
+        raise from_response(response.status, response.headers, data)
+    return response.headers, data
+
+
+def _decoded(encoding: str, data: bytes) -> bytes:
+    """Undo gzip here: urllib3 takes the part of a stream for the whole."""
+    if encoding in {"identity", ""}:
+        return data
+    if encoding in {"gzip", "x-gzip"}:
+        return gzip.decompress(data)
+    raise ValueError(encoding)
+
+
+# What a connection must know of the call that it is used for; a call stays in its thread.
+class _Call(threading.local):
+    read_s: float = DEADLINES.read_s
+    sent: float | None = None
+
+
+_call = _Call()
+
+
+class _Bounded:
+    """Mixin of urllib3's connections: one deadline for all of an answer, head and body, however it drips."""
+
+    sock: Any
+    timeout: Any
+    response_class: Any
+
+    def request(self, *arguments: Any, **more: Any) -> None:
+        """Send a request; the clock starts once the connection stands."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]  # of the class that this is mixed into
+        _call.sent = time.monotonic()
+        self.timeout = _call.read_s  # of sending, too: urllib3 gives it to the socket
+        self.response_class = functools.partial(_response, deadline=_call.sent + _call.read_s)
+        super().request(*arguments, **more)  # type: ignore[misc]  # as above
+
+
+def _response(sock: socket.socket, *, deadline: float, **more: Any) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(sock, **more)
+    response.fp.close()
+    response.fp = io.BufferedReader(_Reader(sock, deadline))
+    return response
+
+
+class _Reader(io.RawIOBase):
+    """Bytes of a socket until a moment of the monotonic clock."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Session:
+    """Keep-alive connections to one endpoint, authorised, for all threads of a process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._credentials = connection.credentials()
+        self._tokens = functools.partial(google.auth.transport.requests.Request(), timeout=TOKEN_DEADLINE_S)
+        self._refreshing = threading.Lock()
+        self._pool = _pool(connection)
+
+    def request(self, method: str, path: str, body: bytes | None, deadlines: Deadlines) -> urllib3.BaseHTTPResponse:
+        """Send a request, and return its answer, read to the end and not decoded."""
+        _call.sent = None
+        headers = self._headers(method, path, body)
+        response = self._send(method, path, body, headers, deadlines)
+        if response.status == http.client.UNAUTHORIZED and self._credentials is not None:
+            # A token may be revoked before its hour is over: once, a new one is asked for.
+            with self._refreshing:
+                if headers.get("authorization") == f"Bearer {self._credentials.token}":
+                    self._credentials.refresh(self._tokens)
+            response = self._send(method, path, body, self._headers(method, path, body), deadlines)
+        return response
+
+    def _headers(self, method: str, path: str, body: bytes | None) -> dict[str, str]:
+        headers = {"accept-encoding": "gzip", "user-agent": f"{USER_AGENT} (gzip)"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if self._credentials is not None:
+            with self._refreshing:  # one thread asks for a new token, the others wait for it
+                self._credentials.before_request(self._tokens, method, self._connection.url(path), headers)
+        # After the credentials, which may name another project: the quota is that of the connection.
+        return headers | {"x-goog-user-project": self._connection.project}
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], deadlines: Deadlines
+    ) -> urllib3.BaseHTTPResponse:
+        _call.read_s = deadlines.read_s
+        return self._pool.urlopen(
             method,
-            connection.url(path),
-            data=data,
-            params=params,
-            headers={"Content-Type": "application/json"} if data is not None else None,
-            timeout=DEADLINES,
+            f"/v1/{path}",
+            body=body,
+            headers=headers,
+            retries=False,
+            redirect=False,
+            timeout=urllib3.Timeout(connect=deadlines.connect_s, read=deadlines.read_s),
+            decode_content=False,
         )
-    except Exception as error:
-        if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
-            raise  # BadInputError of missing credentials
-        raise from_exception(error, connection.endpoint) from error
-    if response.status_code != requests.codes.ok:
-        raise from_response(response.status_code, response.headers, response.content)
-    return response.content
+
+
+_opening = threading.Lock()
+
+
+def _session(connection: Connection) -> _Session:
+    with _opening:  # or threads that begin together would open one each
+        return _open(connection)
+
+
+@functools.lru_cache(maxsize=8)
+def _open(connection: Connection) -> _Session:
+    return _Session(connection)
+
+
+def _pool(connection: Connection) -> urllib3.HTTPConnectionPool:
+    """Return the pool of an endpoint, through the proxy and with the CAs that the environment names."""
+    url = urlsplit(connection.endpoint)
+    with requests.Session() as environment:
+        settings = environment.merge_environment_settings(connection.endpoint, {}, None, None, None)
+    # A proxy can't reach this machine's loopback.
+    proxy = None if connection.is_loopback else requests.utils.select_proxy(connection.endpoint, settings["proxies"])
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0)
+    manager = adapter.proxy_manager_for(proxy) if proxy else adapter.poolmanager
+    more: dict[str, Any] = {}
+    if url.scheme == "https":
+        # One context: reading the CAs anew for each socket costs some 20 ms.
+        more["ssl_context"] = _context(settings["verify"])
+    pool: urllib3.HTTPConnectionPool = manager.connection_from_host(
+        url.hostname, url.port, url.scheme, pool_kwargs=more
+    )
+    pool.ConnectionCls = type("BoundedConnection", (_Bounded, pool.ConnectionCls), {})
+    return pool
+
+
+def _context(verify: str | bool | None) -> ssl.SSLContext:
+    authorities = verify if isinstance(verify, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+    if Path(authorities).is_dir():
+        return ssl.create_default_context(capath=authorities)
+    return ssl.create_default_context(cafile=authorities)

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import textwrap
 
+import ee
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tasks.earthengine.connection import HIGH_VOLUME, POOL_SIZE, Connection
+from tasks.earthengine.connection import HIGH_VOLUME, Connection, check_workload_tag
 from tasks.earthengine.errors import BadInputError
 
 # Ends a process that reaches for anything but this machine.
@@ -64,13 +67,18 @@ def test_projects_as_google_cloud_names_them(project):
 def test_a_connection_is_a_value_that_crosses_processes():
     connection = Connection(project="my-project", endpoint="http://127.0.0.1:9")
     assert pickle.loads(pickle.dumps(connection)) == connection
-    assert connection.session() is Connection(project="my-project", endpoint="http://127.0.0.1:9").session()
 
 
-def test_the_pool_is_as_wide_as_the_quota(connection):
-    adapter = connection.session().get_adapter(connection.endpoint)
-    assert adapter._pool_maxsize == POOL_SIZE >= 40
-    assert adapter.max_retries.total == 0
+@given(st.text('ab0-_A. \n"', max_size=4) | st.from_regex(r"[a-z0-9][-_a-z0-9]{55,70}", fullmatch=True))
+def test_a_workload_tag_is_one_for_the_client_too(tag):
+    client = ee.data._get_state().workload_tag
+    try:
+        check_workload_tag(tag)
+    except BadInputError:
+        with pytest.raises(ValueError, match="Invalid tag"):
+            client.validate(tag or " ")  # of nothing the client makes no tag
+    else:
+        assert client.validate(tag) == tag
 
 
 def test_a_service_account_key_gives_scoped_credentials(tmp_path):
