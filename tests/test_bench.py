@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.bench.cases import CASES
-from tests.bench.table import Bar, combined, ideal_seconds, judged, json_lines, markdown, rows_in, run_figures
+from tests.bench.table import Bar, combined, ideal_seconds, json_lines, judged, markdown, rows_in, run_figures
 
 
 def stats(**changes):

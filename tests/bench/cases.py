@@ -204,7 +204,8 @@ def plan_million(bench: Bench, seed: int) -> dict:
         points = work.write_points(folder / "points.csv", 1_000_000, step=5.0, columns=1000)
         spec = {"job": "million", "region": region, "points": points, "url": bench.control.url}
         outcome = run([spec], bench.control, log=bench.folder / "plan.log")
-    return outcome.results[0] | {"errors": len(outcome.errors), "load": outcome.load}
+    figures = {key: value for key, value in outcome.results[0].items() if key not in {"begun", "ended"}}
+    return figures | {"errors": len(outcome.errors), "load": outcome.load}
 
 
 def reference(bench: Bench, seed: int) -> dict:
