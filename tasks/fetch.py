@@ -90,7 +90,8 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
         BadInputError: the quota's limit counts nothing.
     """
     key = str(flow_run.id)
-    with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key)) as slots:
+    log = get_run_logger()
+    with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
         course = _COURSES[key] = Course(run, slots, pace.in_flight, deadlines)
         try:
             yield course

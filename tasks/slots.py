@@ -12,6 +12,7 @@ follows from a second limit, ``earthengine:<project>:wanted``, of which each run
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -27,10 +28,11 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.logging import get_run_logger
 
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.permits import Permits
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 # The shortest lease that Prefect grants, so that a killed run's slots come back soonest; and how often it is prolonged.
 LEASE_S, RENEW_S = 60.0, 10.0
@@ -76,13 +78,14 @@ class Slots:
         project: Earth Engine project.
         permits: What the leases are counted for.
         run_id: Flow run that holds them.
+        log: Of the flow run.
     """
 
-    def __init__(self, project: str, permits: Permits, *, run_id: UUID) -> None:
+    def __init__(self, project: str, permits: Permits, *, run_id: UUID, log: Log) -> None:
         self.tag = tag_of(project)
         self._permits = permits
         self._run_id = run_id
-        self._log = get_run_logger()
+        self._log = log
         self._leases: list[_Lease] = []
         self._wish: _Lease | None = None
         self._wanted = 1

@@ -17,6 +17,8 @@ from tasks.earthengine.errors import Stopped
 
 # https://developers.google.com/earth-engine/guides/usage: the defaults of a project.
 IN_FLIGHT, PER_SECOND = 40, 100
+# How often a request that waits looks whether the run was stopped, or a lease has lapsed.
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +149,9 @@ class Permits:
                 now = self._clock()
                 if now >= self._paused_until and self._busy(now) < min(self._slots(now), self._allowed()):
                     break
-                # Leases end and pauses pass without anybody telling: so a look now and then.
-                self._changed.wait(0.5 if now >= self._paused_until else min(0.5, self._paused_until - now))
+                # Leases end, pauses pass and places of given-up requests come free without anybody telling.
+                ends = [*self._lingering[:1], *([self._paused_until] if self._paused_until > now else [])]
+                self._changed.wait(min([LOOK_S, *(end - now for end in ends)]))
             self._in_flight += 1
             share = self.pace.per_second * min(1.0, self._slots(now) / self.pace.in_flight)
             self._next = max(self._next, now - self.pace.burst_s) + 1 / share

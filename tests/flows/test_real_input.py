@@ -36,7 +36,7 @@ from tasks.earthengine.image import Named
 from tasks.earthengine.lane import Lane
 from tasks.earthengine.plan import Output, Plan
 from tasks.earthengine.planning import Wanted, plan_region, plan_timeseries
-from tasks.earthengine.quota import Quota
+from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import RegionTiles
 from tasks.earthengine.transport import PixelRequest, fetch
 from tasks.products import mosaic
@@ -164,8 +164,11 @@ def plan_scene(
 def extract(connection: Connection, plan: Plan, output: Path) -> tuple[TileReceipt, ...]:
     """What a flow does between its plan and its mosaic, without Prefect."""
     store = LocalStore(output)
-    permit = Quota(per_second=1e9).permit
-    receipt = Lane(plan=plan, fetch=partial(fetch, connection), permit=permit, store=store).run(0, len(plan), threads=4)
+    with Run() as run:
+        run.permits.hold("all", 40)
+        outcome = Lane(plan=plan, fetch=partial(fetch, connection), run=run, store=store).extract(0, len(plan))
+    assert outcome.error is None
+    receipt = outcome.receipt
     write_receipt(store, plan.folder, receipt)
     assert [tile.reason for tile in receipt.tiles if tile.status == "failed"] == []
     return receipt.tiles
@@ -419,7 +422,7 @@ def npy(path: Path, data: bytes) -> NDArray[Any]:
 def test_a_sheared_grid_is_read_pixel_by_pixel(connection: Connection, south: Scene, tmp_path: Path) -> None:
     request = sheared(south)
     grid = json.loads(request.body)["grid"]
-    got = npy(tmp_path / "pixels.npy", fetch(connection, request))
+    got = npy(tmp_path / "pixels.npy", fetch(connection, request).body)
     transform = Affine(
         *(grid["affineTransform"][k] for k in ("scaleX", "shearX", "translateX")),
         *(grid["affineTransform"][k] for k in ("shearY", "scaleY", "translateY")),
@@ -489,7 +492,7 @@ def test_our_narrow_call_gives_what_google_s_client_gives_byte_for_byte(
         timeout=120,
     )
     for number, request in enumerate(requests):
-        assert (tmp_path / str(number)).read_bytes() == fetch(connection, request), asked[number]
+        assert (tmp_path / str(number)).read_bytes() == fetch(connection, request).body, asked[number]
 
 
 # A time series on a grid that is not GDAL's ----------------------------------------------------------------------

@@ -8,13 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from tasks.earthengine.errors import BudgetExhausted, Denied, Rejected, Stopped, Throttled, TooHeavy, Transient
-from tasks.earthengine.lane import Lane, RetryPolicy
+from tasks.earthengine.lane import Lane
+from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
-from tasks.earthengine.quota import Quota
+from tasks.earthengine.policy import GivenUp, RetryPolicy
+from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import RegionTiles
+from tasks.earthengine.transport import Answer
 from tasks.raster.crs import crs_of
 from tasks.raster.encode import encode_geotiff, read_geotiff
 from tasks.raster.raster import Raster
@@ -23,7 +28,8 @@ from tasks.storage.local import LocalStore
 from tasks.storage.receipt import Receipt, crc32c
 
 WIDTH, HEIGHT, TILE = 40, 24, 16
-NO_WAIT = RetryPolicy(first_wait_s=0.0, longest_wait_s=0.0, throttled=10)
+NO_WAIT = RetryPolicy(first_wait_s=0.0, longest_wait_s=0.0)
+AT_ONCE = Pace(in_flight=3, per_second=1e9, pause_s=0.0)
 
 
 def plan(output=None, wire="NPY", bands=("a", "b", "valid_0")):
@@ -57,6 +63,24 @@ def npy(grid, *, valid=0b01):
         return file.getvalue()
 
 
+def counted(grid):
+    """Any part of the whole grid: band a is the x of a pixel, band b its y, so that a part shows where it was taken."""
+    size, affine = grid["dimensions"], grid["affineTransform"]
+    array = np.zeros((size["height"], size["width"]), [("a", "<u2"), ("b", "<u2"), ("valid_0", "u1")])
+    array["a"] = affine["translateX"] + 10 * np.arange(size["width"])
+    array["b"] = (affine["translateY"] - 10 * np.arange(size["height"]))[:, None]
+    array["valid_0"] = 0b11
+    with io.BytesIO() as file:
+        np.save(file, array)
+        return file.getvalue()
+
+
+def big():
+    """Two tiles of 32 px."""
+    box = GeoBox((32, 64), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
+    return replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, 32)))
+
+
 class Script:
     """Answers by tile: bytes, or errors that are raised one after the other before them."""
 
@@ -73,16 +97,26 @@ class Script:
             answer = trouble.pop(0)
             if isinstance(answer, Exception):
                 raise answer
-            return answer
-        return npy(self.plan.grid(index))
+            return answer if isinstance(answer, Answer) else Answer(answer, restricted=False)
+        return Answer(npy(self.plan.grid(index)), restricted=False)
+
+
+def course(pace=AT_ONCE):
+    a_run = Run(pace)
+    a_run.permits.hold("lease", pace.in_flight)
+    return a_run
 
 
 def run(tmp_path, a_plan=None, retry=NO_WAIT, **troubles):
     a_plan = a_plan or plan()
     script = Script(a_plan, **troubles)
     store = LocalStore(tmp_path)
-    lane = Lane(plan=a_plan, fetch=script, permit=Quota(per_second=1e9).permit, store=store, retry=retry)
-    return lane.run(0, len(a_plan), threads=3), script, store
+    with course() as a_run:
+        lane = Lane(plan=a_plan, fetch=script, run=a_run, store=store, retry=retry)
+        outcome = lane.extract(0, len(a_plan))
+    if outcome.error:
+        raise outcome.error
+    return outcome.receipt, script, store
 
 
 def test_every_tile_is_stored_with_what_its_receipt_says(tmp_path):
@@ -148,44 +182,6 @@ def test_what_no_tile_can_survive_stops_the_lane(tmp_path, error):
         run(tmp_path, **{f"t{i}": [error] for i in range(6)})
 
 
-def test_waits_grow_and_keep_to_what_the_server_asked(monkeypatch):
-    waits = []
-    answers = [Transient("", 503), Throttled("", 429, 60.0), Transient("", 503)]
-
-    def call():
-        if answers:
-            raise answers.pop(0)
-        return b"done"
-
-    data, attempts = RetryPolicy(first_wait_s=1.0, longest_wait_s=30.0).run(call, sleep=waits.append)
-    assert (data, attempts) == (b"done", 4)
-    assert 0 <= waits[0] <= 1
-    assert waits[1] == 60.0
-    assert 0 <= waits[2] <= 4
-
-
-def test_the_quota_is_never_passed(tmp_path):
-    """Eight threads, three slots: the greatest number of calls at once is three."""
-    quota, lock, state = Quota(in_flight=3, per_second=1e9), threading.Lock(), {"now": 0, "peak": 0}
-    gate = threading.Barrier(3)
-
-    def work():
-        with quota.permit():
-            with lock:
-                state["now"] += 1
-                state["peak"] = max(state["peak"], state["now"])
-            gate.wait(timeout=30)  # three are inside together, a fourth would be seen
-            with lock:
-                state["now"] -= 1
-
-    threads = [threading.Thread(target=work) for _ in range(9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert state == {"now": 0, "peak": 3}
-
-
 def test_pictures_are_stored_as_sent_and_parts_are_not(tmp_path):
     a_plan = plan(Output(file_format="PNG", visualization="{}"), wire="PNG", bands=("a",))
     png = b"\x89PNG\r\n\x1a\n....IEND\xaeB`\x82"
@@ -204,36 +200,140 @@ def test_a_fatal_error_stops_what_was_not_sent_though_the_first_tile_is_slow(tmp
     """The first tile waits until all is over: without the stop, every other tile would have been asked for."""
     box = GeoBox((16, 16 * 400), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
     a_plan = replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, TILE)))
-    stop, calls = threading.Event(), []
+    calls = []
     first = a_plan.request(0).body
 
     def fetch(request):
         calls.append(request)
         if request.body == first:
-            assert stop.wait(timeout=30)
-            return npy(a_plan.grid(0))
+            assert a_run.stop.wait(timeout=30)
+            return Answer(npy(a_plan.grid(0)), restricted=False)
         raise Denied("no permission", 403)
 
-    lane = Lane(plan=a_plan, fetch=fetch, permit=Quota(per_second=1e9).permit, store=LocalStore(tmp_path), stop=stop)
-    with pytest.raises(Denied, match="no permission"):
-        lane.run(0, len(a_plan), threads=4)
-    assert len(calls) <= 8
-    with pytest.raises(Stopped):
-        lane.run(0, len(a_plan), threads=4)
-    assert len(calls) <= 8
+    with course(replace(AT_ONCE, in_flight=4)) as a_run:
+        a_run.permits.succeeded()  # the probe, else the slow tile would hold all others up
+        lane = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path))
+        outcome = lane.extract(0, len(a_plan))
+        assert isinstance(outcome.error, Denied)
+        assert [tile.index for tile in outcome.receipt.tiles] == [0]  # nothing already fetched is lost
+        assert len(calls) <= 8
+        assert isinstance(lane.extract(0, len(a_plan)).error, Stopped)
+        assert len(calls) <= 8
 
 
-def test_no_server_makes_us_wait_for_a_day():
-    waits = []
-    answers = [Throttled("", 429, 86_400.0)]
+def test_the_first_tile_is_a_probe(tmp_path):
+    """Nothing else is sent until the first request is answered well."""
+    a_plan = plan()
+    script = Script(a_plan)
+    calls = []
 
-    def call():
-        if answers:
-            raise answers.pop(0)
-        return b"done"
+    def fetch(request):
+        calls.append(script.by_body[request.body])
+        assert len(calls) > 1 or not probing.wait(timeout=0.2)
+        return script(request)
 
-    RetryPolicy().run(call, sleep=waits.append)
-    assert waits == [RetryPolicy().longest_asked_s]
+    probing = threading.Event()
+    with course() as a_run:
+        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path), retry=NO_WAIT).extract(0, 6)
+    assert outcome.error is None
+    assert calls[0] == 0
+
+
+def test_many_equal_refusals_without_a_success_stop_the_run(tmp_path):
+    """A misspelt band must not cost 40,000 requests; the sizes in the messages differ."""
+    box = GeoBox((16, 16 * 400), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
+    a_plan = replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, TILE)))
+    calls = []
+
+    def fetch(request):
+        calls.append(request)
+        raise Rejected(f"No band named 'B99' in tile {len(calls)}.", 400)
+
+    with course(replace(AT_ONCE, in_flight=40)) as a_run:
+        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path)).extract(0, len(a_plan))
+    assert isinstance(outcome.error, GivenUp)
+    assert "first 20 tiles all failed alike" in str(outcome.error)
+    assert "B99" in str(outcome.error)
+    assert len(calls) <= 21
+    assert len(outcome.receipt.tiles) == 19
+
+
+def test_a_tile_that_is_too_heavy_is_stored_as_the_same_bytes(tmp_path):
+    answers = {f"t{i}": [counted(big().grid(i).json())] for i in range(2)}
+    whole, _, whole_store = run(tmp_path / "whole", big(), **answers)
+    limit, asked = 300, []
+
+    def fetch(request):
+        grid = json.loads(request.body)["grid"]["dimensions"]
+        pixels = grid["width"] * grid["height"]
+        asked.append(pixels)
+        if pixels > limit:
+            raise TooHeavy("User memory limit exceeded.", 400)
+        return Answer(counted(json.loads(request.body)["grid"]), restricted=False)
+
+    with course() as a_run:
+        store = LocalStore(tmp_path / "split")
+        outcome = Lane(plan=big(), fetch=fetch, run=a_run, store=store, retry=NO_WAIT).extract(0, len(big()))
+        assert a_run.sizes.suggested_side == 16
+    assert max(asked) > limit
+    for one, other in zip(whole.tiles, outcome.receipt.tiles, strict=True):
+        assert store.get(other.key) == whole_store.get(one.key)
+        assert other.bands == one.bands
+
+
+faults = st.sampled_from(
+    [
+        Transient("503", 503),
+        Transient("given up", may_compute_s=0.001),
+        Throttled("429", 429),
+        TooHeavy("User memory limit exceeded.", 400),
+        Rejected("no such band", 400),
+        b"",
+        b"<html>",
+        "cut",
+        "restricted",
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(troubles=st.dictionaries(st.integers(0, 5), st.lists(faults, max_size=8)))
+def test_any_sequence_of_faults_ends_with_every_tile_stored_once_or_reported(tmp_path_factory, troubles):
+    a_plan, folder = plan(), tmp_path_factory.mktemp("faults")
+    script = Script(a_plan)
+    puts = []
+
+    class Store(LocalStore):
+        def put(self, key, data, **more):
+            puts.append(key)
+            return super().put(key, data, **more)
+
+    def fetch(request):
+        index = script.by_body.get(request.body, 0)  # parts of a split tile meet no more trouble
+        trouble = troubles.get(index) if request.body in script.by_body else None
+        if trouble:
+            answer = trouble.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            if answer == "cut":
+                return Answer(npy(a_plan.grid(index))[:-7], restricted=False)
+            if answer == "restricted":
+                return Answer(npy(a_plan.grid(index)), restricted=True)
+            return Answer(answer, restricted=False)
+        if request.body not in script.by_body:
+            return Answer(counted(json.loads(request.body)["grid"]), restricted=False)
+        return script(request)
+
+    troubles = {index: list(items) for index, items in troubles.items()}
+    with course() as a_run:
+        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=Store(folder), retry=NO_WAIT).extract(0, 6)
+        assert a_run.permits.wait_idle(5)  # every permit came back, also those that lingered
+    assert outcome.error is None
+    assert [tile.index for tile in outcome.receipt.tiles] == list(range(6))
+    stored = [tile.key for tile in outcome.receipt.tiles if tile.status == "stored"]
+    assert sorted(puts) == sorted(stored)
+    assert all(tile.reason for tile in outcome.receipt.tiles if tile.status == "failed")
+    assert {tile.status for tile in outcome.receipt.tiles} <= {"stored", "failed"}
 
 
 def test_pixels_that_no_geotiff_can_hold_fail_their_tile_only(tmp_path):

@@ -1,0 +1,99 @@
+"""Laws of policies: what is repeated, how patiently, and when a run is given up. Nobody sleeps here."""
+
+import dataclasses
+
+import pytest
+
+from tasks.earthengine.errors import Denied, Rejected, Throttled, TooHeavy, Transient
+from tasks.earthengine.policy import GivenUp, RetryPolicy, StopPolicy, Verdict
+
+
+def replay(*answers, policy=None, clock=lambda: 0.0):
+    """Run a call that meets these errors and then succeeds; return the waits and the tries."""
+    waits, left = [], list(answers)
+
+    def call():
+        if left:
+            raise left.pop(0)
+        return b"done"
+
+    data, tries = (policy or RetryPolicy()).run(call, sleep=waits.append, clock=clock)
+    assert data == b"done"
+    return waits, tries
+
+
+def test_waits_grow_and_keep_to_what_the_server_asked():
+    waits, tries = replay(Transient("", 503), Transient("", 503, 60.0), Transient("", 503))
+    assert tries == 4
+    assert 0 <= waits[0] <= 1
+    assert waits[1] == 60.0
+    assert 0 <= waits[2] <= 4
+
+
+def test_no_server_makes_us_wait_for_a_day():
+    waits, _ = replay(Transient("", 503, 86_400.0))
+    assert waits == [RetryPolicy().longest_asked_s]
+
+
+def test_throttling_uses_up_no_try_and_waits_for_its_permit_only():
+    waits, tries = replay(*[Throttled("429", 429, 5.0)] * 500, *[Transient("", 503)] * 4)
+    assert tries == 5
+    assert waits[:500] == [0.0] * 500
+
+
+def test_throttling_without_end_is_an_error():
+    seconds = iter(range(10_000))
+    with pytest.raises(Throttled):
+        replay(*[Throttled("429", 429)] * 5_000, clock=lambda: float(next(seconds)))
+
+
+def test_tries_are_used_up():
+    with pytest.raises(Transient):
+        replay(*[Transient("", 503)] * 5)
+    assert replay(*[Transient("", 503)] * 4)[1] == 5
+
+
+@pytest.mark.parametrize("error", [Rejected("400"), Denied("403"), TooHeavy("memory")])
+def test_what_does_not_pass_is_not_repeated(error):
+    waits = []
+
+    def call():
+        raise error
+
+    with pytest.raises(type(error)):
+        RetryPolicy().run(call, sleep=waits.append)
+    assert waits == []
+
+
+@pytest.mark.parametrize("policy", [RetryPolicy, StopPolicy])
+def test_every_knob_has_a_default(policy):
+    assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(policy))
+
+
+def failing(verdict, error, times):
+    for _ in range(times):
+        verdict.failed(error)
+
+
+def test_equal_failures_before_any_success_give_the_run_up():
+    verdict = Verdict()
+    failing(verdict, Rejected("no band 'B99'"), 19)
+    with pytest.raises(GivenUp, match="no band 'B99'"):
+        verdict.failed(Rejected("no band 'B99'"))
+
+
+def test_failures_that_differ_or_follow_a_success_do_not():
+    verdict = Verdict()
+    failing(verdict, Rejected("no band 'B99'"), 19)
+    verdict.failed(Rejected("outside of the footprint"))
+    failing(verdict, Rejected("no band 'B99'"), 19)
+    verdict.succeeded()
+    failing(verdict, Rejected("no band 'B99'"), 1_000)
+
+
+def test_an_outage_gives_a_run_up_though_tiles_have_succeeded():
+    verdict = Verdict()
+    verdict.succeeded()
+    failing(verdict, Transient("Nothing answers at http://127.0.0.1:9."), 99)
+    with pytest.raises(GivenUp, match="out of reach"):
+        verdict.failed(Transient("Nothing answers at http://127.0.0.1:9."))
