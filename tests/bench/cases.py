@@ -59,7 +59,11 @@ def one_20000(bench: Bench, seed: int) -> dict:
     row = bench.patches(count, seed=seed, hook=seen.append)
     from_here = [s.rss_mb for s in seen if s.requests >= count / 10 and s.rss_mb]
     growth = max(from_here) - from_here[0] if from_here else None
-    return row | {"growth_mb": growth, "peak_mb": max(s.rss_mb for s in seen)}
+    # Apart: what is fetched, and the index and pictures that are made at the end.
+    last = max((s.requests for s in seen), default=0)
+    fetching = [s.rss_mb for s in seen if count / 10 <= s.requests < last and s.rss_mb]
+    while_fetching = max(fetching) - fetching[0] if fetching else None
+    return row | {"growth_mb": growth, "fetch_growth_mb": while_fetching, "peak_mb": max(s.rss_mb for s in seen)}
 
 
 def _several(bench: Bench, seed: int, each: int, *, prefect: str | None = None, hook=None) -> dict:
