@@ -175,148 +175,75 @@ _DENIED = (
 _RESUME = "What is stored is kept: run the flow again with the same parameters to go on from there."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """One row of the translation: the first that fits an answer gives its type."""
 
-    status: range
-    """HTTP statuses."""
-    pattern: str = ""
-    """Regular expression that is searched in the text, whatever its case."""
+    status: int | range
+    """HTTP status, or statuses."""
+    pattern: str
+    """Regular expression that is searched in the text, whatever its case; "" fits any."""
     kind: type[EarthEngineError]
-    remedy: str = ""
-    """What the user can do about it."""
     source: str
     """Where the status or the text is from."""
+    remedy: str = ""
+    """What the user can do about it."""
 
     def fits(self, status: int, text: str) -> bool:
         """Say whether the row is about this answer."""
         # A name in quotes may say anything; but a 429 names the metric of its quota there.
         text = text if status == 429 else re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
-        return status in self.status and re.search(self.pattern, text, re.IGNORECASE) is not None
-
-
-def _only(status: int) -> range:
-    return range(status, status + 1)
+        statuses = (self.status,) if isinstance(self.status, int) else self.status
+        return status in statuses and re.search(self.pattern, text, re.IGNORECASE) is not None
 
 
 _ANY = range(400, 500)
 _RPC = "google/rpc/code.proto"
-_CLIENT = "googleapiclient/http.py, _should_retry_response"
-_USAGE = "https://developers.google.com/earth-engine/guides/usage"
-_DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
-_ACCESS = "https://developers.google.com/earth-engine/guides/access"
+_REASON = "google/api/error_reason.proto"
+_GUIDES = "https://developers.google.com/earth-engine/guides"
+_USAGE, _DEBUGGING, _TIERS = f"{_GUIDES}/usage", f"{_GUIDES}/debugging", f"{_GUIDES}/noncommercial_tiers"
 _HTTP = "RFC 9110"
 _BUDGET = r"EECU|compute (unit|time) (quota|limit|budget)|(daily|monthly)\b.*(quota|limit|budget)|per (day|month)\b"
+_OFF = r"has not been used in project|SERVICE_DISABLED|accessNotConfigured|API .*is (disabled|not enabled)"
+_UNREGISTERED = r"not signed up for earth engine|project .*not registered"
+# "...does not exist or caller does not have access" says nothing of permissions: that is one missing asset.
+_NO_ACCESS = r"(?<!does not exist or )caller does not have (access|permission)|permission .*denied"
+_MEMORY = r"(user memory limit|memory capacity) exceeded|(computation|execution) timed out"
+_SIZE = r"(total request size|pixel grid dimensions) .*must be less than or equal to"
 
 # Order matters: a rate "per minute" is no budget, and Earth Engine answers 400 to what a smaller request would cure.
 TABLE: tuple[Row, ...] = (
-    # A good status is no error, so whoever asks has found no pixels in it: a captive portal, a cache, a proxy.
-    Row(status=range(100, 400), kind=Transient, source="a proxy or a captive portal answered"),
-    Row(status=range(500, 1000), kind=Transient, source=f"{_RPC}: INTERNAL, UNAVAILABLE and their like"),
-    Row(status=_only(401), kind=Denied, remedy=_SIGN_IN, source=f"{_RPC}: UNAUTHENTICATED"),
-    Row(status=_only(402), kind=BudgetExhausted, remedy=_RESUME, source=_HTTP),
-    Row(status=_only(407), kind=Denied, remedy="Check the proxy's user and password.", source=_HTTP),
-    Row(status=_only(429), pattern=r"per (minute|second|100 seconds)", kind=Throttled, source=_USAGE),
-    Row(
-        status=_only(429),
-        pattern=_BUDGET,
-        kind=BudgetExhausted,
-        remedy=_RESUME,
-        source=f"{_USAGE}; noncommercial_tiers",
-    ),
-    Row(status=_only(429), kind=Throttled, source=f"{_RPC}: RESOURCE_EXHAUSTED"),
-    Row(
-        status=_only(403),
-        pattern=r"rate_?limit_?exceeded|rate limit exceeded|too many (concurrent|requests)",
-        kind=Throttled,
-        source=_CLIENT,
-    ),
-    Row(
-        status=_only(403),
-        pattern=rf"{_BUDGET}|dailyLimitExceeded|\bquotaExceeded",
-        kind=BudgetExhausted,
-        remedy=_RESUME,
-        source="Google API errors: usageLimits",
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"has not been used in project|SERVICE_DISABLED|accessNotConfigured|API .*is (disabled|not enabled)",
-        kind=Denied,
-        remedy=_ENABLE,
-        source="google/api/error_reason.proto: SERVICE_DISABLED",
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"not signed up for earth engine|project .*(is )?not registered",
-        kind=Denied,
-        remedy=_REGISTER,
-        source=_ACCESS,
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"permission to use project|USER_PROJECT_DENIED",
-        kind=Denied,
-        remedy=_ROLES,
-        source="google/api/error_reason.proto: USER_PROJECT_DENIED",
-    ),
-    # "...does not exist or caller does not have access" says nothing of permissions: that is one missing asset.
-    Row(
-        status=range(400, 403),
-        pattern=r"(?<!does not exist or )caller does not have (access|permission)|permission .*denied",
-        kind=Denied,
-        remedy=_SHARE,
-        source=_DEBUGGING,
-    ),
-    Row(
-        status=_only(403),
-        pattern=r"permission .*denied on resource|does not have (access|permission)|asset",
-        kind=Denied,
-        remedy=_SHARE,
-        source=f"{_RPC}: PERMISSION_DENIED",
-    ),
-    Row(status=_only(403), kind=Denied, remedy=_DENIED, source=f"{_RPC}: PERMISSION_DENIED"),
-    Row(
-        status=range(404, 500),
-        pattern=r"(?<!does not exist or )caller does not have (access|permission)|permission .*denied",
-        kind=Denied,
-        remedy=_SHARE,
-        source=_DEBUGGING,
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"(user memory limit|memory capacity) exceeded|(computation|execution) timed out",
-        kind=TooHeavy,
-        source=_DEBUGGING,
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"(computed value|output of image computation) (is )?too large",
-        kind=TooHeavy,
-        source=_DEBUGGING,
-    ),
-    Row(
-        status=_ANY,
-        pattern=r"(total request size|pixel grid dimensions) .*must be less than or equal to",
-        kind=TooHeavy,
-        source="reference/rest/v1/projects.image/computePixels; google/Xee#50, #85",
-    ),
-    Row(status=_ANY, pattern=r"internal error", kind=Transient, source=_DEBUGGING),
-    Row(
-        status=_ANY,
-        pattern=r"too many (concurrent aggregations|requests)|rate or concurrency limit|quota exceeded",
-        kind=Throttled,
-        source=_DEBUGGING,
-    ),
+    # A good status is no error, so whoever asks has found no pixels in it.
+    Row(range(100, 400), "", Transient, "a proxy or a captive portal answered"),
+    Row(range(500, 1000), "", Transient, f"{_RPC}: INTERNAL, UNAVAILABLE and their like"),
+    Row(401, "", Denied, f"{_RPC}: UNAUTHENTICATED", _SIGN_IN),
+    Row(402, "", BudgetExhausted, _HTTP, _RESUME),
+    Row(407, "", Denied, _HTTP, "Check the user and password of the proxy."),
+    Row(429, r"limit '[^']*per (minute|second|100 seconds)", Throttled, _USAGE),
+    Row(429, _BUDGET, BudgetExhausted, _TIERS, _RESUME),
+    Row(429, "", Throttled, f"{_RPC}: RESOURCE_EXHAUSTED"),
+    Row(403, r"rate[_ ]?limit[_ ]?exceeded|too many (concurrent|requests)", Throttled, "googleapiclient/http.py"),
+    Row(403, rf"{_BUDGET}|dailyLimitExceeded|\bquotaExceeded", BudgetExhausted, f"usageLimits; {_TIERS}", _RESUME),
+    Row(_ANY, _OFF, Denied, f"{_REASON}: SERVICE_DISABLED", _ENABLE),
+    Row(_ANY, _UNREGISTERED, Denied, f"{_GUIDES}/access", _REGISTER),
+    Row(_ANY, r"permission to use project|USER_PROJECT_DENIED", Denied, f"{_REASON}: USER_PROJECT_DENIED", _ROLES),
+    Row(_ANY, _NO_ACCESS, Denied, f"{_RPC}: PERMISSION_DENIED", _SHARE),
+    Row(403, "", Denied, f"{_RPC}: PERMISSION_DENIED", _DENIED),
+    Row(_ANY, _MEMORY, TooHeavy, _DEBUGGING),
+    Row(_ANY, r"(computed value|output of image computation) (is )?too large", TooHeavy, _DEBUGGING),
+    Row(_ANY, _SIZE, TooHeavy, "reference/rest/v1/projects.image/computePixels; google/Xee#50, #85"),
+    Row(_ANY, r"internal error", Transient, _DEBUGGING),
+    Row(_ANY, r"too many (concurrent aggregations|requests)|rate or concurrency limit", Throttled, _DEBUGGING),
+    Row(_ANY, r"quota exceeded|(user)?rateLimitExceeded", Throttled, _USAGE),
     # Parts of a tile carry the same expression: a payload that is too large stays so.
-    Row(status=_ANY, pattern=r"request payload size exceeds the limit", kind=Rejected, source=_USAGE),
-    Row(status=_only(413), kind=Rejected, source=f"{_HTTP}: the content of the request is too large"),
-    Row(status=_only(408), kind=Transient, source=f"{_HTTP}: request timeout"),
-    Row(status=_only(409), kind=Transient, source=f"{_RPC}: ABORTED"),
-    Row(status=_only(421), kind=Transient, source=f"{_HTTP}: misdirected request"),
-    Row(status=_only(425), kind=Transient, source="RFC 8470: too early"),
-    Row(status=_only(499), kind=Transient, source=f"{_RPC}: CANCELLED"),
-    Row(status=_ANY, kind=Rejected, source=f"{_RPC}: INVALID_ARGUMENT, NOT_FOUND and their like"),
+    Row(_ANY, r"request payload size exceeds the limit", Rejected, _USAGE),
+    Row(413, "", Rejected, f"{_HTTP}: the content of the request is too large"),
+    Row(408, "", Transient, f"{_HTTP}: request timeout"),
+    Row(409, "", Transient, f"{_RPC}: ABORTED"),
+    Row(421, "", Transient, f"{_HTTP}: misdirected request"),
+    Row(425, "", Transient, "RFC 8470: too early"),
+    Row(499, "", Transient, f"{_RPC}: CANCELLED"),
+    Row(_ANY, "", Rejected, f"{_RPC}: INVALID_ARGUMENT, NOT_FOUND and their like"),
 )
 
 

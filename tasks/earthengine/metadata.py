@@ -148,9 +148,12 @@ def _time(milliseconds: object) -> datetime | None:
 @_patiently
 def _call(connection: Connection, method: str, path: str, **content: Any) -> Any:
     try:
-        return json.loads(send(connection, method, path, **content))
-    except json.JSONDecodeError as error:
+        answer = json.loads(send(connection, method, path, **content))
+    except ValueError as error:
         raise Transient(f"Earth Engine answered {path} with something that is no JSON.") from error
+    if not isinstance(answer, dict) or "error" in answer:
+        raise Transient(f"Earth Engine answered {path} with something that is no {method} result.")
+    return answer
 
 
 def _from_asset(asset: dict[str, Any]) -> ImageInfo:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deployments.sandbox.process import running
+from tasks.earthengine import metadata
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.errors import BadInputError, Denied, Rejected, Throttled, Transient
 from tasks.earthengine.transport import Deadlines, PixelRequest, fetch, send
@@ -241,19 +242,6 @@ def test_what_could_have_ended_computes_no_more():
     assert failing(silent, deadlines=Deadlines(read_s=0.1, computing_s=0.0)).may_compute_s == 0.0
 
 
-def test_a_deadline_is_that_of_its_request_alone():
-    """The socket is used again, with the deadline of the next request."""
-
-    def reply(sock, head, body):
-        threading.Event().wait(0.3) if b"slow" in body else None
-        sock.sendall(answer())
-
-    with serving(reply) as (connection, server):
-        fetch(connection, REQUEST, deadlines=Deadlines(read_s=0.2))
-        fetch(connection, PixelRequest(asset=None, body=b'{"slow":1}'))
-        assert server.sockets == 1
-
-
 # What is no pixels -----------------------------------------------------------------------------------------------
 
 
@@ -290,6 +278,12 @@ def test_a_refusal_in_gzip_is_read():
             fetch(connection, REQUEST)
         with pytest.raises(Rejected, match="Band X is not there"):
             send(connection, "GET", "projects/p/assets/x", params={"filter": "a b&c"})
+
+
+@pytest.mark.parametrize("content", [b'{"error":{"code":403,"message":"no"}}', b"<html>", b"", b"[]"])
+def test_metadata_that_is_none_is_transient(content):
+    with serving(answer(content)) as (connection, _), pytest.raises(Transient):
+        metadata._call.__wrapped__(connection, "GET", "projects/p/assets/x")
 
 
 # The sandbox's faults --------------------------------------------------------------------------------------------
