@@ -159,7 +159,7 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
             output=output,
             connection=connection,
             course=course,
-            begun=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight),
+            show=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight),
         )
         seconds = time.monotonic() - begun
     show_summary(plan, tiles, seconds=seconds, best_seconds=cost.best_seconds, output=output)

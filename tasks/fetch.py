@@ -31,11 +31,8 @@ from tasks.report import Progress
 from tasks.slots import Slots
 from tasks.storage.open import open_store
 from tasks.storage.receipt import Receipt, TileReceipt, write_receipt
-from tasks.storage.store import StorageError
+from tasks.storage.store import StorageError, Store
 
-# Lanes at once. The tiles of the second wait behind those of the first, and begin as its last ones are awaited: so
-# the two seconds that Prefect takes to start a tagged task (SQLite) cost nothing.
-LANES = 2
 # Seconds of work in a batch: what a receipt is written for, and few starts of a task.
 BATCH_S = 90.0
 # Tiles in a batch before it is known how long one takes: half a minute of work at a second each.
@@ -45,8 +42,12 @@ LARGEST_BATCH = 10_000
 
 
 def lanes() -> TaskRunner[PrefectFuture[Any]]:
-    """Return the task runner of a flow: as many batches at once as there are lanes."""
-    runner: Any = ThreadPoolTaskRunner(max_workers=LANES)  # its future type is narrower than `flow` is annotated for
+    """Return the task runner of a flow: one lane at a time, which is as wide as the quota.
+
+    The tiles of the next batch follow those of the last without a gap, whenever Prefect starts its task: that takes two
+    seconds with a limited tag on SQLite, and more the more of them start at once.
+    """
+    runner: Any = ThreadPoolTaskRunner(max_workers=1)  # its future type is narrower than `flow` is annotated for
     return runner  # type: ignore[no-any-return]  # as above
 
 
@@ -76,6 +77,13 @@ class Course:
     slots: Slots
     in_flight: int
     deadlines: Deadlines
+    events: queue.SimpleQueue[bool]
+    """True as a lane begins, False as it ends."""
+
+    def lane(self, plan: Plan, connection: Connection, store: Store) -> Lane:
+        """Return what fetches tiles of a plan."""
+        ask = partial(fetch, connection, deadlines=self.deadlines)
+        return Lane(plan=plan, fetch=ask, run=self.run, store=store)
 
 
 # By the id of the flow run: lanes are threads of the process that their flow runs in.
@@ -92,8 +100,9 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
     key = str(flow_run.id)
     log = get_run_logger()
     with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
-        course = _COURSES[key] = Course(run, slots, pace.in_flight, deadlines)
+        course = _COURSES[key] = Course(run, slots, pace.in_flight, deadlines, queue.SimpleQueue())
         try:
+            slots.wait_for_one()
             yield course
         finally:
             del _COURSES[key]
@@ -107,13 +116,9 @@ def fetch_batch(start: int, stop: int, *, output: str, plan_key: str, connection
     """
     plan, store = _plan(output, plan_key), open_store(output)
     course = _COURSES[str(flow_run.id)]
-    # The lease of the task's tag: Prefect notes it here, so that it is given back whatever happens.
-    context = ConcurrencyContext.get()
-    with course.slots.lane(list(context.cleanup_lease_ids) if context else []):
-        lane = Lane(
-            plan=plan, fetch=partial(fetch, connection, deadlines=course.deadlines), run=course.run, store=store
-        )
-        outcome = lane.extract(start, stop)
+    with course.slots.lane(_tag_lease()):
+        course.events.put(True)
+        outcome = course.lane(plan, connection, store).extract(start, stop)
     write_receipt(store, plan.folder, outcome.receipt)
     tiles, error = outcome.receipt.tiles, outcome.error
     failed = sum(tile.status == "failed" for tile in tiles)
@@ -123,14 +128,23 @@ def fetch_batch(start: int, stop: int, *, output: str, plan_key: str, connection
     if not isinstance(error, EarthEngineError | StorageError):
         raise error
     # Not raised through the engine, which would log a traceback, as if the code were at fault.
-    state: Any = Failed(
-        message=f"{type(error).__name__}: {error}", data=error
-    )
+    state: Any = Failed(message=f"{type(error).__name__}: {error}", data=error)
     return state  # type: ignore[no-any-return]  # the engine takes a state for a result
 
 
+def _tag_lease() -> UUID | None:
+    """Return the lease of the running task's tag.
+
+    To give it back whatever happens, Prefect notes it in the context around that of the task's code, which knows what
+    it covers. Where Prefect no longer does, the slot of the tag is not counted: a lane sends one request less.
+    """
+    outer = getattr(getattr(ConcurrencyContext.get(), "_token", None), "old_value", None)
+    leases = outer.cleanup_lease_ids if isinstance(outer, ConcurrencyContext) else []
+    return leases[0] if leases else None
+
+
 def fetch_plan(
-    plan: Plan, *, output: str, connection: Connection, course: Course, begun: Callable[[], None]
+    plan: Plan, *, output: str, connection: Connection, course: Course, show: Callable[[], None]
 ) -> tuple[TileReceipt, ...]:
     """Store a plan beside its tiles, fetch all of it, and return a receipt a tile, in order.
 
@@ -141,43 +155,42 @@ def fetch_plan(
         output: Where to.
         connection: Where from.
         course: Of the flow run.
-        begun: Called once requests are on their way.
+        show: Called once requests are on their way.
 
     Raises:
         EarthEngineError: Earth Engine refuses every request (credentials, permissions, budget).
         StorageError: the output can't be written.
     """
-    plan_key = f"{plan.folder}/plan.json"
-    open_store(output).put(plan_key, json.dumps(plan.json()).encode())
+    store, plan_key = open_store(output), f"{plan.folder}/plan.json"
+    store.put(plan_key, json.dumps(plan.json()).encode())
     # The tag's limit is the quota that all runs of the Earth Engine project share.
     mapped = fetch_batch.with_options(tags=[course.slots.tag] if course.slots.shared else [])
-    ended: queue.SimpleQueue[PrefectFuture[Receipt]] = queue.SimpleQueue()
+    run, lane = course.run, course.lane(plan, connection, store)
     futures: list[PrefectFuture[Receipt]] = []
-    tally, start, running = course.run.tally, 0, 0
+    begun = ended = 0
     progress: Progress | None = None
-    while running or (start < len(plan) and not course.run.stop.is_set()):
-        while start < len(plan) and running < LANES and not course.run.stop.is_set():
-            size = batch_size(len(plan) - start, in_flight=course.in_flight, per_second=tally.per_second)
-            course.slots.expect_lane()
-            new = mapped.map(
-                [start],
-                [start + size],
+    while ended < len(futures) or (begun < len(plan) and not run.stop.is_set()):
+        if begun < len(plan) and begun - run.tally.done <= 2 * course.in_flight and not run.stop.is_set():
+            size = batch_size(len(plan) - begun, in_flight=course.in_flight, per_second=run.tally.per_second)
+            course.slots.want(len(plan) - run.tally.done)
+            lane.begin(begun, begun + size)
+            futures += mapped.map(
+                [begun],
+                [begun + size],
                 output=unmapped(output),
                 plan_key=unmapped(plan_key),
                 connection=unmapped(connection),
             )
-            for future in new:
-                future.add_done_callback(ended.put)
-            futures += new
-            start, running = start + size, running + 1
-        if progress is None:
-            begun()
-            progress = Progress(len(plan))
-        course.slots.want(len(plan) - tally.done)
+            futures[-1].add_done_callback(lambda _: course.events.put(False))
+            begun += size
         with contextlib.suppress(queue.Empty):
-            ended.get(timeout=1.0)
-            running -= 1
-        progress.show(course.run)
+            ended += not course.events.get(timeout=0.5)
+            if progress is None:  # only now: a tagged task that starts waits for two seconds if it meets other writes
+                show()
+                progress = Progress(len(plan))
+        course.slots.want(len(plan) - run.tally.done)
+        if progress:
+            progress.show(run)
     return _collected(plan, futures, course, output)
 
 

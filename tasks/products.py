@@ -28,6 +28,8 @@ from tasks.storage.receipt import TileReceipt
 PICTURE_SIZE = 800
 # A contact sheet shows at most so many.
 SHEET = 36
+# Pixels a side of each.
+CELL = 160
 
 
 @task(name="mosaic", task_run_name="mosaic {name}", cache_policy=NO_CACHE)
@@ -78,10 +80,10 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
     paths = [Path(path) for _, path in chosen]
     if plan.output.file_format == "GEO_TIFF":
         # One stretch for all: dates and patches can be compared.
-        drawn = quicklooks(paths, bands=bands, max_size=256)
+        drawn = quicklooks(paths, bands=bands, max_size=CELL)
     else:
         drawn = [path.read_bytes() for path in paths]
-    png = contact_sheet(list(zip([label for label, _ in chosen], drawn, strict=True)))
+    png = contact_sheet(list(zip([label for label, _ in chosen], drawn, strict=True)), cell=CELL)
     return _write(plan, "quicklook.png", png, output), png
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.permits import Permits
@@ -60,6 +62,25 @@ def share(limit: int, *, wanted: int, all_wanted: int) -> int:
     return max(1, limit * wanted // all_wanted)
 
 
+class _Impatient(httpx.HTTPTransport):
+    """Asks again at once where SQLite was locked (503): Prefect's client would wait for two seconds and more."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(20):
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            response.close()
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - no secret
+        return response
+
+
+def _client() -> SyncPrefectClient:
+    # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
+    plain = str(PREFECT_API_URL.value() or "").startswith("http://")
+    return get_client(httpx_settings={"transport": _Impatient()} if plain else None, sync_client=True)
+
+
 @dataclass
 class _Lease:
     id: UUID
@@ -89,7 +110,7 @@ class Slots:
         self._leases: list[_Lease] = []
         self._wish: _Lease | None = None
         self._wanted = 1
-        self._lanes = 0
+        self._by_tag = 0
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._closing = False
@@ -113,8 +134,9 @@ class Slots:
                 self._permits.pace.in_flight,
             )
             return self
-        with get_client(sync_client=True) as client:
+        with _client() as client:
             self._check(client)
+            self._take(client, 1)
         self._thread.start()
         return self
 
@@ -125,11 +147,17 @@ class Slots:
             self._thread.join(timeout=30)
 
     def want(self, slots: int) -> None:
-        """Say how many requests the run could have in flight from now on."""
+        """Say how many requests the run could have in flight from now on; one of them by the tag of a lane."""
+        self._by_tag = 1
         slots = max(1, min(slots, self._permits.pace.in_flight))
         if slots != self._wanted:
             self._wanted = slots
             self._wake.set()
+
+    def wait_for_one(self) -> None:
+        """Wait until the run holds a slot, which what it asks before its first pixel needs."""
+        while not self._permits.slots:
+            time.sleep(0.05)
 
     def _check(self, client: SyncPrefectClient) -> None:
         """Create the limit, or hold it against what the run was told.
@@ -168,22 +196,16 @@ class Slots:
 
     # Lanes -----------------------------------------------------------------------------------------------------------
 
-    def expect_lane(self) -> None:
-        """Leave a slot for the tag of a lane that is about to start."""
-        self._lanes += 1
-        self._wake.set()
-
     @contextlib.contextmanager
-    def lane(self, leases: list[UUID]) -> Iterator[None]:
+    def lane(self, tag_lease: UUID | None) -> Iterator[None]:
         """Count the slot of a lane's tag, for as long as the lane runs.
 
         Args:
-            leases: Those of the task run; none, where the tag has no limit.
+            tag_lease: That of the task run; None, where the tag has no limit.
         """
-        own = [_Lease(lease, 1, -float("inf"), of_tag=True) for lease in leases[:1]] if self.shared else []
+        own = [_Lease(tag_lease, 1, -float("inf"), of_tag=True)] if tag_lease and self.shared else []
         with self._lock:
             self._leases += own
-            self._lanes -= 1
         self._wake.set()
         try:
             yield
@@ -199,7 +221,7 @@ class Slots:
     # The thread ------------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        with get_client(sync_client=True) as client:
+        with _client() as client:
             while not self._closing:
                 calm = False
                 try:
@@ -223,11 +245,12 @@ class Slots:
         calm = self._release_retired(client)
         with self._lock:
             held = [lease for lease in self._leases if not lease.retiring]
-            spare = due - self._lanes - sum(lease.slots for lease in held)
+            by_tag = max(0, self._by_tag - sum(lease.of_tag for lease in held))
+            spare = due - by_tag - sum(lease.slots for lease in held)
         if spare < 0:
             self._retire(-spare)
             return False
-        free = max(0, limit.limit - limit.active_slots - self._lanes)
+        free = max(0, limit.limit - limit.active_slots - by_tag)
         if spare and free:
             self._take(client, min(spare, free))
         self._complain(limit)

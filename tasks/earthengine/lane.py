@@ -83,13 +83,20 @@ class Lane:
     store: Store
     retry: RetryPolicy = RETRY
 
+    def begin(self, start: int, stop: int) -> None:
+        """Queue the tiles [start, stop), those that are not yet, behind others of the run; `extract` waits for them."""
+        for index in range(start, stop):
+            if index not in self.run.begun:
+                self.run.begun[index] = self.run.pool.submit(self._unless_stopped, index)
+
     def extract(self, start: int, stop: int) -> Outcome:
         """Fetch the tiles [start, stop) and store them.
 
         The error of the outcome is one that ends the run: ``Denied``, ``BudgetExhausted`` or ``GivenUp``, since no
         other tile can do better; ``StorageError``; or ``Stopped``, where another lane met one of these.
         """
-        futures = [self.run.pool.submit(self._unless_stopped, index) for index in range(start, stop)]
+        self.begin(start, stop)
+        futures = [self.run.begun.pop(index) for index in range(start, stop)]
         # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent.
         done, others = wait(futures, return_when=FIRST_EXCEPTION)
         if others:
@@ -102,8 +109,7 @@ class Lane:
         return Outcome(receipt, errors[0] if errors else None)
 
     def _unless_stopped(self, index: int) -> TileReceipt:
-        if self.run.stop.is_set():
-            raise Stopped("The run was stopped.")
+        self.run.check()
         try:
             receipt = self.tile(index)
         except BaseException:

@@ -82,6 +82,8 @@ def _error(state: tenacity.RetryCallState) -> BaseException | None:
 class GivenUp(EarthEngineError):
     """Tile after tile failed alike: the rest of the run would only fail as well."""
 
+    action = "stop the run"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StopPolicy:

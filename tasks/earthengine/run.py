@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tasks.earthengine.errors import Stopped
 from tasks.earthengine.permits import Pace, Permits
 from tasks.earthengine.policy import Verdict
 from tasks.earthengine.splitting import Sizes
+from tasks.storage.receipt import TileReceipt
 
 # Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
 SPARE_SHARE, SPARE_LEAST = 4, 4
@@ -81,6 +83,17 @@ class Run:
         self.sizes = Sizes()
         threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
         self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="request")
+        self.begun: dict[int, Future[TileReceipt]] = {}
+        """Tiles that were queued, and that no lane waits for yet."""
+
+    def check(self) -> None:
+        """Go on only if nothing has stopped the run.
+
+        Raises:
+            Stopped: something has.
+        """
+        if self.stop.is_set():
+            raise Stopped("The run was stopped.")
 
     def __enter__(self) -> Self:
         return self

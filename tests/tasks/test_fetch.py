@@ -1,24 +1,71 @@
-"""Batches cover a plan once; a run is held against its plan."""
+"""Batches cover a plan once; runs together keep to the quota; a run is held against its plan."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.settings import PREFECT_API_URL
 
-from tasks.fetch import LANES, LARGEST_BATCH, batches
+from deployments.sandbox.process import running
+from tasks.fetch import BATCH_S, LARGEST_BATCH, batch_size
 from tasks.report import ExtractionFailedError, check_complete
 from tasks.storage.receipt import TileReceipt
 
 
-@given(st.integers(1, 50_000))
-def test_batches_partition_the_plan(count):
-    ranges = list(batches(count))
-    assert [index for start, stop in ranges for index in range(start, stop)] == list(range(count))
-    assert all(0 < stop - start <= LARGEST_BATCH for start, stop in ranges)
+@given(st.integers(1, 500_000), st.integers(1, 200), st.lists(st.one_of(st.none(), st.floats(0.01, 200)), max_size=9))
+def test_batches_cover_the_plan_and_none_is_empty_or_too_large(count, in_flight, rates):
+    left, rates = count, rates or [None]
+    for number in range(count):
+        size = batch_size(left, in_flight=in_flight, per_second=rates[number % len(rates)])
+        assert 1 <= size <= min(left, 1.5 * LARGEST_BATCH)
+        left -= size
+        if not left:
+            return
+    raise AssertionError("the batches never end")
 
 
-@given(st.integers(1, LANES * LARGEST_BATCH))
-def test_a_small_job_is_at_most_one_batch_a_lane(count):
-    assert len(list(batches(count))) <= LANES
+def test_a_small_job_is_one_batch_and_a_large_one_has_batches_of_more_than_a_minute():
+    assert batch_size(1_000, in_flight=40, per_second=None) == 1_000
+    assert batch_size(1_000_000, in_flight=40, per_second=80.0) / 80.0 == BATCH_S > 60
+
+
+def test_two_processes_that_share_a_tag_never_pass_the_quota(prefect_server, tmp_path):
+    """Each would like all ten; the sandbox, which would take any number, counts what it gets."""
+    script = """
+import sys
+from flows.parameters import PatchesParameters
+from flows.patches import extract_patches
+points = [[-54.6 + 0.0005 * i, -25.3 + 0.0002 * int(sys.argv[3])] for i in range(150)]
+features = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": p}} for p in points]
+result = extract_patches(PatchesParameters(
+    image={"asset": "projects/sandbox/assets/landsat8_224078_20200518"}, masks="unknown", scale=30, size=16,
+    points={"type": "FeatureCollection", "features": features}, output=sys.argv[2], endpoint=sys.argv[1],
+    project="shared-project", requests_in_flight=10,
+))
+assert result.stored == 150, result
+"""
+    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    with running(latency_median=0.3, latency_sigma=0.3) as url:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, url, str(tmp_path / str(number)), str(number)],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            for number in range(2)
+        ]
+        errors = [process.communicate(timeout=150)[1].decode()[-2_000:] for process in processes]
+        with urllib.request.urlopen(f"{url}/sandbox/statistics") as answer:
+            statistics = json.load(answer)
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert statistics["pixel_requests"] == 300
+    assert 5 < statistics["peak_in_flight"] <= 10
 
 
 def receipt(index, status="stored", reason=None):

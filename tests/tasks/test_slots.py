@@ -2,7 +2,7 @@
 
 import logging
 import time
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -123,11 +123,11 @@ def test_a_run_that_wants_little_leaves_the_rest(project):
 def test_a_lane_counts_the_slot_of_its_tag_and_its_run_leaves_it_one(client, project):
     with Party(project, in_flight=6) as party:
         until(lambda: party.permits.slots == 6)
-        party.slots.expect_lane()
+        party.slots.expect_lane(patience=PATIENCE_S)
         until(lambda: party.permits.slots == 5 and taken(client, project) == 5)
         answer = client.increment_concurrency_slots_with_lease([f"tag:{tag_of(project)}"], 1, "concurrency", 60)
         lease = answer.json()["lease_id"]
-        with party.slots.lane([lease]):
+        with party.slots.lane(UUID(lease)):
             until(lambda: party.permits.slots == 6)
             assert taken(client, project) == 6
         assert party.permits.slots == 5
