@@ -55,6 +55,12 @@ class Extracted:
     plan: Plan
     tiles: tuple[TileReceipt, ...]
     output: str
+    seconds: float
+    """From the first request to the last receipt."""
+    best_seconds: float
+    """What the rate limit alone would have taken."""
+    suggested_side: int | None = None
+    """Tile size that fits, where tiles were too heavy for one request."""
 
     def result(self) -> dict[str, object]:
         """The fields of :class:`ExtractionResult`."""
@@ -68,7 +74,15 @@ class Extracted:
         }
 
     def check(self, parameters: Extraction) -> None:
-        """Fail the run if a tile is missing, once products are made of what is there."""
+        """Show what became of the tiles, and fail the run if one is missing, once products are made of what is there."""
+        show_summary(
+            self.plan,
+            self.tiles,
+            seconds=self.seconds,
+            best_seconds=self.best_seconds,
+            output=self.output,
+            suggested_side=self.suggested_side,
+        )
         check_complete(
             self.tiles, expected=len(self.plan), output=self.output, allow_failures=parameters.allow_failures
         )
@@ -162,5 +176,7 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
             show=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight),
         )
         seconds = time.monotonic() - begun
-    show_summary(plan, tiles, seconds=seconds, best_seconds=cost.best_seconds, output=output)
-    return Extracted(plan=plan, tiles=tiles, output=output)
+        side = course.run.sizes.suggested_side
+    return Extracted(
+        plan=plan, tiles=tiles, output=output, seconds=seconds, best_seconds=cost.best_seconds, suggested_side=side
+    )

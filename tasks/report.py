@@ -113,7 +113,15 @@ def show_picture(png: bytes) -> None:
     create_image_artifact("data:image/png;base64," + base64.b64encode(png).decode(), key="quicklook")
 
 
-def show_summary(plan: Plan, tiles: Sequence[TileReceipt], *, seconds: float, best_seconds: float, output: str) -> None:
+def show_summary(
+    plan: Plan,
+    tiles: Sequence[TileReceipt],
+    *,
+    seconds: float,
+    best_seconds: float,
+    output: str,
+    suggested_side: int | None = None,
+) -> None:
     """Show what became of a plan, and its failures with their reasons."""
     counts = Counter(tile.status for tile in tiles)
     stored = sum(tile.size for tile in tiles)
@@ -126,6 +134,9 @@ def show_summary(plan: Plan, tiles: Sequence[TileReceipt], *, seconds: float, be
         f"| {sum(tile.attempts - 1 for tile in tiles)} | {seconds:.1f} | {best_seconds:.1f} |\n\n"
         f"Output: `{output}`\n"
     )
+    if suggested_side is not None:
+        text += f"\nTiles were too heavy for one request and came in parts: `tile_size={suggested_side}` fits.\n"
+        get_run_logger().info("Tiles came in parts: next time, tile_size=%d fits.", suggested_side)
     create_markdown_artifact(text, key="summary", description="What became of the plan")
     if counts["empty"] == len(tiles):
         get_run_logger().warning("No pixel of it is valid: is it the right place and time?")

@@ -115,7 +115,7 @@ class Slots:
         self._wake = threading.Event()
         self._closing = False
         self._waiting_since = time.monotonic()
-        self._thread = threading.Thread(target=self._keep, name="slots", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="slots")
         self.shared = determine_server_type() is not ServerType.EPHEMERAL
         """Whether there is a server by which runs share the quota."""
 
@@ -141,10 +141,9 @@ class Slots:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        # Nobody waits for the slots to be given back, but Python does before it ends: the thread is no daemon.
         self._closing = True
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
 
     def want(self, slots: int) -> None:
         """Say how many requests the run could have in flight from now on; one of them by the tag of a lane."""

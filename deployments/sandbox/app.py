@@ -145,9 +145,14 @@ class Sandbox:
         self.traffic.admit(asyncio.get_running_loop().time())
         try:
             fate = self.traffic.draw(mark)
-            if fate.latency:
-                await asyncio.sleep(fate.latency)
-            answer = await self._fated(asked, fate, functools.partial(work, body))
+            # Worked on while the latency passes, which is the whole time that Earth Engine takes.
+            answer, _ = await asyncio.gather(
+                self._fated(asked, fate, functools.partial(work, body)),
+                asyncio.sleep(fate.latency),
+                return_exceptions=True,
+            )
+            if isinstance(answer, BaseException):
+                raise answer
         finally:
             statistics.leave()
         if pixels and not isinstance(answer, Broken):

@@ -31,7 +31,7 @@ class Fate:
     """What happens to a request that was let in."""
 
     latency: float
-    """Seconds before it is worked on."""
+    """Seconds until it is answered, at the least."""
     fault: Fault | None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import google_crc32c
+import orjson
 
 from tasks.storage.store import Store
 
@@ -93,5 +93,5 @@ def crc32c(data: bytes) -> str:
 
 def write_receipt(store: Store, folder: str, receipt: Receipt) -> None:
     """Store a receipt; only after it is written do its tiles count."""
-    data = json.dumps(receipt.json(), separators=(",", ":"), allow_nan=False).encode()
+    data = orjson.dumps(receipt)
     store.put(f"{folder}/receipts/{receipt.start:09d}-{receipt.stop:09d}.json", data)
