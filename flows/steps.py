@@ -74,7 +74,7 @@ class Extracted:
         }
 
     def check(self, parameters: Extraction) -> None:
-        """Show what became of the tiles, and fail the run if one is missing, once products are made of what is there."""
+        """Show what became of the tiles; fail the run if one is missing, once products are made of what is there."""
         show_summary(
             self.plan,
             self.tiles,
