@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.storage.store import StorageError, Stored, check_key
@@ -49,15 +49,8 @@ class LocalStore:
         self.put(probe, b"")
         (self.root / probe).unlink(missing_ok=True)
 
-    def put(self, key: str, data: bytes, *, durable: bool = True) -> Stored:
-        """Write a file: temporary name, fsync, rename, fsync of its folder.
-
-        Args:
-            key: Where.
-            data: What.
-            durable: Without it nothing is fsynced: readers see the whole file, but a power cut may lose it or
-                leave a part until `sync` has returned. No receipt may name it before.
-        """
+    def put(self, key: str, data: bytes) -> Stored:
+        """Write a file: temporary name, fsync, rename, fsync of its folder."""
         path = self.root / check_key(key)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
         try:
@@ -65,11 +58,9 @@ class LocalStore:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
-                if durable:
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
             temporary.replace(path)
-            if durable:
-                _fsync(path.parent)
+            _fsync_folder(path.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -78,23 +69,6 @@ class LocalStore:
                 f"Give a folder that you may write to, on a disk with room."
             ) from error
         return Stored(key=key, size=len(data))
-
-    def sync(self, keys: Iterable[str]) -> None:
-        """Bring files that were put without being durable to the disk, then their folders.
-
-        Raises:
-            StorageError: one of them can't be brought there, or is gone.
-        """
-        paths = {self.root / check_key(key): key for key in keys}
-        folders = {path.parent: key for path, key in paths.items()}
-        for path, key in [*paths.items(), *folders.items()]:
-            try:
-                _fsync(path)
-            except OSError as error:
-                raise StorageError(
-                    f"output = {str(self.root)!r}: {key} can't be written ({error.strerror or error}). "
-                    f"Give a folder that you may write to, on a disk with room."
-                ) from error
 
     def get(self, key: str) -> bytes:
         """Read a file."""
@@ -118,9 +92,9 @@ class LocalStore:
         return str(self.root / check_key(key))
 
 
-def _fsync(path: Path) -> None:
-    # Of a folder too: the rename itself must be on disk before a receipt names the file.
-    descriptor = os.open(path, os.O_RDONLY)
+def _fsync_folder(folder: Path) -> None:
+    # The rename itself must be on disk before a receipt names the file.
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

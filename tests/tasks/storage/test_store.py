@@ -92,27 +92,6 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_rest(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["k"]
 
 
-def test_what_is_put_without_being_durable_reaches_the_disk_by_sync(tmp_path, monkeypatch):
-    store, synced, fsync = LocalStore(tmp_path), [], os.fsync
-
-    def seen(descriptor):
-        synced.append(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", seen)
-    keys = ["a/1", "a/2", "b/3"]
-    for key in keys:
-        store.put(key, key.encode(), durable=False)
-    assert synced == []
-    assert [store.get(key) for key in keys] == [b"a/1", b"a/2", b"b/3"]
-    store.sync(keys)
-    inode = {name: (tmp_path / name).stat().st_ino for name in [*keys, "a", "b"]}
-    assert sorted(synced) == sorted(inode.values())
-    assert set(synced[:3]) == {inode[key] for key in keys}, "files before the folders that name them"
-    with pytest.raises(StorageError, match="gone can't be written"):
-        store.sync(["gone"])
-
-
 def test_an_output_that_is_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
