@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ from tasks.earthengine.tiles import PixelGrid
 from tasks.earthengine.transport import Answer, PixelRequest
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
-from tasks.raster.encode import encode_geotiff
+from tasks.raster.encode import encoded_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
@@ -219,29 +220,29 @@ class Lane:
         return grid.width * grid.height if within is None else int(within.sum())
 
     def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
-        raster, data = pixels.raster, pixels.data
+        raster = pixels.raster
         grid = self.plan.grid(index)
-        empty = raster is not None and raster.empty
-        key: str | None = None
-        if not empty:
-            key = self.plan.key(index)
-            if raster is not None and self.plan.output.file_format == "GEO_TIFF":
-                data = encode_geotiff(
-                    raster, tags=self.plan.locate(index)[0].tags(fingerprint), codec=self.plan.output.codec
-                )
-            self.store.put(key, data)
-        return TileReceipt(
+        receipt = TileReceipt(
             index=index,
             fingerprint=fingerprint,
-            status="empty" if empty else "stored",
-            key=key,
-            size=0 if empty else len(data),
-            crc32c=None if empty else crc32c(data),
+            status="empty",
             pixels=self._pixels_wanted(index),
             bands=tuple(_summaries(raster, grid.width * grid.height)) if raster is not None else (),
             attempts=attempts,
-            seconds=round(time.monotonic() - begun, 3),
         )
+        if raster is None or not raster.empty:
+            key = self.plan.key(index)
+            with self._file(index, fingerprint, pixels) as file:
+                self.store.put(key, file)
+                receipt = replace(receipt, status="stored", key=key, size=len(file), crc32c=crc32c(file))
+        return replace(receipt, seconds=round(time.monotonic() - begun, 3))
+
+    def _file(self, index: int, fingerprint: str, pixels: Pixels) -> AbstractContextManager[bytes | memoryview]:
+        output = self.plan.output
+        if pixels.raster is None or output.file_format != "GEO_TIFF":
+            return nullcontext(pixels.data)
+        tags = self.plan.locate(index)[0].tags(fingerprint)
+        return encoded_geotiff(pixels.raster, tags=tags, codec=output.codec)
 
 
 def _error(future: Future[TileReceipt]) -> Exception | None:

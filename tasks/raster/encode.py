@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -36,7 +37,18 @@ ENVIRONMENT = {
 
 
 def encode_geotiff(raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd") -> bytes:
-    """Return a raster as a tiled GeoTIFF; the same raster gives the same bytes.
+    """Return a raster as a tiled GeoTIFF, as `encoded_geotiff` has it."""
+    with encoded_geotiff(raster, tags=tags, codec=codec) as data:
+        return bytes(data)
+
+
+@contextlib.contextmanager
+def encoded_geotiff(
+    raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd"
+) -> Iterator[memoryview]:
+    """Have a raster as a tiled GeoTIFF for as long as the block; the same raster gives the same bytes.
+
+    They are not copied out of GDAL: for a large tile without compression that takes as long as making it.
 
     The mask is exact: none where all is valid; GDAL's internal mask where all bands have the same; else a
     nodata value that no valid pixel takes, for which integers without a free one are promoted to the next
@@ -68,7 +80,7 @@ def encode_geotiff(raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: 
             if storage.kind == "internal":
                 assert raster.valid is not None
                 file.write_mask(raster.valid[0])
-        return bytes(memory.getbuffer())
+        yield memory.getbuffer()
 
 
 def geotiff_profile(

@@ -60,7 +60,8 @@ def _mean(raster: Raster, i: int, counted: int) -> float:
     if data.dtype.kind != "f":  # what is not valid is zero, and the sum of integers is exact
         return int(data.sum(dtype=np.int64)) / counted
     data = data if counted == data.size else _numbers(data, _mask(raster, i))
-    return float(data.mean(dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # of both infinities there is no mean, which NaN says
+        return float(data.mean(dtype=np.float64))
 
 
 def band_ends(raster: Raster, i: int) -> Ends:

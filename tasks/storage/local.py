@@ -49,7 +49,7 @@ class LocalStore:
         self.put(probe, b"")
         (self.root / probe).unlink(missing_ok=True)
 
-    def put(self, key: str, data: bytes) -> Stored:
+    def put(self, key: str, data: bytes | memoryview) -> Stored:
         """Write a file: temporary name, fsync, rename, fsync of its folder."""
         path = self.root / check_key(key)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")

@@ -86,7 +86,7 @@ class Receipt:
         return cls(plan=value["plan"], start=value["start"], stop=value["stop"], tiles=tuple(tiles))
 
 
-def crc32c(data: bytes) -> str:
+def crc32c(data: bytes | memoryview) -> str:
     """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 

@@ -30,7 +30,7 @@ class Store(Protocol):
         """The root, as the user would write it."""
         ...
 
-    def put(self, key: str, data: bytes) -> Stored:
+    def put(self, key: str, data: bytes | memoryview) -> Stored:
         """Write whole or not at all: a reader never sees a part.
 
         Raises:

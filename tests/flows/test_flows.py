@@ -232,8 +232,8 @@ def test_the_receipts_say_what_is_on_disk(prefect_server, place):
 
 
 def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, tmp_path):
-    """Above 64 x 64 px this sandbox runs out of memory: the tiles at the edges fit, the others don't."""
-    with running(max_pixels=64 * 64) as url:
+    """Above 600 px this sandbox runs out of memory. Parts of 17 x 25 px fit; 25 x 25 do not, and are not split."""
+    with running(max_pixels=600) as url:
         given = {
             "image": {"asset": SCENE},
             "region": LAKE,
@@ -254,6 +254,18 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
     assert allowed.stored >= 1
     mosaic = read_geotiff(Path(allowed.mosaic))
     assert 0 < mosaic.valid_share < 1
+
+
+def test_tiles_that_are_too_heavy_come_in_parts_and_the_mosaic_is_the_same(prefect_server, place, tmp_path):
+    given = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 100, "project": "my-project"}
+    whole = extract_region(RegionParameters(**given | place))
+    with running(max_pixels=64 * 64) as url:
+        state = extract_region(
+            RegionParameters(**given, endpoint=url, output=str(tmp_path / "parts")), return_state=True
+        )
+    parts = state.result()
+    assert Path(parts.mosaic).read_bytes() == Path(whole.mosaic).read_bytes()
+    assert "tile_size=48" in artifacts_of(state)["summary"]["data"]
 
 
 def leaves(module, model, *arguments):
