@@ -11,13 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 import deployments
 import flows
 import tasks
 from flows.parameters import Extraction, PatchesParameters, RegionParameters, TimeseriesParameters
+from tasks.earthengine.errors import EarthEngineError, Stopped
+from tasks.earthengine.policy import RetryPolicy, StopPolicy
 from tasks.earthengine.recipes import BUILT_IN, find
+from tasks.slots import tag_of
+from tests.bench.cases import CASES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -53,8 +58,55 @@ def test_commands_run(command, reader, prefect_server):
 
 
 def test_every_command_is_one_that_is_tested_or_known():
-    known = ("make ", "export EARTHENGINE_", "python -m flows.", "python -m deployments.sandbox --port")
+    known = (
+        "make ",
+        "export EARTHENGINE_",
+        "python -m flows.",
+        "python -m deployments.sandbox --port",
+        "prefect global-concurrency-limit ",
+    )
     assert [command for command in COMMANDS if not command.startswith(known)] == []
+
+
+def test_the_quota_is_set_and_freed_by_these_commands(prefect_server):
+    project = "project-of-its-own"  # runs of this session have made the limit of the other
+    commands = re.findall(r"prefect (global-concurrency-limit [^\n`]+)", README)
+    environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
+    with get_client(sync_client=True) as client:
+        seen = []
+        for command in commands:
+            if "--active-slots" in command:  # what a server that lost its leases leaves behind
+                client.increment_concurrency_slots([f"tag:{tag_of(project)}"], 7, "concurrency")
+            words = [sys.executable, "-m", "prefect", *shlex.split(command.replace("my-project", project))]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, timeout=120)
+            assert done.returncode == 0, done.stdout + done.stderr
+            limit = client.read_global_concurrency_limit_by_name(f"tag:{tag_of(project)}")
+            seen.append((limit.limit, limit.active, limit.active_slots, limit.slot_decay_per_second))
+    assert seen == [(40, True, 0, 0.0), (30, True, 0, 0.0), (30, True, 0, 0.0)]
+
+
+def test_the_table_of_errors_says_what_the_code_does():
+    table = README.split("## When something fails")[1].split("\n\n")[1]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([a-z ]+)", table, re.MULTILINE))
+    kinds = [
+        kind
+        for kind in EarthEngineError.__subclasses__()
+        if kind is not Stopped and kind.__module__.startswith("tasks.")
+    ]
+    assert {name: action.strip() for name, action in rows.items()} == {kind.__name__: kind.action for kind in kinds}
+    stop, retry = StopPolicy(), RetryPolicy()
+    assert f"the first {stop.equal_at_first} tiles failed alike, or {stop.equal_in_a_row} in a row" in table
+    assert f"{retry.attempts} tries, with waits that double up to {retry.longest_wait_s:.0f} s" in table
+
+
+def test_the_parameters_of_the_quota_have_these_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", README.split("## The quota")[1].split("\n## ")[0], re.MULTILINE)
+    assert len(rows) == 4
+    assert all(Extraction.model_fields[name].default == float(default) for name, default in rows)
+
+
+def test_every_case_of_the_bench_that_is_named_exists():
+    assert set(re.findall(r"CASE=(\w+)", README)) <= set(CASES)
 
 
 def test_every_make_target_exists():
