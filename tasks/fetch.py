@@ -7,7 +7,7 @@ import functools
 import json
 import queue
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -79,6 +79,14 @@ class Course:
     deadlines: Deadlines
     events: queue.SimpleQueue[bool]
     """True as a lane begins, False as it ends."""
+    receipts: list[int] = field(default_factory=list)
+    """Tiles with pixels or known to be empty, a receipt that was written."""
+
+    def ended(self, future: PrefectFuture[Receipt]) -> None:
+        """Take note that a lane's task has ended. One that crashed leaves no receipt: the run has failed."""
+        if not future.state.is_completed():
+            self.run.stop.set()
+        self.events.put(False)
 
     def lane(self, plan: Plan, connection: Connection, store: Store) -> Lane:
         """Return what fetches tiles of a plan."""
@@ -108,7 +116,8 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
             del _COURSES[key]
 
 
-@task(name="fetch-batch", task_run_name="tiles {start}-{stop}", cache_policy=NO_CACHE)
+# No retries, whatever the user's profile says: they would sleep in the slot, and the second would find the run stopped.
+@task(name="fetch-batch", task_run_name="tiles {start}-{stop}", cache_policy=NO_CACHE, retries=0)
 def fetch_batch(start: int, stop: int, *, output: str, plan_key: str, connection: Connection) -> Receipt:
     """Fetch the tiles [start, stop) of a stored plan, store them, and write their receipt.
 
@@ -120,6 +129,7 @@ def fetch_batch(start: int, stop: int, *, output: str, plan_key: str, connection
         course.events.put(True)
         outcome = course.lane(plan, connection, store).extract(start, stop)
     write_receipt(store, plan.folder, outcome.receipt)
+    course.receipts.append(sum(tile.status != "failed" for tile in outcome.receipt.tiles))
     tiles, error = outcome.receipt.tiles, outcome.error
     failed = sum(tile.status == "failed" for tile in tiles)
     get_run_logger().info("tiles %d to %d: %d fetched, %d failed", start, stop - 1, len(tiles) - failed, failed)
@@ -181,13 +191,12 @@ def fetch_plan(
                 plan_key=unmapped(plan_key),
                 connection=unmapped(connection),
             )
-            futures[-1].add_done_callback(lambda _: course.events.put(False))
+            futures[-1].add_done_callback(course.ended)
             begun += size
         with contextlib.suppress(queue.Empty):
             ended += not course.events.get(timeout=0.5)
             if progress is None:  # only now: a tagged task that starts waits for two seconds if it meets other writes
-                show()
-                progress = Progress(len(plan))
+                progress = Progress(len(plan), show)
         course.slots.want(len(plan) - run.tally.done)
         if progress:
             progress.show(run)
@@ -200,7 +209,7 @@ def _collected(
     outcomes: list[Any] = [future.result(raise_on_failure=False) for future in futures]
     # The cause before its consequences: the batch that met it, not one that it stopped.
     for error in sorted((o for o in outcomes if isinstance(o, Exception)), key=lambda e: isinstance(e, Stopped)):
-        stored = course.run.tally.done - course.run.tally.failed
+        stored = sum(course.receipts)
         error.add_note(
             f"{stored:,} of {len(plan):,} tiles are in {output}, with receipts; {len(plan) - stored:,} are missing. "
             "Mend the cause and run the same again."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -34,23 +35,32 @@ class ExtractionFailedError(RuntimeError):
 
 
 class Progress:
-    """A progress bar in the UI and lines in the log, while lanes run."""
+    """A progress bar in the UI and lines in the log, while lanes run. A server that is away stops neither them nor us.
+
+    Args:
+        total: Tiles.
+        show: Shows what comes before it.
+    """
 
     ARTIFACT_S, LOG_S = 5.0, 30.0
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, show: Callable[[], None]) -> None:
         self._total = total
         self._shown = self._logged = time.monotonic()
-        # Called in a flow or task without an event loop, the client's functions are synchronous.
-        self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
+        self._artifact: UUID | None = None
+        with _forgiving():
+            show()
+            # Called in a flow or task without an event loop, the client's functions are synchronous.
+            self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
 
     def show(self, run: Run) -> None:
         """Show how far it is, unless that was just done."""
         tally, now = run.tally, time.monotonic()
         over = tally.done >= self._total
-        if over or now - self._shown >= self.ARTIFACT_S:
-            self._shown = now
-            update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
+        if self._artifact and (over or now - self._shown >= self.ARTIFACT_S):
+            with _forgiving():
+                update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
+            self._shown = time.monotonic()
         if now - self._logged >= self.LOG_S:
             self._logged = now
             get_run_logger().info("%s", self._words(run))
@@ -63,11 +73,21 @@ class Progress:
             f"{run.permits.in_flight} of {run.permits.slots} slots in flight",
             f"{tally.throttled} throttled",
         ]
+        if tally.restricted:
+            words.append("in restricted mode")
         if tally.failed:
             words.append(f"{tally.failed} failed")
         if per_second and tally.done < self._total:
             words.append(f"{in_words((self._total - tally.done) / per_second)} to go")
         return ", ".join(words)
+
+
+@contextlib.contextmanager
+def _forgiving() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - pixels matter more than a picture of their progress
+        get_run_logger().warning("The Prefect server did not take an artifact: %r", error)
 
 
 def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
@@ -135,8 +155,9 @@ def show_summary(
         f"Output: `{output}`\n"
     )
     if suggested_side is not None:
-        text += f"\nTiles were too heavy for one request and came in parts: `tile_size={suggested_side}` fits.\n"
-        get_run_logger().info("Tiles came in parts: next time, tile_size=%d fits.", suggested_side)
+        field = "size" if plan.name == "patches" else "tile_size"
+        text += f"\nTiles were too heavy for one request and came in parts: `{field}={suggested_side}` fits.\n"
+        get_run_logger().info("Tiles came in parts: next time, %s=%d fits.", field, suggested_side)
     create_markdown_artifact(text, key="summary", description="What became of the plan")
     if counts["empty"] == len(tiles):
         get_run_logger().warning("No pixel of it is valid: is it the right place and time?")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import httpx
@@ -27,7 +27,6 @@ from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
-from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
@@ -40,6 +39,8 @@ Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 LEASE_S, RENEW_S = 60.0, 10.0
 # Looks at the server: seconds apart while all is well, and while slots are to be taken or given up.
 CALM_S, EAGER_S = 2.0, 0.3
+# Seconds for an answer of the server, which takes some milliseconds.
+ANSWER_S = 10.0
 # Seconds of waiting for slots after which, and then again, the log says so.
 PATIENCE_S = 30.0
 # How much may be wanted: no limit at all, as far as anybody can use it.
@@ -62,23 +63,35 @@ def share(limit: int, *, wanted: int, all_wanted: int) -> int:
     return max(1, limit * wanted // all_wanted)
 
 
+class ServerAwayError(httpx.HTTPError):
+    """The Prefect server did not answer, or could not."""
+
+
 class _Impatient(httpx.HTTPTransport):
-    """Asks again at once where SQLite was locked (503): Prefect's client would wait for two seconds and more."""
+    """Asks again at once where SQLite was locked (503), and soon says so where the server is away.
+
+    Prefect's client would wait for two seconds at the least and for a minute at the most, while leases lapse.
+    """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        for _ in range(20):
-            response = super().handle_request(request)
+        for _ in range(10):
+            try:
+                response = super().handle_request(request)
+            except httpx.TransportError as error:
+                raise ServerAwayError(f"{type(error).__name__}") from error
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
+                return response
             response.close()
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - no secret
-        return response
+        raise ServerAwayError("503 Service Unavailable")
 
 
 def _client() -> SyncPrefectClient:
+    settings: dict[str, Any] = {"timeout": ANSWER_S}
     # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
-    plain = str(PREFECT_API_URL.value() or "").startswith("http://")
-    return get_client(httpx_settings={"transport": _Impatient()} if plain else None, sync_client=True)
+    if str(PREFECT_API_URL.value() or "").startswith("http://"):
+        settings["transport"] = _Impatient()
+    return get_client(httpx_settings=settings, sync_client=True)
 
 
 @dataclass
@@ -87,6 +100,10 @@ class _Lease:
     slots: int
     renewed: float
     """When it was last confirmed; before that, no request may count on it."""
+    seconds: float = LEASE_S
+    """How long it lasts from then on."""
+    is_wish: bool = False
+    """Whether it is of the limit by which runs tell how much they want."""
     of_tag: bool = False
     """Whether it is that of a lane's tag, which Prefect itself releases."""
     retiring: bool = False
@@ -130,12 +147,14 @@ class Slots:
         if not self.shared:
             self._permits.hold("quota", self._permits.pace.in_flight)
             self._log.info(
-                "No Prefect server is configured: this run takes the whole quota of %d requests in flight for itself.",
+                "No Prefect server is configured, by which runs could share the quota: this one takes all %d requests "
+                "in flight. Start no other beside it.",
                 self._permits.pace.in_flight,
             )
             return self
         with _client() as client:
             self._check(client)
+            self._wish_for(client, 1)
             self._take(client, 1)
         self._thread.start()
         return self
@@ -187,10 +206,10 @@ class Slots:
             )
         if found.active_slots and not self._others(client):
             self._log.warning(
-                "%d of %d slots of %s are taken by nobody that Prefect knows: by runs that died. They come back in 75 "
-                "seconds; if the server was started anew since and keeps leases in memory, only by "
-                "`prefect concurrency-limit reset %s`.",
-                *(found.active_slots, found.limit, self.name, self.tag),
+                "%d of %d slots of %s are taken by runs that died. They come back in 75 seconds; if the server was "
+                "started anew since and keeps leases in memory, only by `prefect global-concurrency-limit update "
+                "%s --active-slots 0` (and the same for %s:wanted) while no run is going on.",
+                *(found.active_slots, found.limit, self.name, self.name, self.name),
             )
 
     # Lanes -----------------------------------------------------------------------------------------------------------
@@ -221,12 +240,17 @@ class Slots:
 
     def _keep(self) -> None:
         with _client() as client:
-            while not self._closing:
+            # Slots are kept for requests that are still in flight when the run ends.
+            while not self._closing or self._permits.in_flight:
                 calm = False
                 try:
                     calm = self._look(client)
-                except httpx.HTTPError as error:  # the server is away: leases lapse by themselves
-                    self._log.debug("The Prefect server did not answer about slots: %r", error)
+                except httpx.TransportError as error:
+                    self._complain(f"the Prefect server is away ({error})")  # leases lapse, and nothing is sent on them
+                except ServerAwayError as error:
+                    self._complain(f"the Prefect server is away ({error})")
+                except Exception as error:  # noqa: BLE001 - without this thread the run would wait for slots for ever
+                    self._complain(f"the Prefect server answers with {error!r}", always=True)
                 self._wake.wait(CALM_S if calm else EAGER_S)
                 self._wake.clear()
             self._release_all(client)
@@ -234,9 +258,16 @@ class Slots:
     def _look(self, client: SyncPrefectClient) -> bool:
         """Renew what is due, take or give up slots; return whether there is nothing more to do for now."""
         self._renew(client)
-        self._wish_for(client, self._wanted)
-        limit = client.read_global_concurrency_limit_by_name(self.name)
-        wishes = client.read_global_concurrency_limit_by_name(f"{self.name}:wanted")
+        if self._closing:
+            self._wanted = max(1, self._permits.in_flight)
+        try:
+            self._wish_for(client, self._wanted)
+            limit = client.read_global_concurrency_limit_by_name(self.name)
+            wishes = client.read_global_concurrency_limit_by_name(f"{self.name}:wanted")
+        except ObjectNotFound:  # somebody has deleted one
+            self._check(client)
+            return False
+        self._permits.quota = limit.limit
         all_wanted = max(wishes.active_slots, self._wanted)
         if all_wanted > limit.limit and not self._others(client):  # wishes of runs that died with a server's memory
             all_wanted = self._wanted
@@ -252,7 +283,8 @@ class Slots:
         free = max(0, limit.limit - limit.active_slots - by_tag)
         if spare and free:
             self._take(client, min(spare, free))
-        self._complain(limit)
+        who = "other runs" if self._others(client) else "runs that died, or by this one before the server was restarted"
+        self._complain(f"{limit.active_slots} of {limit.limit} of {self.name} are taken by {who}")
         return calm and (spare == 0 or free >= spare) and self._permits.slots > 0
 
     def _renew(self, client: SyncPrefectClient) -> None:
@@ -262,20 +294,37 @@ class Slots:
             now = time.monotonic()
             if now - lease.renewed < RENEW_S:
                 continue
+            seconds = self._lease_s()
             try:
-                client.renew_concurrency_lease(lease.id, LEASE_S)
+                client.renew_concurrency_lease(lease.id, seconds)
             except httpx.HTTPStatusError as error:
                 if error.response.status_code != httpx.codes.GONE:
                     raise
-                self._forget(lease)
+                self._lost(client, lease)
                 continue
-            lease.renewed = now
+            lease.renewed, lease.seconds = now, seconds
             self._count(lease)
+
+    def _lease_s(self) -> float:
+        """Return how long a lease is to last: a request that is sent while it is known to hold ends before it."""
+        return max(LEASE_S, 2 * self._permits.reserve + RENEW_S)
+
+    def _lost(self, client: SyncPrefectClient, lease: _Lease) -> None:
+        """Forget a lease that the server no longer knows."""
+        self._forget(lease)
+        age = time.monotonic() - lease.renewed
+        if age < lease.seconds - RENEW_S and lease.slots:
+            # It did not end by time: the server has lost its memory, or somebody reset it. Its count is kept in the
+            # database, where nobody but the holder would ever take it back.
+            name = f"{self.name}:wanted" if lease.is_wish else self.name
+            client.release_concurrency_slots([name], lease.slots, max(age, 0.1))
 
     def _count(self, lease: _Lease) -> None:
         with self._lock:
             if lease in self._leases and not lease.retiring:
-                self._permits.hold(lease.id, lease.slots, lease.renewed + LEASE_S)
+                # Prefect prolongs that of a tag as well, and to no more than its own.
+                seconds = min(lease.seconds, LEASE_S) if lease.of_tag else lease.seconds
+                self._permits.hold(lease.id, lease.slots, lease.renewed + seconds)
 
     def _forget(self, lease: _Lease) -> None:
         with self._lock:
@@ -308,14 +357,15 @@ class Slots:
         # are told apart by their wishes.
         kind: Literal["task_run", "flow_run"] = "flow_run" if name == self.name else "task_run"
         holder = ConcurrencyLeaseHolder(type=kind, id=self._run_id)
-        asked = time.monotonic()
+        asked, seconds = time.monotonic(), self._lease_s()
         try:
-            answer = client.increment_concurrency_slots_with_lease([name], slots, "concurrency", LEASE_S, holder)
+            answer = client.increment_concurrency_slots_with_lease([name], slots, "concurrency", seconds, holder)
         except httpx.HTTPStatusError as error:
             if error.response.status_code == httpx.codes.LOCKED:
                 return None
             raise
-        return _Lease(UUID(answer.json()["lease_id"]), slots, asked)
+        lease = UUID(answer.json()["lease_id"])
+        return _Lease(lease, slots, asked, seconds, is_wish=name != self.name)
 
     def _others(self, client: SyncPrefectClient) -> bool:
         """Return whether other runs are known to share the quota."""
@@ -348,25 +398,17 @@ class Slots:
         return not any(lease.retiring for lease in self._leases)
 
     def _release_all(self, client: SyncPrefectClient) -> None:
-        """Give everything back; what a request may still need is left to end by itself."""
-        if self._permits.in_flight:
-            self._log.info(
-                "%d requests are still in flight: their slots end with their leases.", self._permits.in_flight
-            )
-            return
+        """Give everything back."""
         for lease in [*self._leases, *([self._wish] if self._wish else [])]:
             if not lease.of_tag:
                 with contextlib.suppress(httpx.HTTPError):
                     client.release_concurrency_slots_with_lease(lease.id)
             self._permits.drop(lease.id)
 
-    def _complain(self, limit: GlobalConcurrencyLimitResponse) -> None:
+    def _complain(self, reason: str, *, always: bool = False) -> None:
         now = time.monotonic()
-        if self._permits.slots:
+        if self._permits.slots and not always:
             self._waiting_since = now
         elif now - self._waiting_since >= PATIENCE_S:
             self._waiting_since = now
-            self._log.warning(
-                "Waiting for the quota: %d of %d slots of %s are taken by other runs.",
-                *(limit.active_slots, limit.limit, self.name),
-            )
+            self._log.warning("Waiting for slots: %s.", reason)

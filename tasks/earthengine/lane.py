@@ -46,6 +46,8 @@ Fetch = Callable[[PixelRequest], Answer]
 # Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
 _FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
 RETRY = RetryPolicy()
+# Seconds between looks whether the run was stopped.
+LOOK_S = 2.0
 # These end the run: no other tile can do better.
 FATAL = (Denied, BudgetExhausted, GivenUp)
 
@@ -98,10 +100,14 @@ class Lane:
         """
         self.begin(start, stop)
         futures = [self.run.begun.pop(index) for index in range(start, stop)]
-        # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent.
-        done, others = wait(futures, return_when=FIRST_EXCEPTION)
-        if others:
-            self.run.stop.set()
+        # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent. And a look now
+        # and then, since another lane's tile may have stopped the run.
+        done: set[Future[TileReceipt]] = set()
+        while len(done) < len(futures) and not self.run.stop.is_set():
+            done, _ = wait(futures, timeout=LOOK_S, return_when=FIRST_EXCEPTION)
+            if any(map(_error, done)):
+                self.run.stop.set()
+        if len(done) < len(futures):
             done, _ = wait(futures, timeout=GRACE_S)
         tiles = tuple(future.result() for future in futures if future in done and not _error(future))
         # The cause before its consequences.
@@ -123,10 +129,10 @@ class Lane:
         """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception."""
         fingerprint = self.plan.tile_fingerprint(index)
         begun = time.monotonic()
-        tries: list[int] = []
+        tries: list[PixelGrid] = []
         try:
             pixels = self._pixels(index, tries)
-            receipt = self._stored(index, fingerprint, pixels, sum(tries), begun)
+            receipt = self._stored(index, fingerprint, pixels, len(tries), begun)
         except (*FATAL, Stopped):
             raise
         except (EarthEngineError, ValueError) as error:  # ValueError: pixels that no GeoTIFF can hold with their mask
@@ -136,14 +142,14 @@ class Lane:
                 fingerprint=fingerprint,
                 status="failed",
                 pixels=self._pixels_wanted(index),
-                attempts=sum(tries) + 1,
+                attempts=max(1, len(tries)),
                 seconds=round(time.monotonic() - begun, 3),
                 reason=f"{type(error).__name__}: {error}",
             )
         self.run.verdict.succeeded()
         return receipt
 
-    def _pixels(self, index: int, tries: list[int]) -> Pixels:
+    def _pixels(self, index: int, tries: list[PixelGrid]) -> Pixels:
         grid = self.plan.grid(index)
         if self.plan.locate(index)[0].wire in _FRAMES:
             return self._ask(index, grid, tries)
@@ -161,18 +167,21 @@ class Lane:
             data = stitch_npy(pieces_of(lambda pixels: pixels.data), (grid.height, grid.width))
         return Pixels(stitch_rasters(pieces_of(lambda pixels: pixels.decoded), grid.geobox), data)
 
-    def _ask(self, index: int, grid: PixelGrid, tries: list[int]) -> Pixels:
+    def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> Pixels:
         """Send one request, again where that may help."""
         request = self.plan.request(index, grid)
 
         def call() -> Pixels:
             with self.run.permits.permit(self.run.stop):
-                answer = self._answer(request)
+                tries.append(grid)
+                try:
+                    answer = self._answer(request)
+                except Throttled:
+                    tries.pop()
+                    raise
             return Pixels(self._decode(index, grid, answer.body), answer.body)
 
-        pixels, used = self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))
-        tries.append(used)
-        return pixels
+        return self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))[0]
 
     def _answer(self, request: PixelRequest) -> Answer:
         """Send a request under its permit, and let the permits know how it went."""
@@ -187,10 +196,10 @@ class Lane:
                 permits.linger(error.may_compute_s)
             self.run.tally.request(time.monotonic() - sent, throttled=throttled)
             raise
-        if answer.restricted:
-            permits.throttled(sent, pause=False)
-        else:
-            permits.succeeded()
+        permits.succeeded()
+        if answer.restricted and not self.run.tally.restricted:
+            permits.throttled(sent, pause=False)  # once: how many are allowed then, only throttling can tell
+        self.run.tally.restricted = answer.restricted
         self.run.tally.request(time.monotonic() - sent, throttled=False)
         return answer
 

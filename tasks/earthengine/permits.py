@@ -26,7 +26,7 @@ class Pace:
     """The knobs of :class:`Permits`."""
 
     in_flight: int = IN_FLIGHT
-    """Requests in flight that the whole quota allows: the limit of the window, and what the rate is shared by."""
+    """Requests that the run may have in flight: the limit of the window."""
     per_second: float = PER_SECOND
     """Requests that the whole quota lets begin in a second; a process keeps to its share, by the slots it holds."""
     burst_s: float = 0.25
@@ -36,6 +36,8 @@ class Pace:
     """What throttling leaves of the requests in flight."""
     growth: float = 1.0
     """Requests that the window gains in a round trip without throttling."""
+    growth_s: float = 5.0
+    """Seconds in which it gains as much at the latest: a round trip may take minutes."""
     pause_s: float = 0.5
     """Seconds that nothing is sent after throttling, where the server does not say."""
     longest_pause_s: float = 300.0
@@ -58,7 +60,7 @@ class Permits:
         reserve: Returns the seconds before the end of a lease in which nothing new is sent on it: so long may a
             request still be in flight.
         clock: Monotonic seconds.
-        sleep: Waits seconds.
+        wait: Waits for a condition, or so many seconds.
     """
 
     def __init__(
@@ -67,17 +69,20 @@ class Permits:
         *,
         reserve: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
         self.pace = pace or Pace()
-        self._reserve, self._clock, self._sleep = reserve, clock, sleep
+        self.quota = self.pace.in_flight
+        """Slots of the whole quota, by which the rate is shared."""
+        self._reserve, self._clock, self._wait = reserve, clock, wait
+        self._gate = threading.Lock()
         self._changed = threading.Condition()
         self._leases: dict[Hashable, _Lease] = {}
         self._in_flight = 0
         self._lingering: list[float] = []
         self._window = 1.0
         self._proven = False
-        self._cut_at = self._paused_until = -float("inf")
+        self._cut_at = self._grown_at = self._paused_until = -float("inf")
         self._next = -float("inf")
 
     # Leases: what the quota grants ---------------------------------------------------------------------------------
@@ -92,6 +97,11 @@ class Permits:
         """Send nothing more on a lease. It may be released once `in_flight` is no more than `slots`."""
         with self._changed:
             self._leases.pop(lease, None)
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that must be left of a lease for a request to be sent on it."""
+        return self._reserve()
 
     @property
     def slots(self) -> int:
@@ -119,7 +129,7 @@ class Permits:
                 left = end - self._clock()
                 if left <= 0:
                     return False
-                self._changed.wait(min(left, 0.2))
+                self._wait(self._changed, min(left, 0.2))
         return True
 
     # Requests --------------------------------------------------------------------------------------------------------
@@ -131,31 +141,30 @@ class Permits:
         Raises:
             Stopped: `stop` was set before there was a permit.
         """
-        delay = self._enter(stop)
+        with self._gate:  # one at a time looks for a place, the others queue: else each change would wake them all
+            self._enter(stop)
         try:
-            if delay > 0:
-                self._sleep(delay)
             yield
         finally:
             with self._changed:
                 self._in_flight -= 1
                 self._changed.notify()
 
-    def _enter(self, stop: threading.Event) -> float:
+    def _enter(self, stop: threading.Event) -> None:
         with self._changed:
             while True:
                 if stop.is_set():
                     raise Stopped("The run was stopped.")
                 now = self._clock()
-                if now >= self._paused_until and self._busy(now) < min(self._slots(now), self._allowed()):
+                slots, begin = self._slots(now), max(self._next, self._paused_until)
+                if now >= begin and self._busy(now) < min(slots, self._allowed()):
                     break
                 # Leases end, pauses pass and places of given-up requests come free without anybody telling.
-                ends = [*self._lingering[:1], *([self._paused_until] if self._paused_until > now else [])]
-                self._changed.wait(min([LOOK_S, *(end - now for end in ends)]))
+                ends = [*self._lingering[:1], *([begin] if begin > now else [])]
+                self._wait(self._changed, min([LOOK_S, *(end - now for end in ends)]))
             self._in_flight += 1
-            share = self.pace.per_second * min(1.0, self._slots(now) / self.pace.in_flight)
+            share = self.pace.per_second * min(1.0, slots / self.quota)
             self._next = max(self._next, now - self.pace.burst_s) + 1 / share
-            return self._next - now
 
     def linger(self, seconds: float) -> None:
         """Keep a place taken for a request that was given up, as Earth Engine may go on with it."""
@@ -165,11 +174,14 @@ class Permits:
     def succeeded(self) -> None:
         """Note an answer: the window grows by one a round trip, and opens with the first."""
         with self._changed:
-            before = self._allowed()
-            if not self._proven:
-                self._proven, self._window = True, float(self.pace.in_flight)
+            before, now = self._allowed(), self._clock()
+            if not self._proven and self._cut_at < 0:
+                self._window = float(self.pace.in_flight)
             else:
-                self._window = min(self._window + self.pace.growth / self._window, float(self.pace.in_flight))
+                late = (now - max(self._grown_at, self._cut_at)) / self.pace.growth_s
+                self._window += self.pace.growth * max(1 / self._window, min(late, 1.0))
+                self._window = min(self._window, float(self.pace.in_flight))
+            self._proven, self._grown_at = True, now
             if self._allowed() > before:
                 self._changed.notify_all()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -47,12 +46,14 @@ class RetryPolicy:
             EarthEngineError: the last error, when it is not one that passes or tries are used up.
         """
         tries = 0
-        begun = clock()
+        throttled_since: float | None = None
 
         def used_up(state: tenacity.RetryCallState) -> bool:
-            nonlocal tries
+            nonlocal tries, throttled_since
             if isinstance(_error(state), Throttled):
-                return clock() - begun >= self.throttled_s
+                throttled_since = clock() if throttled_since is None else throttled_since
+                return clock() - throttled_since >= self.throttled_s
+            throttled_since = None
             tries += 1
             return tries >= self.attempts
 
@@ -89,10 +90,10 @@ class GivenUp(EarthEngineError):
 class StopPolicy:
     """When a run is given up, though no single error says so."""
 
-    equal_at_first: int = 20
-    """Tiles that fail alike before any succeeded: a misspelt band must not cost 40,000 requests."""
-    equal_in_a_row: int = 100
-    """Tiles that fail alike, one after the other, by passing faults: an outage, in which the rest would fail too."""
+    at_first: int = 20
+    """Tiles that fail by one class of error before any succeeded: a misspelt band must not cost 40,000 requests."""
+    in_a_row: int = 100
+    """Tiles that fail one after the other by faults that should pass: an outage, in which the rest would fail too."""
 
 
 class Verdict:
@@ -102,7 +103,7 @@ class Verdict:
         self._policy = policy or StopPolicy()
         self._lock = threading.Lock()
         self._succeeded = False
-        self._alike = ""
+        self._kind: type[Exception] | None = None
         self._in_a_row = 0
 
     def succeeded(self) -> None:
@@ -116,13 +117,14 @@ class Verdict:
         Raises:
             GivenUp: the run is to stop.
         """
-        reason = f"{type(error).__name__}: {error}"
-        alike = re.sub(r"[\d.]+", "#", reason)  # the same refusal names another size or place for each tile
+        passing = isinstance(error, Transient | Throttled)
+        kind = Transient if passing else type(error)  # by class: texts name a size or a place of each tile
         with self._lock:
-            self._in_a_row = self._in_a_row + 1 if alike == self._alike else 1
-            self._alike = alike
+            self._in_a_row = self._in_a_row + 1 if kind is self._kind else 1
+            self._kind = kind
             in_a_row, succeeded = self._in_a_row, self._succeeded
-        if not succeeded and in_a_row >= self._policy.equal_at_first:
+        reason = f"{type(error).__name__}: {error}"
+        if not succeeded and in_a_row >= self._policy.at_first:
             raise GivenUp(f"The first {in_a_row} tiles all failed alike, and so would the rest. {reason}")
-        if isinstance(error, Transient) and in_a_row >= self._policy.equal_in_a_row:
-            raise GivenUp(f"{in_a_row} tiles in a row failed alike: Earth Engine is out of reach. {reason}")
+        if passing and in_a_row >= self._policy.in_a_row:
+            raise GivenUp(f"{in_a_row} tiles in a row failed: Earth Engine is out of reach. {reason}")

@@ -19,9 +19,9 @@ from tasks.storage.receipt import TileReceipt
 SPARE_SHARE, SPARE_LEAST = 4, 4
 # Requests that are in flight when a run stops have so long to end, and to be stored.
 GRACE_S = 20.0
-# A request must end before the lease that it is sent on: so long before its end, at the least and at the most, nothing
-# is sent any more; between them it is the time of the longest requests.
-RESERVE_LEAST_S, RESERVE_MOST_S = 10.0, 40.0
+# A request must end before the lease that it is sent on: so many seconds before its end, and half as much again as the
+# longest requests take, nothing is sent any more.
+RESERVE_LEAST_S = 10.0
 
 
 @dataclass
@@ -38,6 +38,8 @@ class Tally:
     """Sum of the seconds that requests took, the throttled ones left out."""
     longest_s: float = 0.0
     """Longest of the last requests: forgotten slowly, so that one hang does not count for ever."""
+    restricted: bool = False
+    """Whether the last answer said that the project's requests in flight are restricted."""
     begun: float | None = None
     """When the first answer came, on the monotonic clock."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -101,8 +103,8 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Stop what is still going on; requests in flight have a moment to end."""
         self.stop.set()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False)  # what is queued finds the run stopped, and says so to its lane
         self.permits.wait_idle(GRACE_S if error is not None else 0.0)
 
     def _reserve(self) -> float:
-        return min(max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s), RESERVE_MOST_S)
+        return max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s)

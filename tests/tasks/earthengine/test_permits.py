@@ -22,13 +22,14 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def sleep(self, seconds):
+    def wait(self, condition, seconds):
+        del condition
         self.now += seconds
 
 
 def permits(clock=None, *, slots=40, reserve=0.0, **pace):
     clock = clock or Clock()
-    pool = Permits(Pace(**{"per_second": 1e9} | pace), clock=clock, sleep=clock.sleep, reserve=lambda: reserve)
+    pool = Permits(Pace(**{"per_second": 1e9} | pace), clock=clock, wait=clock.wait, reserve=lambda: reserve)
     if slots:
         pool.hold("lease", slots)
     pool.succeeded()  # the probe
@@ -47,7 +48,9 @@ def entered(pool):
 
 def test_the_slots_of_leases_are_never_passed():
     """Nine threads, three slots: three are inside together, and never a fourth."""
-    pool, lock, state = permits(slots=3), threading.Lock(), {"now": 0, "peak": 0}
+    pool, lock, state = Permits(Pace(per_second=1e9)), threading.Lock(), {"now": 0, "peak": 0}
+    pool.hold("lease", 3)
+    pool.succeeded()
     gate = threading.Barrier(3)
 
     def work():
@@ -174,8 +177,8 @@ def test_throttling_halves_what_is_in_flight_once_for_requests_sent_together():
 
 def test_the_window_grows_by_one_a_round_trip_and_ends_at_the_quota():
     pool = permits(slots=40)
-    pool.throttled(float("inf"), pause=False)
-    pool._window = 8.0
+    pool.throttled(0.0, pause=False)
+    pool._window, pool._grown_at = 8.0, pool._clock()
     for _ in range(8):
         pool.succeeded()
     assert 8.8 < pool._window <= 9.0

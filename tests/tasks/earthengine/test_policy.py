@@ -82,18 +82,29 @@ def test_equal_failures_before_any_success_give_the_run_up():
         verdict.failed(Rejected("no band 'B99'"))
 
 
-def test_failures_that_differ_or_follow_a_success_do_not():
+def test_failures_of_several_kinds_or_after_a_success_do_not():
     verdict = Verdict()
     failing(verdict, Rejected("no band 'B99'"), 19)
-    verdict.failed(Rejected("outside of the footprint"))
+    verdict.failed(TooHeavy("User memory limit exceeded."))
     failing(verdict, Rejected("no band 'B99'"), 19)
     verdict.succeeded()
     failing(verdict, Rejected("no band 'B99'"), 1_000)
 
 
+def test_refusals_that_name_each_tile_are_alike():
+    verdict = Verdict()
+    for letter in "abcdefghijklmnopqrs":
+        verdict.failed(Rejected(f"Image.load: 'asset-{letter}' not found."))
+    with pytest.raises(GivenUp):
+        verdict.failed(Rejected("Image.load: 'asset-z' not found."))
+
+
 def test_an_outage_gives_a_run_up_though_tiles_have_succeeded():
     verdict = Verdict()
     verdict.succeeded()
-    failing(verdict, Transient("Nothing answers at http://127.0.0.1:9."), 99)
+    for _ in range(49):
+        failing(verdict, Transient("Nothing answers at http://127.0.0.1:9."), 1)
+        failing(verdict, Throttled("429"), 1)
+    failing(verdict, Transient("503"), 1)
     with pytest.raises(GivenUp, match="out of reach"):
         verdict.failed(Transient("Nothing answers at http://127.0.0.1:9."))
