@@ -9,7 +9,7 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
 from tasks.fetch import lanes
-from tasks.products import patch_index, sheet
+from tasks.products import patch_index, sheet, unvisited
 from tasks.raster.points import read_points
 from tasks.report import show_picture
 from tasks.storage.open import open_store
@@ -39,7 +39,13 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     extracted = extract(parameters, make_plan)
     assert tile_of_point is not None
     plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
-    index = patch_index(plan, tiles, points=points, tile_of_point=tile_of_point, output=output)
+    index = patch_index(
+        unvisited(plan),
+        unvisited(tiles),
+        points=unvisited(points),
+        tile_of_point=unvisited(tile_of_point),
+        output=output,
+    )
     store = open_store(output)
     first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
     files = [
@@ -48,7 +54,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         if tile.key is not None
     ]
     picture = None
-    if drawn := sheet(plan, files, output=output):
+    if drawn := sheet(unvisited(plan), unvisited(files), output=output):
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)

@@ -7,7 +7,7 @@ from flows.parameters import RegionParameters
 from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.planning import plan_region
 from tasks.fetch import lanes
-from tasks.products import mosaic, pictures, region_picture
+from tasks.products import mosaic, pictures, region_picture, unvisited
 from tasks.raster.region import read_region
 from tasks.report import show_picture
 
@@ -32,10 +32,12 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
     )
     path = picture = None
     if parameters.file_format == "GEO_TIFF":
-        path = mosaic(extracted.plan, extracted.tiles, source=0, name="mosaic", output=extracted.output)
-        picture, png = region_picture(extracted.plan, path, output=extracted.output)
+        path = mosaic(
+            unvisited(extracted.plan), unvisited(extracted.tiles), source=0, name="mosaic", output=extracted.output
+        )
+        picture, png = region_picture(unvisited(extracted.plan), path, output=extracted.output)
         show_picture(png)
-    elif drawn := pictures(extracted.plan, extracted.tiles, output=extracted.output):
+    elif drawn := pictures(unvisited(extracted.plan), unvisited(extracted.tiles), output=extracted.output):
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)

@@ -10,7 +10,7 @@ from flows.parameters import TimeseriesParameters
 from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.planning import plan_timeseries
 from tasks.fetch import lanes
-from tasks.products import mosaic, series_summary, sheet
+from tasks.products import mosaic, series_summary, sheet, unvisited
 from tasks.raster.region import read_region
 from tasks.report import show_picture
 
@@ -49,10 +49,12 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     table = plot = picture = None
     if parameters.file_format == "GEO_TIFF":
         for number, source in enumerate(plan.sources):
-            files[source.label] = mosaic(plan, tiles, source=number, name=source.label, output=output)
+            files[source.label] = mosaic(
+                unvisited(plan), unvisited(tiles), source=number, name=source.label, output=output
+            )
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
-        table, plot = series_summary(plan, tiles, output=output)
-    if drawn := sheet(plan, list(files.items()), output=output):
+        table, plot = series_summary(unvisited(plan), unvisited(tiles), output=output)
+    if drawn := sheet(unvisited(plan), unvisited(list(files.items())), output=output):
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)

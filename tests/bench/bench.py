@@ -72,7 +72,8 @@ class Bench:
         outcome = run(specs, self.control, log=log, prefect=prefect or self.prefect, every=every, hook=hook)
         self.control.quiet()
         self.control.turn(**OFF)
-        row = run_figures(outcome.statistics, outcome.wall_s)
+        row = run_figures(outcome.statistics, outcome.wall_s if outcome.errors else outcome.life_s)
+        row["call_s"] = outcome.wall_s
         for each in parameters:
             found = check.ours(Path(each["output"]), expected // len(parameters), image=image, sample=sample)
             row |= {key: row.get(key, 0) + value for key, value in found.items()}

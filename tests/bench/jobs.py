@@ -47,6 +47,11 @@ class Outcome:
         return max(r["ended"] for r in self.results) - min(r["begun"] for r in self.results)
 
     @property
+    def life_s(self) -> float:
+        """From the creation of the first flow run to the final state of the last, as Prefect records them."""
+        return max(r["finished"] for r in self.results) - min(r["created"] for r in self.results)
+
+    @property
     def errors(self) -> list[str]:
         """What the jobs failed with."""
         return [result["error"] for result in self.results if "error" in result]

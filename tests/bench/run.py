@@ -15,6 +15,7 @@ from pathlib import Path
 
 import geopandas
 import requests
+from prefect.client.orchestration import get_client
 
 from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
@@ -34,8 +35,12 @@ def flow(spec: dict):
     model, function = flows[spec["flow"]]
 
     def run() -> dict:
-        result = function(model(**work.known(spec["parameters"], model)))
-        return {"folder": result.folder, "stored": result.stored, "empty": result.empty, "failed": result.failed}
+        state = function(model(**work.known(spec["parameters"], model)), return_state=True)
+        result = state.result()
+        with get_client(sync_client=True) as client:
+            record = client.read_flow_run(state.state_details.flow_run_id)
+        told = {"folder": result.folder, "stored": result.stored, "empty": result.empty, "failed": result.failed}
+        return told | {"created": record.created.timestamp(), "finished": record.end_time.timestamp()}
 
     return run
 
@@ -52,7 +57,7 @@ def million(spec: dict):
     """Plans of a million tiles: a region's, and that of as many points."""
     connection = Connection(project=work.PROJECT, endpoint=spec["url"])
     ensure_client(connection)
-    named = Named(expression=work.source("light")["expression"], name="light")
+    named = Named(expression=work.source("scene")["expression"], name="scene")
     region = read_region(spec["region"])
     lattice = read_points(spec["points"])
 
