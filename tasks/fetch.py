@@ -84,6 +84,7 @@ class Course:
 
     def ended(self, future: PrefectFuture[Receipt]) -> None:
         """Take note that a lane's task has ended. One that crashed leaves no receipt: the run has failed."""
+        future.wait()  # it has ended: else Prefect asks the server for its state, by a client that it does not close
         if not future.state.is_completed():
             self.run.stop.set()
         self.events.put(False)

@@ -29,15 +29,16 @@ NOTES = """
 - Sandbox, Prefect server (SQLite), clients and bench share the machine. `load` is its load average (1 minute) when a
   case ended, and `at` says when (UTC).
 - Figures are medians of `repeats` runs, ours and the reference in turn; what must not happen is shown of the worst run.
-- Efficiency = ideal / wall; ideal = the greater of (latencies / 40) and (requests / 100). Wall of a flow = the life of the
-  flow run as Prefect records it, from its creation to its final state: planning, leases, tagged tasks, index and pictures
-  included. `call_s` is the call in Python, which ends up to a second later (Prefect's heartbeat wakes once a second), and
-  `process_s` the whole process with its imports. Wall of the reference = its call, `ee.Initialize` included.
+- Efficiency = ideal / wall; ideal = the greater of (latencies / 40) and (requests / 100). Wall of a flow = the life of
+  the flow run as Prefect records it, from its creation to its final state: planning, leases, tagged tasks, index and
+  pictures included. `call_s` is the call in Python, which ends up to a second later (Prefect's heartbeat wakes once a
+  second), and `process_s` the whole process with its imports. Wall of the reference = its call, with `ee.Initialize`.
 - The sandbox works on a request while its latency passes: the latency is all the time that Earth Engine takes. Bodies
   are not compressed (`gzip` off).
-- The cases that measure the quota read a stored asset that is cheap to serve, ours with getPixels (`masks=unknown`), the
-  reference with computePixels of the same image. A computed image costs us one `value:compute` more before the first
-  request, half a second here; with exact masks the sandbox alone needs more than one of two cores at 82 requests a second.
+- The cases that measure the quota read a stored asset that is cheap to serve, ours with getPixels (`masks=unknown`),
+  the reference with computePixels of the same image. A computed image costs us one `value:compute` more before the
+  first request, half a second here; with exact masks the sandbox alone needs more than one of two cores at 82 requests
+  a second.
 - `cpu` and `heavy` read real pixels of a computed image with exact masks; so does `throughput`, for which the sandbox's
   answers are replayed from files.
 """

@@ -22,8 +22,8 @@ LEFT, TOP = 734_745.0, -2_784_495.0
 """Corner of the scene, which is 15.6 km wide and 29.7 km high."""
 BANDS = ("a", "b", "c", "d")
 IMAGES = {"light": BANDS, "scene": BANDS, "six": ("a", "b", "c", "d", "e", "f")}
-# Read with getPixels: exact masks double the sandbox's work for a tile (about 6 ms of CPU to 15 ms), and at 82 requests a
-# second it would then need more than one of two cores, so that no client could keep to its quota.
+# Read with getPixels: exact masks double the sandbox's work for a tile (about 6 ms of CPU to 15 ms), and at 82 requests
+# a second it would then need more than one of two cores, so that no client could keep to its quota.
 MASKS = os.environ.get("BENCH_MASKS", "unknown")
 
 # A lattice of 48,444 places; a patch of 256 px at up to 30 m lies within the scene at every one of them.
