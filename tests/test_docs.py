@@ -95,7 +95,7 @@ def test_the_table_of_errors_says_what_the_code_does():
     ]
     assert {name: action.strip() for name, action in rows.items()} == {kind.__name__: kind.action for kind in kinds}
     stop, retry = StopPolicy(), RetryPolicy()
-    assert f"the first {stop.equal_at_first} tiles failed alike, or {stop.equal_in_a_row} in a row" in table
+    assert f"the first {stop.at_first} tiles all failed by one class of error, or {stop.in_a_row} in a row" in table
     assert f"{retry.attempts} tries, with waits that double up to {retry.longest_wait_s:.0f} s" in table
 
 
