@@ -11,7 +11,8 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from tasks import slots as slots_module
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.permits import Pace, Permits
-from tasks.slots import Slots, share, tag_of
+from tasks.limit import share, tag_of
+from tasks.slots import Slots
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 LOG = logging.getLogger("slots")

@@ -1,0 +1,162 @@
+"""The limit that is the quota, on the Prefect server, and the limit by which runs tell what they could use of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL
+
+from tasks.earthengine.errors import BadInputError
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+# Seconds for an answer of the server, which takes some milliseconds.
+ANSWER_S = 10.0
+# How much may be wanted: no limit at all, as far as anybody can use it.
+BOUNDLESS = 1_000_000
+
+
+def tag_of(project: str) -> str:
+    """Return the tag of the tasks that send requests to an Earth Engine project."""
+    return f"earthengine:{project}"
+
+
+def share(limit: int, *, wanted: int, all_wanted: int) -> int:
+    """Return how many slots of a limit are due to a run that wants some, where all runs together want more.
+
+    >>> share(40, wanted=40, all_wanted=80), share(40, wanted=5, all_wanted=45), share(40, wanted=40, all_wanted=40)
+    (20, 4, 40)
+    """
+    if all_wanted <= limit:
+        return min(wanted, limit)
+    return max(1, limit * wanted // all_wanted)
+
+
+class ServerAwayError(httpx.HTTPError):
+    """The Prefect server did not answer, or could not."""
+
+
+class Impatient(httpx.HTTPTransport):
+    """Asks again at once where SQLite was locked (503), and soon says so where the server is away.
+
+    Prefect's client would wait for two seconds at the least and for a minute at the most, while leases lapse.
+    """
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request until SQLite is free.
+
+        Raises:
+            ServerAwayError: it is not for about a second, or nobody answers.
+        """
+        for _ in range(10):
+            try:
+                response = super().handle_request(request)
+            except httpx.TransportError as error:
+                raise ServerAwayError(f"{type(error).__name__}") from error
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return response
+            response.close()
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - no secret
+        raise ServerAwayError("503 Service Unavailable")
+
+
+def server() -> SyncPrefectClient:
+    """Return a client of the Prefect server that says soon whether it is away, by `httpx.HTTPError`."""
+    settings: dict[str, Any] = {"timeout": ANSWER_S}
+    # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
+    if str(PREFECT_API_URL.value() or "").startswith("http://"):
+        settings["transport"] = Impatient()
+    return get_client(httpx_settings=settings, sync_client=True)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the server says of the quota."""
+
+    limit: int
+    taken: int
+    all_wanted: int
+    """Slots that all runs together could use."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The quota of an Earth Engine project, as one run sees it."""
+
+    project: str
+    run_id: UUID
+
+    @property
+    def name(self) -> str:
+        """The limit of the tag, whose slots are the requests that may be in flight."""
+        return f"tag:{tag_of(self.project)}"
+
+    @property
+    def wanted(self) -> str:
+        """The limit of which each run takes as many slots as it could use."""
+        return f"{self.name}:wanted"
+
+    def read(self, client: SyncPrefectClient, *, wanted: int) -> State:
+        """Return how it stands.
+
+        Args:
+            client: Of the server.
+            wanted: What this run wants.
+
+        Raises:
+            ObjectNotFound: one of the two is not there.
+        """
+        limit = client.read_global_concurrency_limit_by_name(self.name)
+        all_wanted = max(client.read_global_concurrency_limit_by_name(self.wanted).active_slots, wanted)
+        if all_wanted > limit.limit and not self.others(client):  # wishes of runs that died with a server's memory
+            all_wanted = wanted
+        return State(limit.limit, limit.active_slots, all_wanted)
+
+    def others(self, client: SyncPrefectClient) -> bool:
+        """Return whether other runs are known to share the quota."""
+        tag = self.wanted.removeprefix("tag:")
+        return bool(set(client.read_concurrency_limit_by_tag(tag).active_slots) - {self.run_id})
+
+    def check(self, client: SyncPrefectClient, *, in_flight: int, log: Log) -> None:
+        """Create the limits, or hold that of the quota against what the run was told.
+
+        Raises:
+            BadInputError: it is there, but counts nothing.
+        """
+        for name, slots in ((self.name, in_flight), (self.wanted, BOUNDLESS)):
+            try:
+                client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound:
+                with contextlib.suppress(ObjectAlreadyExists):  # another run was quicker
+                    client.create_global_concurrency_limit(
+                        GlobalConcurrencyLimitCreate(name=name, limit=slots, active=True, slot_decay_per_second=0)
+                    )
+                if name == self.name:
+                    log.warning("There was no limit %s: it was created with %d slots.", name, slots)
+        found = client.read_global_concurrency_limit_by_name(self.name)
+        remedy = f"Mend it: `prefect global-concurrency-limit update {self.name} --limit {in_flight} --enable`"
+        if not found.active or found.limit < 1 or found.slot_decay_per_second:
+            state = "switched off" if not found.active else "decaying" if found.slot_decay_per_second else "zero"
+            raise BadInputError("requests_in_flight", in_flight, f"the limit {self.name} is {state}", remedy)
+        if found.limit < in_flight:
+            log.warning(
+                "The limit %s is %d, so no more than that are in flight, though requests_in_flight = %d. %s.",
+                *(self.name, found.limit, in_flight, remedy),
+            )
+        if found.active_slots and not self.others(client):
+            log.warning(
+                "%d of %d slots of %s are taken by runs that died. They come back in 75 seconds; if the server was "
+                "started anew since and keeps leases in memory, only by `prefect global-concurrency-limit update "
+                "%s --active-slots 0` (and the same for %s) while no run is going on.",
+                *(found.active_slots, found.limit, self.name, self.name, self.wanted),
+            )
