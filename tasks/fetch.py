@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect import get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
@@ -106,8 +107,9 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
     Raises:
         BadInputError: the quota's limit counts nothing.
     """
-    key = str(flow_run.id)
-    log = get_run_logger()
+    # Without Prefect's engine around it, a flow's function may be called as well: it plans, and refuses bad input.
+    key = flow_run.id or str(uuid4())
+    log = get_run_logger() if flow_run.id else logging.getLogger(__name__)
     with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
         course = _COURSES[key] = Course(run, slots, pace.in_flight, deadlines, queue.SimpleQueue())
         try:

@@ -147,8 +147,9 @@ def _time(milliseconds: object) -> datetime | None:
 
 @_patiently
 def _call(connection: Connection, method: str, path: str, **content: Any) -> Any:
+    data = send(connection, method, path, **content)
     try:
-        answer = json.loads(send(connection, method, path, **content))
+        answer = json.loads(data)
     except ValueError as error:
         raise Transient(f"Earth Engine answered {path} with something that is no JSON.") from error
     if not isinstance(answer, dict) or "error" in answer:
