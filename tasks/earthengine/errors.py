@@ -172,7 +172,7 @@ _DENIED = (
     "Check that the account is signed in, the Earth Engine API enabled, the project registered, "
     "and the asset shared with the account."
 )
-_RESUME = "What is stored is kept, with its receipts. Run the flow again once the budget is renewed."
+_RESUME = "What is stored is kept, with its receipts. When the budget is renewed, run the flow again."
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ WRONG = {
     "endpoint": {"type": 3},
     "credentials_file": {"type": 3},
     "requests_in_flight": {"type": "many", "zero": 0, "large": 1001, "fraction": 1.5},
+    "read_deadline": {"type": "long", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
+    "computation_limit": {"type": "long", "negative": -1, "large": 1e9, "nan": math.nan},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "max_requests": {"type": "all", "zero": 0},
     "allow_failures": {"type": "perhaps"},
