@@ -229,6 +229,7 @@ def test_memory_holds_a_tile_and_not_the_raster(tmp_path: Path) -> None:
     path = write_mosaic(streamed(), grid, tmp_path / "m.tif", bands=("a", "b"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4_000_000, "the raster has 31 MB, a tile 0.26 MB (GDAL's own cache is bounded by itself)"
+    # Threads of Prefect's client, which live as long as the session's server, allocate meanwhile.
+    assert peak < 15_000_000, "the raster has 31 MB, a tile 0.26 MB (GDAL's own cache is bounded by itself)"
     with rasterio.open(path) as file:
         assert file.read(2)[2400, 3000] == len(tiling) - 2
