@@ -76,7 +76,6 @@ class Course:
 
     run: Run
     slots: Slots
-    in_flight: int
     deadlines: Deadlines
     events: queue.SimpleQueue[bool]
     """True as a lane begins, False as it ends."""
@@ -111,7 +110,7 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
     key = flow_run.id or str(uuid4())
     log = get_run_logger() if flow_run.id else logging.getLogger(__name__)
     with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
-        course = _COURSES[key] = Course(run, slots, pace.in_flight, deadlines, queue.SimpleQueue())
+        course = _COURSES[key] = Course(run, slots, deadlines, queue.SimpleQueue())
         try:
             slots.wait_for_one()
             yield course
@@ -179,13 +178,14 @@ def fetch_plan(
     # The tag's limit is the quota that all runs of the Earth Engine project share.
     mapped = fetch_batch.with_options(tags=[course.slots.tag] if course.slots.shared else [])
     run, lane = course.run, course.lane(plan, connection, store)
+    in_flight = run.permits.pace.in_flight
     futures: list[PrefectFuture[Receipt]] = []
     begun = ended = 0
     progress: Progress | None = None
-    while ended < len(futures) or (begun < len(plan) and not run.stop.is_set()):
-        if begun < len(plan) and begun - run.tally.done <= 2 * course.in_flight and not run.stop.is_set():
-            size = batch_size(len(plan) - begun, in_flight=course.in_flight, per_second=run.tally.per_second)
-            course.slots.want(len(plan) - run.tally.done)
+    while (more := begun < len(plan) and not run.stop.is_set()) or ended < len(futures):
+        course.slots.want(len(plan) - run.tally.done)
+        if more and begun - run.tally.done <= 2 * in_flight:
+            size = batch_size(len(plan) - begun, in_flight=in_flight, per_second=run.tally.per_second)
             lane.begin(begun, begun + size)
             futures += mapped.map(
                 [begun],
@@ -200,7 +200,6 @@ def fetch_plan(
             ended += not course.events.get(timeout=0.5)
             if progress is None:  # only now: a tagged task that starts waits for two seconds if it meets other writes
                 progress = Progress(len(plan), show)
-        course.slots.want(len(plan) - run.tally.done)
         if progress:
             progress.show(run)
     return _collected(plan, futures, course, output)

@@ -28,7 +28,7 @@ from tasks.earthengine.errors import (
 )
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.policy import GivenUp, RetryPolicy
-from tasks.earthengine.run import GRACE_S, Run
+from tasks.earthengine.run import Run
 from tasks.earthengine.splitting import fetch_in_parts
 from tasks.earthengine.tiles import PixelGrid
 from tasks.earthengine.transport import Answer, PixelRequest
@@ -48,6 +48,8 @@ _FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8
 RETRY = RetryPolicy()
 # Seconds between looks whether the run was stopped.
 LOOK_S = 2.0
+# Requests that are in flight when a run stops have so long to end, and to be stored.
+GRACE_S = 20.0
 # These end the run: no other tile can do better.
 FATAL = (Denied, BudgetExhausted, GivenUp)
 
@@ -181,7 +183,7 @@ class Lane:
                     raise
             return Pixels(self._decode(index, grid, answer.body), answer.body)
 
-        return self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))[0]
+        return self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))
 
     def _answer(self, request: PixelRequest) -> Answer:
         """Send a request under its permit, and let the permits know how it went."""

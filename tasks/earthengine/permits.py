@@ -118,8 +118,7 @@ class Permits:
     @property
     def window(self) -> int:
         """Requests in flight that Earth Engine was last seen to take."""
-        with self._changed:
-            return self._allowed()
+        return int(self._window)
 
     def wait_idle(self, timeout: float, *, beyond: int = 0) -> bool:
         """Wait until at most `beyond` requests are in flight; return whether that came to be in time."""
@@ -157,7 +156,7 @@ class Permits:
                     raise Stopped("The run was stopped.")
                 now = self._clock()
                 slots, begin = self._slots(now), max(self._next, self._paused_until)
-                if now >= begin and self._busy(now) < min(slots, self._allowed()):
+                if now >= begin and self._busy(now) < min(slots, self.window):
                     break
                 # Leases end, pauses pass and places of given-up requests come free without anybody telling.
                 ends = [*self._lingering[:1], *([begin] if begin > now else [])]
@@ -174,7 +173,7 @@ class Permits:
     def succeeded(self) -> None:
         """Note an answer: the window grows by one a round trip, and opens with the first."""
         with self._changed:
-            before, now = self._allowed(), self._clock()
+            before, now = self.window, self._clock()
             if not self._proven and self._cut_at < 0:
                 self._window = float(self.pace.in_flight)
             else:
@@ -182,7 +181,7 @@ class Permits:
                 self._window += self.pace.growth * max(1 / self._window, min(late, 1.0))
                 self._window = min(self._window, float(self.pace.in_flight))
             self._proven, self._grown_at = True, now
-            if self._allowed() > before:
+            if self.window > before:
                 self._changed.notify_all()
 
     def throttled(self, begun: float, *, wait_s: float | None = None, pause: bool = True) -> None:
@@ -205,9 +204,6 @@ class Permits:
                 self._paused_until = max(self._paused_until, now + seconds)
 
     # With the lock held ----------------------------------------------------------------------------------------------
-
-    def _allowed(self) -> int:
-        return int(self._window)
 
     def _busy(self, now: float) -> int:
         while self._lingering and self._lingering[0] <= now:

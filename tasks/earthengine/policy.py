@@ -37,8 +37,8 @@ class RetryPolicy:
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-    ) -> tuple[T, int]:
-        """Return what the call gave, and the number of tries, those that were throttled left out.
+    ) -> T:
+        """Return what the call gave.
 
         A throttled call is repeated at once: its permit is what makes it wait.
 
@@ -73,7 +73,7 @@ class RetryPolicy:
             sleep=sleep,
             reraise=True,
         )
-        return retrying(call), tries + 1
+        return retrying(call)
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:

@@ -17,8 +17,6 @@ from tasks.storage.receipt import TileReceipt
 
 # Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
 SPARE_SHARE, SPARE_LEAST = 4, 4
-# Requests that are in flight when a run stops have so long to end, and to be stored.
-GRACE_S = 20.0
 # A request must end before the lease that it is sent on: so many seconds before its end, and half as much again as the
 # longest requests take, nothing is sent any more.
 RESERVE_LEAST_S = 10.0
@@ -34,8 +32,6 @@ class Tally:
     requests: int = 0
     """Pixel requests that were answered, one way or the other."""
     throttled: int = 0
-    busy_s: float = 0.0
-    """Sum of the seconds that requests took, the throttled ones left out."""
     longest_s: float = 0.0
     """Longest of the last requests: forgotten slowly, so that one hang does not count for ever."""
     restricted: bool = False
@@ -45,14 +41,13 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def request(self, seconds: float, *, throttled: bool) -> None:
-        """Count a request."""
+        """Count a request, and how long it took unless it was throttled."""
         with self._lock:
             self.requests += 1
             self.begun = self.begun or time.monotonic()
             if throttled:
                 self.throttled += 1
             else:
-                self.busy_s += seconds
                 self.longest_s = max(seconds, self.longest_s * 0.999)
 
     def tile(self, *, failed: bool) -> None:
@@ -101,10 +96,9 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Stop what is still going on; requests in flight have a moment to end."""
+        """Stop what is still going on."""
         self.stop.set()
         self.pool.shutdown(wait=False)  # what is queued finds the run stopped, and says so to its lane
-        self.permits.wait_idle(GRACE_S if error is not None else 0.0)
 
     def _reserve(self) -> float:
         return max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s)

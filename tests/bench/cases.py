@@ -281,6 +281,7 @@ CASES: dict[str, Case] = {
             Bar("plan_s", "<=", 2),
             Bar("plan_mb", "<=", 300),
             Bar("request_us", "<=", 100),
+            Bar("patches_s", "<=", 2),
             Bar("patches_mb", "<=", 300),
             Bar("patch_us", "<=", 100),
         ),

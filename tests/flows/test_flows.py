@@ -298,4 +298,4 @@ def test_an_option_that_does_not_exist_leaves_with_2(capsys):
 def test_an_unreachable_endpoint_leaves_with_1(prefect_server, tmp_path, capsys):
     options = ["--project=my-project", "--endpoint=http://127.0.0.1:9", f"--output={tmp_path}"]
     assert leaves("region", RegionParameters, "--image.asset", SCENE, "--scale=30", *options) == 1
-    assert "Transient: Nothing answers at http://127.0.0.1:9" in capsys.readouterr().err
+    assert "Transient: Nothing answers at http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err
