@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import itertools
 import json
 import socket
 import socketserver
@@ -60,7 +61,7 @@ class Server(socketserver.ThreadingTCPServer):
             request = self.context.wrap_socket(request, server_side=True)
         with request, request.makefile("rb") as file:
             while True:
-                head = b"".join(iter(file.readline, b"\r\n"))
+                head = b"".join(itertools.takewhile(b"\r\n".__ne__, file))  # up to an empty line, or the end
                 if not head:
                     return
                 length = next(

@@ -1,7 +1,6 @@
 """Laws of mosaics: the tiles, all of them, nothing else, in one valid Cloud Optimized GeoTIFF."""
 
-import subprocess
-import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,38 +212,23 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-# A process of its own: threads of Prefect's client, which live as long as the session's server, allocate meanwhile.
-MEMORY = """
-import sys, tracemalloc
-from pathlib import Path
-import numpy as np
-from affine import Affine
-from odc.geo.geobox import GeoBox
-from tasks.raster.mosaic import Piece, write_mosaic
-from tasks.raster.raster import Raster
-from tasks.raster.tiling import Tiling
-
-grid = GeoBox((2500, 3100), Affine(28.5, 0.0, 630_534.0, 0.0, -30.0, 228_114.0), "EPSG:32119")
-tiling = Tiling(grid, 256)
-
-def read(i):
-    values = np.full((2, *tiling.tile(i).shape), i, "u2")
-    return Raster(values=values, valid=None, bands=("a", "b"), geobox=tiling.tile(i))
-
-def streamed():
-    for i in range(len(tiling)):
-        rows, columns = tiling.window(i)
-        yield Piece(rows=rows, columns=columns, source=lambda i=i: read(i))
-
-tracemalloc.start()
-write_mosaic(streamed(), grid, Path(sys.argv[1]), bands=("a", "b"))
-print(len(tiling), tracemalloc.get_traced_memory()[1])
-"""
-
-
 def test_memory_holds_a_tile_and_not_the_raster(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", MEMORY, str(tmp_path / "m.tif")]
-    tiles, peak = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    grid = GeoBox((2500, 3100), AFFINE, "EPSG:32119")
+    tiling = Tiling(grid, 256)
+
+    def read(i: int) -> Raster:
+        shape = (2, *tiling.tile(i).shape)
+        return Raster(values=np.full(shape, i, "u2"), valid=None, bands=("a", "b"), geobox=tiling.tile(i))
+
+    def streamed() -> Iterator[Piece]:
+        for i in range(len(tiling)):
+            rows, columns = tiling.window(i)
+            yield Piece(rows=rows, columns=columns, source=lambda i=i: read(i))
+
+    tracemalloc.start()
+    path = write_mosaic(streamed(), grid, tmp_path / "m.tif", bands=("a", "b"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert peak < 4_000_000, "the raster has 31 MB, a tile 0.26 MB (GDAL's own cache is bounded by itself)"
-    with rasterio.open(tmp_path / "m.tif") as file:
-        assert file.read(2)[2400, 3000] == tiles - 2
+    with rasterio.open(path) as file:
+        assert file.read(2)[2400, 3000] == len(tiling) - 2
