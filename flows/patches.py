@@ -39,7 +39,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     extracted = extract(parameters, make_plan)
     assert tile_of_point is not None
     plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
-    index = patch_index(
+    index = patch_index.submit(
         unvisited(plan),
         unvisited(tiles),
         points=unvisited(points),
@@ -58,7 +58,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)
-    return PatchesResult(**extracted.result(), index=index, quicklook=picture)
+    return PatchesResult(**extracted.result(), index=index.result(), quicklook=picture)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import geopandas
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
@@ -91,7 +92,7 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
         # One stretch for all: dates and patches can be compared.
         drawn = quicklooks(paths, bands=bands, max_size=CELL)
     else:
-        drawn = [path.read_bytes() for path in paths]
+        drawn = [Image.open(path) for path in paths]
     png = contact_sheet(list(zip([label for label, _ in chosen], drawn, strict=True)), cell=CELL)
     return _write(plan, "quicklook.png", png, output), png
 

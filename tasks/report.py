@@ -61,6 +61,7 @@ class Progress:
             with _forgiving():
                 update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
             self._shown = time.monotonic()
+            self._artifact = None if over else self._artifact  # it is complete
         if now - self._logged >= self.LOG_S:
             self._logged = now
             get_run_logger().info("%s", self._words(run))

@@ -77,7 +77,6 @@ class Slots:
         self._wake = threading.Event()
         self._closing = False
         self._waiting_since = time.monotonic()
-        self._thread = threading.Thread(target=self._keep, name="slots")
         self.shared = determine_server_type() is not ServerType.EPHEMERAL
         """Whether there is a server by which runs share the quota."""
 
@@ -92,11 +91,12 @@ class Slots:
                 self._permits.pace.in_flight,
             )
             return self
-        with server() as client:
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(server())
             self._limit.check(client, in_flight=self._permits.pace.in_flight, log=self._log)
-            self._wish_for(client, 1)
             self._take(client, 1)
-        self._thread.start()
+            self._thread = threading.Thread(target=self._keep, args=(client, stack.pop_all()), name="slots")
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -143,8 +143,8 @@ class Slots:
 
     # The thread ------------------------------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
-        with server() as client:
+    def _keep(self, client: SyncPrefectClient, until_the_end: contextlib.ExitStack) -> None:
+        with until_the_end:
             # Slots are kept for requests that are still in flight when the run ends.
             while not self._closing or self._permits.in_flight:
                 calm = False

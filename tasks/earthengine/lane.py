@@ -194,6 +194,8 @@ class Lane:
             throttled = isinstance(error, Throttled)
             if throttled:
                 permits.throttled(sent, wait_s=error.retry_after)
+            else:
+                permits.failed()
             if error.may_compute_s > 0:
                 permits.linger(error.may_compute_s)
             self.run.tally.request(time.monotonic() - sent, throttled=throttled)

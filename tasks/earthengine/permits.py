@@ -29,9 +29,12 @@ class Pace:
     """Requests that the run may have in flight: the limit of the window."""
     per_second: float = PER_SECOND
     """Requests that the whole quota lets begin in a second; a process keeps to its share, by the slots it holds."""
-    burst_s: float = 0.25
-    """Seconds of its share that a process may be behind and make good: threads wake late. Earth Engine counts by the
-    minute, so a quarter of a second is no excess."""
+    burst_s: float = 0.4
+    """Seconds of its share that a process may be behind and make good: threads wake late, and a run begins with as many
+    as it may have in flight. Earth Engine counts by the minute, so less than half a second is no excess."""
+    probe_s: float = 0.2
+    """Seconds for which the first request goes alone, unless it is answered sooner: what is refused outright is refused
+    before anything is computed, and a tile may compute for minutes."""
     cut: float = 0.5
     """What throttling leaves of the requests in flight."""
     growth: float = 1.0
@@ -53,7 +56,7 @@ class _Lease:
 class Permits:
     """Permits for requests. Nothing is sent without a lease that is known to hold.
 
-    Until the first success there is one permit: the first request is a probe.
+    The first request is a probe, and goes alone until it has succeeded, or takes long without having failed.
 
     Args:
         pace: The quota, and how the window moves.
@@ -82,6 +85,8 @@ class Permits:
         self._lingering: list[float] = []
         self._window = 1.0
         self._proven = False
+        self._alone_until: float | None = None
+        """Until when the probe goes alone; None before it is sent."""
         self._cut_at = self._grown_at = self._paused_until = -float("inf")
         self._next = -float("inf")
 
@@ -155,13 +160,16 @@ class Permits:
                 if stop.is_set():
                     raise Stopped("The run was stopped.")
                 now = self._clock()
+                self._probe(now)
                 slots, begin = self._slots(now), max(self._next, self._paused_until)
                 if now >= begin and self._busy(now) < min(slots, self.window):
                     break
                 # Leases end, pauses pass and places of given-up requests come free without anybody telling.
-                ends = [*self._lingering[:1], *([begin] if begin > now else [])]
+                ends = [*self._lingering[:1], *(end for end in (begin, self._alone_until) if end and end > now)]
                 self._wait(self._changed, min([LOOK_S, *(end - now for end in ends)]))
             self._in_flight += 1
+            if self._alone_until is None:
+                self._alone_until = now + self.pace.probe_s
             share = self.pace.per_second * min(1.0, slots / self.quota)
             self._next = max(self._next, now - self.pace.burst_s) + 1 / share
 
@@ -184,6 +192,12 @@ class Permits:
             if self.window > before:
                 self._changed.notify_all()
 
+    def failed(self) -> None:
+        """Note that a request failed, but not for want of quota: before any success, the next go one by one."""
+        with self._changed:
+            if not self._proven:
+                self._window, self._alone_until = 1.0, float("inf")
+
     def throttled(self, begun: float, *, wait_s: float | None = None, pause: bool = True) -> None:
         """Note that Earth Engine throttled a request that began at a time of the clock.
 
@@ -204,6 +218,10 @@ class Permits:
                 self._paused_until = max(self._paused_until, now + seconds)
 
     # With the lock held ----------------------------------------------------------------------------------------------
+
+    def _probe(self, now: float) -> None:
+        if not self._proven and self._cut_at < 0 and self._alone_until is not None and now >= self._alone_until:
+            self._window = float(self.pace.in_flight)
 
     def _busy(self, now: float) -> int:
         while self._lingering and self._lingering[0] <= now:

@@ -28,14 +28,14 @@ def shown_bands(bands: Sequence[str]) -> list[str]:
     return list(bands[:3]) if len(bands) >= 3 else list(bands[:1])
 
 
-def contact_sheet(pictures: Sequence[tuple[str, bytes]], *, cell: int = 160) -> bytes:
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 160) -> bytes:
     """Return one PNG of labelled pictures, as square as can be.
 
     Args:
-        pictures: Label and PNG or JPEG of each; at least one.
+        pictures: Label and picture of each; at least one.
         cell: Pixels of the longer side of the largest; the others keep their proportion to it.
     """
-    opened = [(label, Image.open(io.BytesIO(data)).convert("RGBA")) for label, data in pictures]
+    opened = [(label, picture.convert("RGBA")) for label, picture in pictures]
     factor = cell / max(max(picture.size) for _, picture in opened)
     width = max(LABEL_WIDTH, *(round(picture.width * factor) for _, picture in opened))
     height = max(round(picture.height * factor) for _, picture in opened) + LABEL_HEIGHT

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.io import MemoryFile
+from PIL import Image
 
 from tasks.raster.encode import ENVIRONMENT
 from tasks.raster.raster import Raster
@@ -32,13 +32,15 @@ def quicklook(source: Path | Raster, *, bands: Sequence[str] | None = None, max_
     Raises:
         ValueError: a band is not there, or neither one nor three are named.
     """
-    return quicklooks([source], bands=bands, max_size=max_size)[0]
+    with io.BytesIO() as file:
+        quicklooks([source], bands=bands, max_size=max_size)[0].save(file, "PNG")
+        return file.getvalue()
 
 
 def quicklooks(
     sources: Sequence[Path | Raster], *, bands: Sequence[str] | None = None, max_size: int = 1024
-) -> list[bytes]:
-    """Return pictures that can be compared: as `quicklook`, with one stretch for all, over the valid pixels of all."""
+) -> list[Image.Image]:
+    """Return RGBA pictures that can be compared: as `quicklook`, with one stretch over the valid pixels of all."""
     seen = [_seen(source, bands, max_size) for source in sources]
     limits = [_limits([(values[n], valid[n]) for values, valid in seen]) for n in range(len(seen[0][0]))]
     return [_drawn(values, valid, limits) for values, valid in seen]
@@ -66,13 +68,13 @@ def _limits(shown: Sequence[Shown]) -> Limits | None:
     return float(low), float(high)
 
 
-def _drawn(values: NDArray[np.generic], valid: NDArray[np.bool_], limits: Sequence[Limits | None]) -> bytes:
+def _drawn(values: NDArray[np.generic], valid: NDArray[np.bool_], limits: Sequence[Limits | None]) -> Image.Image:
     opaque: NDArray[np.bool_] = np.logical_and.reduce(valid)
     grey = np.stack([_stretched(*band) for band in zip(values, valid, limits, strict=True)])
     colours = grey if len(grey) == 3 else _viridis(grey[0])
     picture = np.concatenate([colours, opaque[np.newaxis] * np.uint8(255)])
     picture[:, ~opaque] = 0
-    return _png(picture)
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(picture, 0, -1)))
 
 
 def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
@@ -121,15 +123,3 @@ def _viridis(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     table = np.round(mpl.colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8)
     return np.moveaxis(table[grey], -1, 0)
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    count, height, width = picture.shape
-    # A picture has no place on earth, but rasterio warns of a raster without one: pixels from its lower left.
-    transform = Affine(1, 0, 0, 0, -1, height)
-    with rasterio.Env(**ENVIRONMENT), MemoryFile(ext=".png") as memory:
-        with memory.open(
-            driver="PNG", width=width, height=height, count=count, dtype="uint8", transform=transform
-        ) as file:
-            file.write(picture)
-        return bytes(memory.getbuffer())

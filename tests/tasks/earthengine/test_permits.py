@@ -70,14 +70,50 @@ def test_the_slots_of_leases_are_never_passed():
     assert state == {"now": 0, "peak": 3}
 
 
-def test_before_the_first_success_there_is_one_permit():
-    pool = Permits(Pace(per_second=1e9))
+def unproven():
+    clock = Clock()
+    pool = Permits(Pace(per_second=1e9), clock=clock, wait=clock.wait)
     pool.hold("lease", 40)
+    return clock, pool
+
+
+def test_the_first_request_goes_alone_until_it_has_succeeded():
+    _, pool = unproven()
     probe = entered(pool)
     assert len(probe) == 1
     pool.succeeded()
     rest = entered(pool)
     assert len(rest) == 39
+
+
+def test_when_the_first_request_takes_long_others_follow_and_one_by_one_after_a_failure():
+    clock, pool = unproven()
+    sent = entered(pool)
+    begun = clock.now
+    with pool.permit(NEVER):
+        assert clock.now == begun + pool.pace.probe_s
+        sent += entered(pool)
+        assert pool.in_flight == 40
+    pool.failed()
+    for permit in sent:
+        permit.__exit__(None, None, None)
+    clock.now += 60
+    probe = entered(pool)
+    assert len(probe) == 1
+    pool.succeeded()
+    rest = entered(pool)
+    assert len(rest) == 39
+
+
+def test_a_first_request_that_is_throttled_lets_none_follow():
+    clock, pool = unproven()
+    sent = entered(pool)
+    pool.throttled(clock.now, pause=False)
+    clock.now += 60
+    assert entered(pool) == []
+    for permit in sent:
+        permit.__exit__(None, None, None)
+    assert len(entered(pool)) == 1
 
 
 def test_nothing_is_sent_without_a_lease_that_holds_for_long_enough():

@@ -10,12 +10,6 @@ from PIL import Image
 from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
 
 
-def picture(width, height, colour):
-    with io.BytesIO() as file:
-        Image.new("RGBA", (width, height), colour).save(file, "PNG")
-        return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("bands", "shown"),
     [
@@ -32,9 +26,8 @@ def test_natural_colour_is_shown_where_bands_are_known(bands, shown):
 @pytest.mark.parametrize("count", [1, 2, 5, 7])
 def test_every_picture_is_on_the_sheet_once_in_its_proportions(count):
     colours = [(10 * n + 5, 0, 200) for n in range(count)]
-    sheet = Image.open(
-        io.BytesIO(contact_sheet([(str(n), picture(20, 10, c)) for n, c in enumerate(colours)], cell=80))
-    )
+    pictures = [(str(n), Image.new("RGBA", (20, 10), colour)) for n, colour in enumerate(colours)]
+    sheet = Image.open(io.BytesIO(contact_sheet(pictures, cell=80)))
     pixels = np.asarray(sheet.convert("RGB"))
     for colour in colours:
         ys, xs = np.nonzero((pixels == colour).all(axis=-1))
