@@ -6,7 +6,6 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,6 +16,7 @@ import tenacity
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from tasks.earthengine.batch import Batch
 from tasks.earthengine.errors import (
     BudgetExhausted,
     Denied,
@@ -46,10 +46,6 @@ Fetch = Callable[[PixelRequest], Answer]
 # Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
 _FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
 RETRY = RetryPolicy()
-# Seconds between looks whether the run was stopped.
-LOOK_S = 2.0
-# Requests that are in flight when a run stops have so long to end, and to be stored.
-GRACE_S = 20.0
 # These end the run: no other tile can do better.
 FATAL = (Denied, BudgetExhausted, GivenUp)
 
@@ -88,11 +84,12 @@ class Lane:
     store: Store
     retry: RetryPolicy = RETRY
 
-    def begin(self, start: int, stop: int) -> None:
-        """Queue the tiles [start, stop), those that are not yet, behind others of the run; `extract` waits for them."""
-        for index in range(start, stop):
-            if index not in self.run.begun:
-                self.run.begun[index] = self.run.pool.submit(self._unless_stopped, index)
+    def begin(self, start: int, stop: int) -> Batch:
+        """Let the threads of the run begin with the tiles [start, stop), after those of others; `extract` waits."""
+        batch = Batch(start, stop, fetch=self._counted, over=self.run.stop)
+        self.run.begin(batch, threads=stop - start)
+        self.run.begun[start, stop] = batch
+        return batch
 
     def extract(self, start: int, stop: int) -> Outcome:
         """Fetch the tiles [start, stop) and store them.
@@ -100,30 +97,13 @@ class Lane:
         The error of the outcome is one that ends the run: ``Denied``, ``BudgetExhausted`` or ``GivenUp``, since no
         other tile can do better; ``StorageError``; or ``Stopped``, where another lane met one of these.
         """
-        self.begin(start, stop)
-        futures = [self.run.begun.pop(index) for index in range(start, stop)]
-        # Whichever fails first, not whichever stands first: a slow tile must not let the rest be sent. And a look now
-        # and then, since another lane's tile may have stopped the run.
-        done: set[Future[TileReceipt]] = set()
-        while len(done) < len(futures) and not self.run.stop.is_set():
-            done, _ = wait(futures, timeout=LOOK_S, return_when=FIRST_EXCEPTION)
-            if any(map(_error, done)):
-                self.run.stop.set()
-        if len(done) < len(futures):
-            done, _ = wait(futures, timeout=GRACE_S)
-        tiles = tuple(future.result() for future in futures if future in done and not _error(future))
-        # The cause before its consequences.
-        errors = sorted(filter(None, map(_error, done)), key=lambda error: isinstance(error, Stopped))
-        receipt = Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
-        return Outcome(receipt, errors[0] if errors else None)
+        batch = self.run.begun.get((start, stop)) or self.begin(start, stop)
+        tiles, error = batch.wait()
+        del self.run.begun[start, stop]
+        return Outcome(Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles), error)
 
-    def _unless_stopped(self, index: int) -> TileReceipt:
-        self.run.check()
-        try:
-            receipt = self.tile(index)
-        except BaseException:
-            self.run.stop.set()
-            raise
+    def _counted(self, index: int) -> TileReceipt:
+        receipt = self.tile(index)
         self.run.tally.tile(failed=receipt.status == "failed")
         return receipt
 
@@ -256,13 +236,6 @@ class Lane:
             return nullcontext(pixels.data)
         tags = self.plan.locate(index)[0].tags(fingerprint)
         return encoded_geotiff(pixels.raster, tags=tags, codec=output.codec)
-
-
-def _error(future: Future[TileReceipt]) -> Exception | None:
-    error = future.exception(timeout=0)
-    if error is not None and not isinstance(error, Exception):
-        raise error
-    return error
 
 
 # A tile asks twice: for its mask, and for the number of pixels in its receipt.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from tasks.earthengine.errors import Stopped
+from tasks.earthengine.batch import Batch
 from tasks.earthengine.permits import Pace, Permits
 from tasks.earthengine.policy import Verdict
 from tasks.earthengine.splitting import Sizes
-from tasks.storage.receipt import TileReceipt
 
 # Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
 SPARE_SHARE, SPARE_LEAST = 4, 4
@@ -78,19 +77,15 @@ class Run:
         self.tally = Tally()
         self.verdict = Verdict()
         self.sizes = Sizes()
-        threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
-        self.pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="request")
-        self.begun: dict[int, Future[TileReceipt]] = {}
-        """Tiles that were queued, and that no lane waits for yet."""
+        self._threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
+        self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="request")
+        self.begun: dict[tuple[int, int], Batch] = {}
+        """Batches that were begun, by their first tile and that after their last."""
 
-    def check(self) -> None:
-        """Go on only if nothing has stopped the run.
-
-        Raises:
-            Stopped: something has.
-        """
-        if self.stop.is_set():
-            raise Stopped("The run was stopped.")
+    def begin(self, batch: Batch, *, threads: int) -> None:
+        """Let so many threads work on a batch, those that there are at the most, once they are done with others."""
+        for _ in range(min(threads, self._threads)):
+            self._pool.submit(batch.work)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +93,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Stop what is still going on."""
         self.stop.set()
-        self.pool.shutdown(wait=False)  # what is queued finds the run stopped, and says so to its lane
+        self._pool.shutdown(wait=False)
 
     def _reserve(self) -> float:
         return max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -37,6 +36,8 @@ class Raster:
     """Names of the bands, in the order of the first axis."""
     geobox: GeoBox
     """The grid; its shape is (y, x)."""
+    full: bool = field(init=False, repr=False)
+    """Whether it is known that every pixel of every band is valid."""
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
@@ -53,14 +54,11 @@ class Raster:
             if valid.shape != expected:
                 raise ValueError(f"the mask has shape {valid.shape}, but the values have {expected}")
             object.__setattr__(self, "valid", valid)
-            if not self.full:
-                values = zeroed(values, valid)
+        # No functools.cached_property: threads would wait for its one lock, each for the pixels of the others.
+        object.__setattr__(self, "full", self.valid is not None and bool(unrepeated(self.valid).all()))
+        if self.valid is not None and not self.full:
+            values = zeroed(values, self.valid)
         object.__setattr__(self, "values", values)
-
-    @functools.cached_property
-    def full(self) -> bool:
-        """Whether it is known that every pixel of every band is valid."""
-        return self.valid is not None and bool(unrepeated(self.valid).all())
 
     @property
     def empty(self) -> bool:

@@ -1,0 +1,78 @@
+"""A batch on its way: the threads of a run take its tiles one by one, and a lane waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tasks.earthengine.errors import Stopped
+from tasks.storage.receipt import TileReceipt
+
+# Seconds between looks whether the run was stopped elsewhere.
+LOOK_S = 2.0
+# Requests that are in flight when a run stops have so long to end, and to be stored.
+GRACE_S = 20.0
+
+
+class Batch:
+    """The tiles [start, stop). None waits in a queue: they are numbers until a thread takes them.
+
+    Args:
+        start: The first.
+        stop: That after the last.
+        fetch: Returns the receipt of a tile; what it raises stops the run.
+        over: Set when the run is stopped, here or elsewhere: no tile is taken any more.
+    """
+
+    def __init__(self, start: int, stop: int, *, fetch: Callable[[int], TileReceipt], over: threading.Event) -> None:
+        self._fetch, self._over = fetch, over
+        self._changed = threading.Condition()
+        self._untaken = iter(range(start, stop))
+        self._left = stop - start
+        self._in_work = 0
+        self._tiles: list[TileReceipt] = []
+        self._error: Exception | None = None
+
+    def work(self) -> None:
+        """Take tiles until there are no more: what a thread of the run does."""
+        while (index := self._take()) is not None:
+            tile, error = None, None
+            try:
+                tile = self._fetch(index)
+            except Exception as raised:  # noqa: BLE001 - whatever it is, the lane that waits shall raise it
+                error = raised
+            finally:
+                self._end(tile, error)
+
+    def wait(self) -> tuple[tuple[TileReceipt, ...], Exception | None]:
+        """Wait until all tiles have ended, or the run is over and those in work had time to end.
+
+        Returns:
+            The receipts of the tiles that ended, in order, and what stopped the run before the rest: the cause before
+            its consequences, ``Stopped`` where it lies elsewhere.
+        """
+        with self._changed:
+            while self._left and not self._over.is_set():
+                self._changed.wait(LOOK_S)
+            self._changed.wait_for(lambda: not self._in_work, timeout=GRACE_S)
+            error = self._error or (Stopped("The run was stopped.") if self._left else None)
+            return tuple(sorted(self._tiles, key=lambda tile: tile.index)), error
+
+    def _take(self) -> int | None:
+        with self._changed:
+            index = None if self._over.is_set() else next(self._untaken, None)
+            self._in_work += index is not None
+            return index
+
+    def _end(self, tile: TileReceipt | None, error: Exception | None) -> None:
+        with self._changed:
+            self._in_work -= 1
+            if tile is None:
+                self._over.set()
+            else:
+                self._left -= 1
+                self._tiles.append(tile)
+            if self._error is None or isinstance(self._error, Stopped):
+                self._error = error or self._error
+            if not self._left or self._over.is_set():
+                self._changed.notify_all()
