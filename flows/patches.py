@@ -9,7 +9,7 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
 from tasks.fetch import lanes
-from tasks.products import patch_index, sheet, unvisited
+from tasks.products import evenly, patch_index, sheet, unvisited
 from tasks.raster.points import read_points
 from tasks.report import show_picture
 from tasks.storage.open import open_store
@@ -48,10 +48,10 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     )
     store = open_store(output)
     first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
+    by_point = sorted(tiles, key=lambda tile: first_point[tile.index])
     files = [
-        (f"point {first_point[tile.index]}", store.open_path(tile.key))
-        for tile in sorted(tiles, key=lambda tile: first_point[tile.index])
-        if tile.key is not None
+        (f"point {first_point[index]}", store.open_path(key))
+        for index, key in evenly([(tile.index, tile.key) for tile in by_point if tile.key is not None])
     ]
     picture = None
     if drawn := sheet(unvisited(plan), unvisited(files), output=output):

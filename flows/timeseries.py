@@ -10,7 +10,7 @@ from flows.parameters import TimeseriesParameters
 from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.planning import plan_timeseries
 from tasks.fetch import lanes
-from tasks.products import mosaic, series_summary, sheet, unvisited
+from tasks.products import evenly, mosaic, series_summary, sheet, unvisited
 from tasks.raster.region import read_region
 from tasks.report import show_picture
 
@@ -54,7 +54,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
             )
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
         table, plot = series_summary(unvisited(plan), unvisited(tiles), output=output)
-    if drawn := sheet(unvisited(plan), unvisited(list(files.items())), output=output):
+    if drawn := sheet(unvisited(plan), unvisited(evenly(list(files.items()))), output=output):
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)

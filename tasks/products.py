@@ -74,26 +74,34 @@ def region_picture(plan: Plan, path: str, *, output: str) -> tuple[str, bytes]:
     return _write(plan, "quicklook.png", png, output), png
 
 
+def evenly(items: Sequence[T]) -> list[T]:
+    """Return what a contact sheet shows of many: 36 from the first to the last.
+
+    >>> len(evenly(range(1_000))), evenly(range(1_000))[:3], evenly("ab")
+    (36, [0, 29, 57], ['a', 'b'])
+    """
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, SHEET).round().astype(int))] if items else []
+
+
 @task(name="contact-sheet", cache_policy=NO_CACHE)
 def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tuple[str, bytes] | None:
-    """Draw up to 36 files side by side, evenly chosen, and return the picture's path and the picture.
+    """Draw files side by side, and return the picture's path and the picture.
 
     Args:
         plan: What they belong to.
-        pictures: Label and path of each; GeoTIFF, PNG or JPEG.
+        pictures: Label and path of each; GeoTIFF, PNG or JPEG. Not too many: see `evenly`.
         output: Root of the output.
     """
     if not pictures or plan.output.file_format == "NPY":
         return None
-    chosen = [pictures[i] for i in np.unique(np.linspace(0, len(pictures) - 1, SHEET).round().astype(int))]
     bands = shown_bands([band.id for band in plan.bands])
-    paths = [Path(path) for _, path in chosen]
+    paths = [Path(path) for _, path in pictures]
     if plan.output.file_format == "GEO_TIFF":
         # One stretch for all: dates and patches can be compared.
         drawn = quicklooks(paths, bands=bands, max_size=CELL)
     else:
         drawn = [Image.open(path) for path in paths]
-    png = contact_sheet(list(zip([label for label, _ in chosen], drawn, strict=True)), cell=CELL)
+    png = contact_sheet(list(zip([label for label, _ in pictures], drawn, strict=True)), cell=CELL)
     return _write(plan, "quicklook.png", png, output), png
 
 
@@ -101,8 +109,8 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
 def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
     """Draw tiles that are stored as pictures side by side, as `sheet` does."""
     store = open_store(output)
-    named = [(plan.tiles.name(tile.index) or "", store.open_path(tile.key)) for tile in tiles if tile.key is not None]
-    return sheet.fn(plan, named, output=output)
+    named = [(plan.tiles.name(tile.index) or "", tile.key) for tile in tiles if tile.key is not None]
+    return sheet.fn(plan, [(name, store.open_path(key)) for name, key in evenly(named)], output=output)
 
 
 @task(name="summarise-series", cache_policy=NO_CACHE)
@@ -171,28 +179,25 @@ def patch_index(
         output: Root of the output.
     """
     by_index = {tile.index: tile for tile in tiles}
-    rows = []
-    for number in tile_of_point:
-        grid, tile = plan.grid(int(number)), by_index[int(number)]
-        rows.append(
-            {
-                "patch": int(number),
-                "status": tile.status,
-                "file": tile.key,
-                "crs": grid.crs,
-                "left": grid.affine.c,
-                "top": grid.affine.f,
-                "scale": grid.affine.a,
-                "size": grid.width,
-                "valid_share": tile.valid_share,
-                "reason": tile.reason,
-            }
-        )
+    grids = [plan.grid(int(number)) for number in tile_of_point]
+    own = [by_index[int(number)] for number in tile_of_point]
+    columns: dict[str, list[object]] = {
+        "patch": [int(number) for number in tile_of_point],
+        "status": [tile.status for tile in own],
+        "file": [tile.key for tile in own],
+        "crs": [grid.crs for grid in grids],
+        "left": [grid.affine.c for grid in grids],
+        "top": [grid.affine.f for grid in grids],
+        "scale": [grid.affine.a for grid in grids],
+        "size": [grid.width for grid in grids],
+        "valid_share": [tile.valid_share for tile in own],
+        "reason": [tile.reason for tile in own],
+    }
     # A property of the user's may have the same name: it keeps its values under another.
-    taken = {*points.columns, *rows[0]}
-    index = points.rename(columns={column: free_name(column, taken) for column in rows[0] if column in points.columns})
-    for column in rows[0]:
-        index[column] = [row[column] for row in rows]
+    taken = {*points.columns, *columns}
+    index = points.rename(columns={name: free_name(name, taken) for name in columns if name in points.columns})
+    for name, values in columns.items():
+        index[name] = values
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)
         data = file.getvalue()
