@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
 from tasks.earthengine.plan import Plan
-from tasks.earthengine.tiles import RegionTiles
+from tasks.earthengine.tiles import PatchTiles, RegionTiles
 from tasks.raster.mosaic import Piece, write_mosaic
 from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
 from tasks.raster.properties import free_name
@@ -178,18 +178,19 @@ def patch_index(
         tile_of_point: For each point the number of its patch in the plan.
         output: Root of the output.
     """
+    assert isinstance(plan.tiles, PatchTiles)
+    patches = plan.tiles
     by_index = {tile.index: tile for tile in tiles}
-    grids = [plan.grid(int(number)) for number in tile_of_point]
-    own = [by_index[int(number)] for number in tile_of_point]
-    columns: dict[str, list[object]] = {
-        "patch": [int(number) for number in tile_of_point],
+    own = [by_index[number] for number in tile_of_point.tolist()]
+    columns: dict[str, object] = {
+        "patch": tile_of_point,
         "status": [tile.status for tile in own],
         "file": [tile.key for tile in own],
-        "crs": [grid.crs for grid in grids],
-        "left": [grid.affine.c for grid in grids],
-        "top": [grid.affine.f for grid in grids],
-        "scale": [grid.affine.a for grid in grids],
-        "size": [grid.width for grid in grids],
+        "crs": [patches.crs[zone] for zone in patches.zone[tile_of_point]],
+        "left": patches.left[tile_of_point],
+        "top": patches.top[tile_of_point],
+        "scale": patches.scale,
+        "size": patches.size,
         "valid_share": [tile.valid_share for tile in own],
         "reason": [tile.reason for tile in own],
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tasks.earthengine import heap
 from tasks.earthengine.batch import Batch
 from tasks.earthengine.permits import Pace, Permits
 from tasks.earthengine.policy import Verdict
@@ -18,8 +17,6 @@ from tasks.earthengine.splitting import Sizes
 
 # Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
 SPARE_SHARE, SPARE_LEAST = 4, 4
-# mallopt(3): `#define M_ARENA_MAX -8`. Python's lock lets one thread at a time allocate anyway, but for arrays.
-M_ARENA_MAX, HEAPS = -8, 2
 # A request must end before the lease that it is sent on: so many seconds before its end, and half as much again as the
 # longest requests take, nothing is sent any more.
 RESERVE_LEAST_S = 10.0
@@ -81,7 +78,7 @@ class Run:
         self.tally = Tally()
         self.verdict = Verdict()
         self.sizes = Sizes()
-        _share_heaps()
+        heap.share()
         self._threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
         self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="request")
         self.begun: dict[tuple[int, int], Batch] = {}
@@ -102,12 +99,3 @@ class Run:
 
     def _reserve(self) -> float:
         return max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s)
-
-
-def _share_heaps() -> None:
-    """Let all threads of the process share two heaps of glibc, instead of eight a core.
-
-    Each heap keeps what its threads needed at most: with 50 of them a sixth of the memory, and ever more of it.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library, which has no such knob
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
