@@ -57,8 +57,9 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     if drawn := sheet(unvisited(plan), unvisited(files), output=output):
         picture, png = drawn
         show_picture(png)
+    path = index.result()
     extracted.check(parameters)
-    return PatchesResult(**extracted.result(), index=index.result(), quicklook=picture)
+    return PatchesResult(**extracted.result(), index=path, quicklook=picture)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from tasks.earthengine.connection import is_loopback
 from tasks.earthengine.errors import BadInputError
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -75,11 +76,13 @@ class Impatient(httpx.HTTPTransport):
 def server() -> SyncPrefectClient:
     """Return a client of the Prefect server that says soon whether it is away, by `httpx.HTTPError`."""
     settings: dict[str, Any] = {"timeout": ANSWER_S}
-    # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
-    if str(PREFECT_API_URL.value() or "").startswith("http://"):
+    url = str(PREFECT_API_URL.value() or "")
+    if url.startswith("http://") and is_loopback(url):
         # Trusts no authority, since none is asked: to read those of the machine costs 30 ms of a run's start.
         settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        settings["transport"] = Impatient(verify=settings["verify"])
+    # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
+    if url.startswith("http://"):
+        settings["transport"] = Impatient(verify=settings.get("verify", True))
     return get_client(httpx_settings=settings, sync_client=True)
 
 

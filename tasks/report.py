@@ -61,8 +61,8 @@ class Progress:
         if self._artifact and (over or now - self._shown >= self.ARTIFACT_S):
             with _forgiving():
                 update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
+                self._artifact = None if over else self._artifact  # it is complete
             self._shown = time.monotonic()
-            self._artifact = None if over else self._artifact  # it is complete
         if now - self._logged >= self.LOG_S:
             self._logged = now
             get_run_logger().info("%s", self._words(run))

@@ -94,6 +94,7 @@ class Slots:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(server())
             self._limit.check(client, in_flight=self._permits.pace.in_flight, log=self._log)
+            self._wish_for(client, 1)  # before it holds anything: by its wish others see that it is alive
             self._take(client, 1)
             self._thread = threading.Thread(target=self._keep, args=(client, stack.pop_all()), name="slots")
             self._thread.start()

@@ -31,20 +31,17 @@ class Batch:
         self._left = stop - start
         self._in_work = 0
         self._tiles: list[TileReceipt] = []
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def work(self) -> None:
         """Take tiles until there are no more: what a thread of the run does."""
         while (index := self._take()) is not None:
-            tile, error = None, None
             try:
-                tile = self._fetch(index)
-            except Exception as raised:  # noqa: BLE001 - whatever it is, the lane that waits shall raise it
-                error = raised
-            finally:
-                self._end(tile, error)
+                self._end(self._fetch(index))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the lane that waits shall raise it
+                self._fail(error)
 
-    def wait(self) -> tuple[tuple[TileReceipt, ...], Exception | None]:
+    def wait(self) -> tuple[tuple[TileReceipt, ...], BaseException | None]:
         """Wait until all tiles have ended, or the run is over and those in work had time to end.
 
         Returns:
@@ -64,15 +61,20 @@ class Batch:
             self._in_work += index is not None
             return index
 
-    def _end(self, tile: TileReceipt | None, error: Exception | None) -> None:
+    def _end(self, tile: TileReceipt) -> None:
         with self._changed:
-            self._in_work -= 1
-            if tile is None:
-                self._over.set()
-            else:
-                self._left -= 1
-                self._tiles.append(tile)
+            self._tiles.append(tile)
+            self._left -= 1
+            self._leave()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._over.set()
             if self._error is None or isinstance(self._error, Stopped):
-                self._error = error or self._error
-            if not self._left or self._over.is_set():
-                self._changed.notify_all()
+                self._error = error
+            self._leave()
+
+    def _leave(self) -> None:
+        self._in_work -= 1
+        if not self._left or self._over.is_set():
+            self._changed.notify_all()

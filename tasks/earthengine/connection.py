@@ -79,11 +79,7 @@ class Connection:
     @property
     def is_loopback(self) -> bool:
         """Whether the endpoint is on this machine; only there no credentials are needed."""
-        host = urlsplit(self.endpoint).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(self.endpoint)
 
     def url(self, path: str) -> str:
         """Return the full URL of a REST v1 path."""
@@ -111,6 +107,15 @@ class Connection:
                 "Run `earthengine authenticate` or `gcloud auth application-default login`, set "
                 "GOOGLE_APPLICATION_CREDENTIALS, or give a service-account key",
             ) from None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_base_url(text: str) -> bool:

@@ -69,7 +69,7 @@ class Outcome:
     """What a lane leaves: a receipt of the tiles that ended, and what stopped it before the rest."""
 
     receipt: Receipt
-    error: Exception | None
+    error: BaseException | None
 
 
 @dataclass(frozen=True, kw_only=True)

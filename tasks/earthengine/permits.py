@@ -35,6 +35,9 @@ class Pace:
     probe_s: float = 0.2
     """Seconds for which the first request goes alone, unless it is answered sooner: what is refused outright is refused
     before anything is computed, and a tile may compute for minutes."""
+    probing: int = 19
+    """Requests in flight from then on until one has succeeded: fewer than the failures at which a run is given up
+    (`StopPolicy.at_first`), or quick refusals would hide successes that take longer."""
     cut: float = 0.5
     """What throttling leaves of the requests in flight."""
     growth: float = 1.0
@@ -81,7 +84,8 @@ class Permits:
         self._gate = threading.Lock()
         self._changed = threading.Condition()
         self._leases: dict[Hashable, _Lease] = {}
-        self._in_flight = 0
+        self._sent: dict[object, float] = {}
+        """When each request that is in flight was sent, the oldest first."""
         self._lingering: list[float] = []
         self._window = 1.0
         self._proven = False
@@ -105,8 +109,9 @@ class Permits:
 
     @property
     def reserve(self) -> float:
-        """Seconds that must be left of a lease for a request to be sent on it."""
-        return self._reserve()
+        """Seconds that must be left of a lease for a request to be sent on it: as long as others took, or take."""
+        with self._changed:
+            return self._needed(self._clock())
 
     @property
     def slots(self) -> int:
@@ -145,16 +150,17 @@ class Permits:
         Raises:
             Stopped: `stop` was set before there was a permit.
         """
+        request = object()
         with self._gate:  # one at a time looks for a place, the others queue: else each change would wake them all
-            self._enter(stop)
+            self._enter(request, stop)
         try:
             yield
         finally:
             with self._changed:
-                self._in_flight -= 1
+                del self._sent[request]
                 self._changed.notify()
 
-    def _enter(self, stop: threading.Event) -> None:
+    def _enter(self, request: object, stop: threading.Event) -> None:
         with self._changed:
             while True:
                 if stop.is_set():
@@ -167,7 +173,7 @@ class Permits:
                 # Leases end, pauses pass and places of given-up requests come free without anybody telling.
                 ends = [*self._lingering[:1], *(end for end in (begin, self._alone_until) if end and end > now)]
                 self._wait(self._changed, min([LOOK_S, *(end - now for end in ends)]))
-            self._in_flight += 1
+            self._sent[request] = now
             if self._alone_until is None:
                 self._alone_until = now + self.pace.probe_s
             share = self.pace.per_second * min(1.0, slots / self.quota)
@@ -221,13 +227,16 @@ class Permits:
 
     def _probe(self, now: float) -> None:
         if not self._proven and self._cut_at < 0 and self._alone_until is not None and now >= self._alone_until:
-            self._window = float(self.pace.in_flight)
+            self._window = float(min(self.pace.probing, self.pace.in_flight))
 
     def _busy(self, now: float) -> int:
         while self._lingering and self._lingering[0] <= now:
             heapq.heappop(self._lingering)
-        return self._in_flight + len(self._lingering)
+        return len(self._sent) + len(self._lingering)
 
     def _slots(self, now: float) -> int:
-        reserve = self._reserve()
+        reserve = self._needed(now)
         return sum(lease.slots for lease in self._leases.values() if lease.until - reserve > now)
+
+    def _needed(self, now: float) -> float:
+        return max(self._reserve(), now - next(iter(self._sent.values()), now))

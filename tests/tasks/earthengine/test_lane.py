@@ -2,7 +2,7 @@
 
 import io
 import json
-import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -211,7 +211,7 @@ def test_a_fatal_error_stops_what_was_not_sent_though_the_first_tile_is_slow(tmp
         raise Denied("no permission", 403)
 
     with course(replace(AT_ONCE, in_flight=4)) as a_run:
-        a_run.permits.succeeded()  # the probe, else the slow tile would hold all others up
+        a_run.permits.succeeded()  # the probe, else the slow tile would hold others up
         lane = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path))
         outcome = lane.extract(0, len(a_plan))
         assert isinstance(outcome.error, Denied)
@@ -222,21 +222,40 @@ def test_a_fatal_error_stops_what_was_not_sent_though_the_first_tile_is_slow(tmp
 
 
 def test_the_first_tile_is_a_probe(tmp_path):
-    """Nothing else is sent until the first request is answered well."""
+    """Nothing else is sent until the first request is answered well, or takes long."""
     a_plan = plan()
     script = Script(a_plan)
-    calls = []
+    alone = []
 
     def fetch(request):
-        calls.append(script.by_body[request.body])
-        assert len(calls) > 1 or not probing.wait(timeout=0.2)
+        if script.by_body[request.body] == 0:
+            time.sleep(0.1)
+            alone.append(not script.calls)
         return script(request)
 
-    probing = threading.Event()
-    with course() as a_run:
+    with course(replace(AT_ONCE, probe_s=60.0)) as a_run:
         outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path), retry=NO_WAIT).extract(0, 6)
     assert outcome.error is None
-    assert calls[0] == 0
+    assert alone == [True]
+
+
+def test_quick_refusals_do_not_hide_successes_that_take_longer(tmp_path):
+    """Every second tile is refused at once; the others are good, and the first answers are refusals alone."""
+    box = GeoBox((16, 16 * 80), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
+    a_plan = replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, TILE)))
+    script = Script(a_plan)
+
+    def fetch(request):
+        odd = script.by_body[request.body] % 2
+        time.sleep(0.01 if odd else 0.3)
+        if odd:
+            raise Rejected("no such band", 400)
+        return script(request)
+
+    with course(replace(AT_ONCE, in_flight=40, probe_s=0.05)) as a_run:
+        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path), retry=NO_WAIT).extract(0, 80)
+    assert outcome.error is None
+    assert [tile.status for tile in outcome.receipt.tiles] == ["stored", "failed"] * 40
 
 
 def test_many_equal_refusals_without_a_success_stop_the_run(tmp_path):

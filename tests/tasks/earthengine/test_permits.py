@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.earthengine.errors import Stopped
 from tasks.earthengine.permits import Pace, Permits
+from tasks.earthengine.policy import StopPolicy
 
 NEVER = threading.Event()
 
@@ -93,7 +94,7 @@ def test_when_the_first_request_takes_long_others_follow_and_one_by_one_after_a_
     with pool.permit(NEVER):
         assert clock.now == begun + pool.pace.probe_s
         sent += entered(pool)
-        assert pool.in_flight == 40
+        assert pool.in_flight == pool.pace.probing < StopPolicy().at_first
     pool.failed()
     for permit in sent:
         permit.__exit__(None, None, None)
@@ -134,6 +135,18 @@ def test_nothing_is_sent_without_a_lease_that_holds_for_long_enough():
     stop.set()
     with pytest.raises(Stopped), pool.permit(stop):
         pass
+
+
+def test_a_request_that_is_not_answered_yet_says_how_long_others_may_take():
+    clock = Clock()
+    pool = permits(clock, slots=0, reserve=10)
+    pool.hold("lease", 40, until=clock.now + 60)
+    with pool.permit(NEVER):
+        clock.now += 29
+        assert (pool.reserve, pool.slots) == (29, 40)
+        clock.now += 2
+        assert (pool.reserve, pool.slots) == (31, 0)
+    assert (pool.reserve, pool.slots) == (10, 40)
 
 
 def test_a_dropped_lease_may_be_released_once_its_requests_have_ended():
