@@ -21,7 +21,6 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from tasks.earthengine import heap
 from tasks.earthengine.plan import Estimate, Plan
 from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import is_code
@@ -66,7 +65,6 @@ class Progress:
         if now - self._logged >= self.LOG_S:
             self._logged = now
             get_run_logger().info("%s", self._words(run))
-            heap.trim()  # here, for it is done now and then
 
     def _words(self, run: Run) -> str:
         tally, per_second = run.tally, run.tally.per_second

@@ -38,7 +38,7 @@ from tasks.raster.encode import encoded_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
-from tasks.storage.receipt import BandSummary, Receipt, TileReceipt, crc32c
+from tasks.storage.receipt import Bands, BandSummary, Receipt, TileReceipt, crc32c
 from tasks.storage.store import Store
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ class Lane:
             fingerprint=fingerprint,
             status="empty",
             pixels=self._pixels_wanted(index),
-            bands=tuple(_summaries(raster, grid.width * grid.height)) if raster is not None else (),
+            bands=Bands(_summaries(raster, grid.width * grid.height) if raster is not None else ()),
             attempts=attempts,
         )
         if raster is None or not raster.empty:
