@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from flows.wording import Parameters, Worded, csv, one_of, refused
-from tasks.earthengine.connection import HIGH_VOLUME, Connection
+from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import as_expression, canonical
 from tasks.earthengine.permits import IN_FLIGHT, PER_SECOND
@@ -159,6 +159,9 @@ class Extraction(Worded):
     300."""
     computation_limit: Annotated[float, Field(ge=0, le=3600, title="Longest computation")] = Deadlines.computing_s
     """Seconds that Earth Engine may go on with a request that was given up: so long it keeps its place in the quota."""
+    workload_tag: Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$", title="Workload tag")] = "pixel-quarry"
+    """Label of the run's requests in Cloud Monitoring, by which their cost is told apart: up to 63 lower-case letters,
+    digits, dashes and underscores, a letter or digit first and last."""
     max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
     """A plan of more is refused before the first: raise it on purpose."""
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False

@@ -179,7 +179,7 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         raise BadInputError("output", parameters.output, reason, remedy) from error
     output = store.uri
     pace = Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
-    with at_quota(connection.project, pace, parameters.deadlines()) as course:
+    with at_quota(connection.project, pace, parameters.deadlines(), workload_tag=parameters.workload_tag) as course:
         plan = make_plan(connection)
         cost = estimate(plan, per_second=parameters.requests_per_second)
         log_plan(plan, cost, in_flight=parameters.requests_in_flight)

@@ -77,6 +77,7 @@ class Course:
     run: Run
     slots: Slots
     deadlines: Deadlines
+    workload_tag: str
     events: queue.SimpleQueue[bool]
     """True as a lane begins, False as it ends."""
     receipts: list[int] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Course:
 
     def lane(self, plan: Plan, connection: Connection, store: Store) -> Lane:
         """Return what fetches tiles of a plan."""
-        ask = partial(fetch, connection, deadlines=self.deadlines)
+        ask = partial(fetch, connection, deadlines=self.deadlines, workload_tag=self.workload_tag)
         return Lane(plan=plan, fetch=ask, run=self.run, store=store)
 
 
@@ -100,7 +101,7 @@ _COURSES: dict[str, Course] = {}
 
 
 @contextlib.contextmanager
-def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]:
+def at_quota(project: str, pace: Pace, deadlines: Deadlines, *, workload_tag: str) -> Iterator[Course]:
     """Hold slots of a project's quota for a flow run, one of them before the block begins.
 
     Raises:
@@ -110,7 +111,7 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines) -> Iterator[Course]
     key = flow_run.id or str(uuid4())
     log = get_run_logger() if flow_run.id else logging.getLogger(__name__)
     with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
-        course = _COURSES[key] = Course(run, slots, deadlines, queue.SimpleQueue())
+        course = _COURSES[key] = Course(run, slots, deadlines, workload_tag, queue.SimpleQueue())
         try:
             slots.wait_for_one()
             yield course

@@ -26,6 +26,7 @@ SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis
 CLIENT_DEADLINE_S = 60
 HIDDEN = "(not shown)"
 USER_AGENT = "pixel-quarry/0.1"
+WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
 
 _initialising = threading.Lock()
 
@@ -141,7 +142,7 @@ def check_workload_tag(tag: str) -> None:
     Raises:
         BadInputError: it is no such label.
     """
-    if not re.fullmatch(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?", tag):
+    if not re.fullmatch(WORKLOAD_TAG, tag):
         raise BadInputError(
             "workload_tag",
             tag,

@@ -82,6 +82,7 @@ WRONG = {
     "read_deadline": {"type": "long", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "computation_limit": {"type": "long", "negative": -1, "large": 1e9, "nan": math.nan},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
+    "workload_tag": {"type": 3, "empty": "", "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
     "max_requests": {"type": "all", "zero": 0},
     "allow_failures": {"type": "perhaps"},
 }

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from prefect.settings import PREFECT_API_URL
 
 from deployments.sandbox.process import running
-from tasks.fetch import BATCH_S, LARGEST_BATCH, batch_size
+from tasks.earthengine.run import Run
+from tasks.earthengine.transport import Deadlines, fetch
+from tasks.fetch import BATCH_S, LARGEST_BATCH, Course, batch_size
 from tasks.report import ExtractionFailedError, check_complete
+from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileReceipt
 
 
@@ -32,6 +36,15 @@ def test_batches_cover_the_plan_and_none_is_empty_or_too_large(count, in_flight,
 def test_a_small_job_is_one_batch_and_a_large_one_has_batches_of_more_than_a_minute():
     assert batch_size(1_000, in_flight=40, per_second=None) == 1_000
     assert batch_size(1_000_000, in_flight=40, per_second=80.0) / 80.0 == BATCH_S > 60
+
+
+def test_a_lane_asks_with_the_deadlines_and_the_tag_of_its_run(connection, tmp_path):
+    deadlines = Deadlines(read_s=7.0)
+    with Run() as run:
+        course = Course(run, slots=None, deadlines=deadlines, workload_tag="my-tag", events=SimpleQueue())
+        ask = course.lane(plan=None, connection=connection, store=LocalStore(tmp_path)).fetch
+    assert ask.func is fetch
+    assert ask.keywords == {"deadlines": deadlines, "workload_tag": "my-tag"}
 
 
 def test_two_processes_that_share_a_tag_never_pass_the_quota(prefect_server, tmp_path):
