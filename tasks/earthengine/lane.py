@@ -24,6 +24,7 @@ from tasks.earthengine.errors import (
     Rejected,
     Stopped,
     Throttled,
+    TooHeavy,
     Transient,
 )
 from tasks.earthengine.plan import Plan
@@ -128,7 +129,8 @@ class Lane:
                 seconds=round(time.monotonic() - begun, 3),
                 reason=f"{type(error).__name__}: {error}",
             )
-        self.run.verdict.succeeded()
+        self.run.verdict.succeeded()  # first: what the window lets out from now on may fail sooner
+        self.run.permits.prove()
         return receipt
 
     def _pixels(self, index: int, tries: list[PixelGrid]) -> Pixels:
@@ -174,7 +176,7 @@ class Lane:
             throttled = isinstance(error, Throttled)
             if throttled:
                 permits.throttled(sent, wait_s=error.retry_after)
-            else:
+            elif not isinstance(error, TooHeavy):  # which takes its time, and says nothing of smaller parts
                 permits.failed()
             if error.may_compute_s > 0:
                 permits.linger(error.may_compute_s)

@@ -36,7 +36,7 @@ class Pace:
     """Seconds for which the first request goes alone, unless it is answered sooner: what is refused outright is refused
     before anything is computed, and a tile may compute for minutes."""
     probing: int = 19
-    """Requests in flight from then on until one has succeeded: fewer than the failures at which a run is given up
+    """Requests in flight from then on until a tile is fetched: fewer than the failures at which a run is given up
     (`StopPolicy.at_first`), or quick refusals would hide successes that take longer."""
     cut: float = 0.5
     """What throttling leaves of the requests in flight."""
@@ -59,7 +59,7 @@ class _Lease:
 class Permits:
     """Permits for requests. Nothing is sent without a lease that is known to hold.
 
-    The first request is a probe, and goes alone until it has succeeded, or takes long without having failed.
+    The first request is a probe, and goes alone until its tile is fetched, or it takes long without having failed.
 
     Args:
         pace: The quota, and how the window moves.
@@ -184,22 +184,28 @@ class Permits:
         with self._changed:
             heapq.heappush(self._lingering, self._clock() + seconds)
 
-    def succeeded(self) -> None:
-        """Note an answer: the window grows by one a round trip, and opens with the first."""
+    def prove(self) -> None:
+        """Note that a tile was fetched: with the first, the window opens."""
         with self._changed:
-            before, now = self.window, self._clock()
             if not self._proven and self._cut_at < 0:
                 self._window = float(self.pace.in_flight)
-            else:
+                self._changed.notify_all()
+            self._proven = True
+
+    def succeeded(self) -> None:
+        """Note an answer: the window grows by one a round trip."""
+        with self._changed:
+            before, now = self.window, self._clock()
+            if self._proven or self._cut_at >= 0:
                 late = (now - max(self._grown_at, self._cut_at)) / self.pace.growth_s
                 self._window += self.pace.growth * max(1 / self._window, min(late, 1.0))
                 self._window = min(self._window, float(self.pace.in_flight))
-            self._proven, self._grown_at = True, now
+            self._grown_at = now
             if self.window > before:
                 self._changed.notify_all()
 
     def failed(self) -> None:
-        """Note that a request failed, but not for want of quota: before any success, the next go one by one."""
+        """Note that a request was refused, but not for want of quota: until a tile is fetched, they go one by one."""
         with self._changed:
             if not self._proven:
                 self._window, self._alone_until = 1.0, float("inf")

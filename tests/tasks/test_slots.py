@@ -101,7 +101,7 @@ def test_a_second_run_gets_its_share_and_the_first_gets_it_back(client, project)
 def test_slots_are_given_up_only_when_their_requests_have_ended(client, project):
     with Party(project) as first:
         until(lambda: first.permits.slots == 39)
-        first.permits.succeeded()
+        first.permits.prove()
         flying = [first.permits.permit(first.slots._wake) for _ in range(30)]
         first.slots._wake.clear()
         for permit in flying:

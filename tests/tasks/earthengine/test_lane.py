@@ -211,7 +211,7 @@ def test_a_fatal_error_stops_what_was_not_sent_though_the_first_tile_is_slow(tmp
         raise Denied("no permission", 403)
 
     with course(replace(AT_ONCE, in_flight=4)) as a_run:
-        a_run.permits.succeeded()  # the probe, else the slow tile would hold others up
+        a_run.permits.prove()  # else the slow tile would hold others up
         lane = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path))
         outcome = lane.extract(0, len(a_plan))
         assert isinstance(outcome.error, Denied)
@@ -240,7 +240,7 @@ def test_the_first_tile_is_a_probe(tmp_path):
 
 
 def test_quick_refusals_do_not_hide_successes_that_take_longer(tmp_path):
-    """Every second tile is refused at once; the others are good, and the first answers are refusals alone."""
+    """Every second tile is refused at once; the others are good, but slow to be answered and to be stored."""
     box = GeoBox((16, 16 * 80), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
     a_plan = replace(plan(), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, TILE)))
     script = Script(a_plan)
@@ -252,8 +252,13 @@ def test_quick_refusals_do_not_hide_successes_that_take_longer(tmp_path):
             raise Rejected("no such band", 400)
         return script(request)
 
+    class Store(LocalStore):
+        def put(self, key, data, **more):
+            time.sleep(0.1)
+            return super().put(key, data, **more)
+
     with course(replace(AT_ONCE, in_flight=40, probe_s=0.05)) as a_run:
-        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=LocalStore(tmp_path), retry=NO_WAIT).extract(0, 80)
+        outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=Store(tmp_path), retry=NO_WAIT).extract(0, 80)
     assert outcome.error is None
     assert [tile.status for tile in outcome.receipt.tiles] == ["stored", "failed"] * 40
 

@@ -33,7 +33,7 @@ def permits(clock=None, *, slots=40, reserve=0.0, **pace):
     pool = Permits(Pace(**{"per_second": 1e9} | pace), clock=clock, wait=clock.wait, reserve=lambda: reserve)
     if slots:
         pool.hold("lease", slots)
-    pool.succeeded()  # the probe
+    pool.prove()
     return pool
 
 
@@ -51,7 +51,7 @@ def test_the_slots_of_leases_are_never_passed():
     """Nine threads, three slots: three are inside together, and never a fourth."""
     pool, lock, state = Permits(Pace(per_second=1e9)), threading.Lock(), {"now": 0, "peak": 0}
     pool.hold("lease", 3)
-    pool.succeeded()
+    pool.prove()
     gate = threading.Barrier(3)
 
     def work():
@@ -78,11 +78,13 @@ def unproven():
     return clock, pool
 
 
-def test_the_first_request_goes_alone_until_it_has_succeeded():
+def test_the_first_request_goes_alone_until_its_tile_is_fetched():
     _, pool = unproven()
     probe = entered(pool)
     assert len(probe) == 1
     pool.succeeded()
+    assert entered(pool) == []
+    pool.prove()
     rest = entered(pool)
     assert len(rest) == 39
 
@@ -101,7 +103,7 @@ def test_when_the_first_request_takes_long_others_follow_and_one_by_one_after_a_
     clock.now += 60
     probe = entered(pool)
     assert len(probe) == 1
-    pool.succeeded()
+    pool.prove()
     rest = entered(pool)
     assert len(rest) == 39
 
