@@ -38,6 +38,8 @@ def _beside(bench: Bench, seed: int, count: int) -> dict:
     shown = ("efficiency", "wall_s", "requests", "throttled", "peak_in_flight", "lost", "wrong", "errors")
     row = ours | {f"reference_{key}": theirs[key] for key in shown}
     row["relative"] = theirs["wall_s"] / ours["wall_s"]
+    # The dice are thrown by the text of a request, so each of the two has latencies of its own.
+    row["relative_efficiency"] = ours["efficiency"] / theirs["efficiency"]
     bench.kept.setdefault(str(count), []).append(row)
     return row
 
@@ -220,7 +222,7 @@ def reference(bench: Bench, seed: int) -> dict:
         beside = made[seed] if seed < len(made) else _beside(bench, seed, bench.count(count))
         for key in ("efficiency", "throttled", "lost", "wrong"):
             row |= {f"reference_{count}_{key}": beside[f"reference_{key}"], f"ours_{count}_{key}": beside[key]}
-        row[f"relative_{count}"] = beside["relative"]
+        row |= {f"{key}_{count}": beside[key] for key in ("relative", "relative_efficiency")}
     return row
 
 
