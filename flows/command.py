@@ -70,7 +70,7 @@ def run(module: str, name: str, parameters: type[Extraction], arguments: Sequenc
     except (InputError, SettingsError) as error:
         _leave(BAD_INPUT, str(error))
     except (EarthEngineError, StorageError, ExtractionFailedError) as error:
-        _leave(FAILED, f"{type(error).__name__}: {error}")
+        _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
     else:
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 

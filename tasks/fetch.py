@@ -215,7 +215,7 @@ def _collected(
         stored = sum(course.receipts)
         error.add_note(
             f"{stored:,} of {len(plan):,} tiles are in {output}, with receipts; {len(plan) - stored:,} are missing. "
-            "Mend the cause and run the same again."
+            "Mend the cause and run the same again; this version fetches all of them again."
         )
         raise error
     return tuple(tile for receipt in outcomes for tile in receipt.tiles)

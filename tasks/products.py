@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 import geopandas
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 from prefect import task
@@ -202,6 +203,7 @@ def patch_index(
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)
         data = file.getvalue()
+    pa.default_memory_pool().release_unused()  # half of what this function takes
     # Other properties of the same points are another index: it must not replace the first.
     return _write(plan, f"index-{hashlib.sha256(data).hexdigest()[:12]}.parquet", data, output)
 

@@ -93,7 +93,7 @@ def _forgiving() -> Iterator[None]:
 
 def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
     """Show what a run does."""
-    first = plan.grid(0)
+    first, seconds = plan.grid(0), max(cost.requests / in_flight, cost.best_seconds)
     crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
         ("requests", f"{cost.requests:,}"),
@@ -102,7 +102,7 @@ def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
         ("bytes, uncompressed, as Earth Engine counts them", naturalsize(cost.bytes, binary=True)),
         ("best time at the rate limit", in_words(cost.best_seconds)),
-        ("time at 1 s a request", f"{in_words(cost.requests / in_flight)} with {in_flight} in flight"),
+        ("time at 1 s a request", f"{in_words(seconds)} with {in_flight} in flight"),
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -116,7 +116,7 @@ def log_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
         plan.fingerprint[:12],
         cost.requests,
         naturalsize(cost.bytes, binary=True),
-        in_words(cost.requests / in_flight),
+        in_words(max(cost.requests / in_flight, cost.best_seconds)),
     )
 
 

@@ -172,7 +172,7 @@ class Slots:
         except ObjectNotFound:  # somebody has deleted one
             self._limit.check(client, in_flight=self._permits.pace.in_flight, log=self._log)
             return False
-        self._permits.quota = state.limit
+        self._permits.quota = max(1, state.limit)  # a limit of 0 leaves a run the slot of its lane, and no other
         due = share(state.limit, wanted=self._wanted, all_wanted=state.all_wanted)
         calm = self._release_retired(client)
         with self._lock:

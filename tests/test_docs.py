@@ -95,8 +95,12 @@ def test_the_table_of_errors_says_what_the_code_does():
     ]
     assert {name: action.strip() for name, action in rows.items()} == {kind.__name__: kind.action for kind in kinds}
     stop, retry = StopPolicy(), RetryPolicy()
-    assert f"the first {stop.at_first} tiles all failed by one class of error, or {stop.in_a_row} in a row" in table
-    assert f"{retry.attempts} tries, with waits that double up to {retry.longest_wait_s:.0f} s" in table
+    assert f"{stop.at_first} tiles in a row failed by one class of error" in table
+    assert f"or {stop.in_a_row} in a row by `Transient` or `Throttled`" in table
+    assert f"{retry.attempts} tries within about a minute" in table
+    assert f"waits that double up to {retry.longest_wait_s:.0f} s" in table
+    bounds = [min(retry.first_wait_s * 2**n, retry.longest_wait_s) for n in range(retry.attempts - 1)]
+    assert sum(bounds) == pytest.approx(60, rel=0.1)
 
 
 def test_the_parameters_of_the_quota_have_these_defaults():

@@ -172,6 +172,8 @@ _DENIED = (
     "Check that the account is signed in, the Earth Engine API enabled, the project registered, "
     "and the asset shared with the account."
 )
+_SMALLER = "Choose a smaller tile_size (for patches, size), or a simpler image."
+_CROWDED = "Somebody else may use the project's quota: lower requests_in_flight, or the limit of the tag."
 _RESUME = "What is stored is kept, with its receipts. When the budget is renewed, run the flow again."
 
 
@@ -221,7 +223,7 @@ TABLE: tuple[Row, ...] = (
     Row(407, "", Denied, _HTTP, "Check the user and password of the proxy."),
     Row(429, r"limit '[^']*per (minute|second|100 seconds)", Throttled, _USAGE),
     Row(429, _BUDGET, BudgetExhausted, _TIERS, _RESUME),
-    Row(429, "", Throttled, f"{_RPC}: RESOURCE_EXHAUSTED"),
+    Row(429, "", Throttled, f"{_RPC}: RESOURCE_EXHAUSTED", _CROWDED),
     Row(403, r"rate[_ ]?limit[_ ]?exceeded|too many (concurrent|requests)", Throttled, "googleapiclient/http.py"),
     Row(403, rf"{_BUDGET}|dailyLimitExceeded|\bquotaExceeded", BudgetExhausted, f"usageLimits; {_TIERS}", _RESUME),
     Row(_ANY, _OFF, Denied, f"{_REASON}: SERVICE_DISABLED", _ENABLE),
@@ -229,9 +231,9 @@ TABLE: tuple[Row, ...] = (
     Row(_ANY, r"permission to use project|USER_PROJECT_DENIED", Denied, f"{_REASON}: USER_PROJECT_DENIED", _ROLES),
     Row(_ANY, _NO_ACCESS, Denied, f"{_RPC}: PERMISSION_DENIED", _SHARE),
     Row(403, "", Denied, f"{_RPC}: PERMISSION_DENIED", _DENIED),
-    Row(_ANY, _MEMORY, TooHeavy, _DEBUGGING),
-    Row(_ANY, r"(computed value|output of image computation) (is )?too large", TooHeavy, _DEBUGGING),
-    Row(_ANY, _SIZE, TooHeavy, "reference/rest/v1/projects.image/computePixels; google/Xee#50, #85"),
+    Row(_ANY, _MEMORY, TooHeavy, _DEBUGGING, _SMALLER),
+    Row(_ANY, r"(computed value|output of image computation) (is )?too large", TooHeavy, _DEBUGGING, _SMALLER),
+    Row(_ANY, _SIZE, TooHeavy, "reference/rest/v1/projects.image/computePixels; google/Xee#50, #85", _SMALLER),
     Row(_ANY, r"internal error", Transient, _DEBUGGING),
     Row(_ANY, r"too many (concurrent aggregations|requests)|rate or concurrency limit", Throttled, _DEBUGGING),
     Row(_ANY, r"quota exceeded|(user)?rateLimitExceeded", Throttled, _USAGE),
@@ -268,12 +270,15 @@ def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.
     name = type(error).__name__
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         if _passes(error):
-            return Transient(f"The token server could not be reached, or not answer ({name}).")
+            return Transient(f"The token server was not reached, or did not answer ({name}). Check the network.")
         return Denied(f"The credentials were refused ({name}). {_SIGN_IN}")
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return Transient(f"No whole answer within the deadline ({name}).", may_compute_s=may_compute_s)
+        return Transient(
+            f"No whole answer within the deadline ({name}). Raise read_deadline, or choose a smaller tile_size.",
+            may_compute_s=may_compute_s,
+        )
     if isinstance(error, urllib3.exceptions.LocationValueError):
-        return Rejected(f"The endpoint's URL is not valid ({name}).")
+        return Rejected(f"The endpoint's URL is not valid ({name}). Give a base URL.")
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):  # a refused connection is one of these
         return Transient(
             f"Nothing answers at {endpoint} ({name}). Check the endpoint and the network; is the sandbox started?"

@@ -15,6 +15,16 @@ def share() -> None:
     """Let all threads of the process that are yet to come share two heaps: 50 MB less for a run of 50 threads."""
     if "MALLOC_ARENA_MAX" in os.environ:  # somebody has chosen
         return
-    # Other C libraries have no such knob, and Windows no such way to it (TypeError).
-    with contextlib.suppress(OSError, AttributeError, TypeError):
+    with _in_glibc():
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
+
+
+def trim() -> None:
+    """Give back to the system what is free in the heaps, also in their middle: some milliseconds."""
+    with _in_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _in_glibc() -> contextlib.AbstractContextManager[None]:
+    # Other C libraries have no such functions, and Windows no such way to them (TypeError).
+    return contextlib.suppress(OSError, AttributeError, TypeError)

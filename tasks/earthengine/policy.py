@@ -19,8 +19,9 @@ T = TypeVar("T")
 class RetryPolicy:
     """How often and how patiently one request is repeated. Throttling counts apart: it is no fault of the request."""
 
-    attempts: int = 5
-    """Tries of a request that meets passing faults: bridges a restart of a back end, gives up on an outage."""
+    attempts: int = 7
+    """Tries of a request that meets passing faults: up to a minute in all, as patient as the official client, which
+    bridges a restart of a back end and gives up on an outage."""
     throttled_s: float = 1_800.0
     """Seconds for which a request may be throttled again and again: half an hour without a place in the quota means
     that somebody else has it, or that it is none."""
@@ -125,6 +126,8 @@ class Verdict:
             in_a_row, succeeded = self._in_a_row, self._succeeded
         reason = f"{type(error).__name__}: {error}"
         if not succeeded and in_a_row >= self._policy.at_first:
-            raise GivenUp(f"The first {in_a_row} tiles all failed alike, and so would the rest. {reason}")
+            failed = f"The first {in_a_row} tiles all failed alike, and so would the rest."
+            raise GivenUp(f"{failed} {reason} Mend that, and run again.")
         if passing and in_a_row >= self._policy.in_a_row:
-            raise GivenUp(f"{in_a_row} tiles in a row failed: Earth Engine is out of reach. {reason}")
+            failed = f"{in_a_row} tiles in a row failed: Earth Engine is out of reach."
+            raise GivenUp(f"{failed} {reason} Run again once it answers.")

@@ -96,6 +96,7 @@ class Run:
         """Stop what is still going on."""
         self.stop.set()
         self._pool.shutdown(wait=False)
+        heap.trim()  # what answers took is free for products now
 
     def _reserve(self) -> float:
         return max(RESERVE_LEAST_S, 1.5 * self.tally.longest_s)

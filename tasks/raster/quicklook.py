@@ -61,7 +61,7 @@ def _seen(source: Path | Raster, bands: Sequence[str] | None, max_size: int) -> 
 
 def _limits(shown: Sequence[Shown]) -> Limits | None:
     """Return the values that become black and white, None if nothing is valid."""
-    data = np.concatenate([values[valid].astype(np.float64) for values, valid in shown])
+    data = np.concatenate([values[valid] for values, valid in shown])
     if not data.size:
         return None
     low, high = np.percentile(data, STRETCH)

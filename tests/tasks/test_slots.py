@@ -98,6 +98,16 @@ def test_a_second_run_gets_its_share_and_the_first_gets_it_back(client, project)
         assert taken(client, project) == 39
 
 
+def test_a_limit_of_zero_pauses_a_run_and_one_that_is_restored_lets_it_go_on(client, project):
+    with Party(project) as party:
+        until(lambda: party.permits.slots == 39)
+        client.update_global_concurrency_limit(f"tag:{tag_of(project)}", GlobalConcurrencyLimitUpdate(limit=0))
+        until(lambda: party.permits.slots == 0)
+        assert party.permits.quota == 1  # by which the rate is divided
+        client.update_global_concurrency_limit(f"tag:{tag_of(project)}", GlobalConcurrencyLimitUpdate(limit=40))
+        until(lambda: party.permits.slots == 39)
+
+
 def test_slots_are_given_up_only_when_their_requests_have_ended(client, project):
     with Party(project) as first:
         until(lambda: first.permits.slots == 39)

@@ -50,8 +50,8 @@ def test_throttling_without_end_is_an_error():
 
 def test_tries_are_used_up():
     with pytest.raises(Transient):
-        replay(*[Transient("", 503)] * 5)
-    assert replay(*[Transient("", 503)] * 4)[1] == 5
+        replay(*[Transient("", 503)] * 7)
+    assert replay(*[Transient("", 503)] * 6)[1] == 7
 
 
 @pytest.mark.parametrize("error", [Rejected("400"), Denied("403"), TooHeavy("memory")])
