@@ -5,8 +5,6 @@ The same models are the form in the Prefect UI, the command line's options, and 
 
 from __future__ import annotations
 
-import os
-import re
 from datetime import date
 from typing import Annotated, Any, Self
 
@@ -18,13 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from flows.service import Service
 from flows.wording import Parameters, Worded, csv, one_of, refused
-from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection
-from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import as_expression, canonical
-from tasks.earthengine.permits import IN_FLIGHT, PER_SECOND
 from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
-from tasks.earthengine.transport import Deadlines
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
@@ -116,8 +111,8 @@ class Visualization(Parameters):
         return options
 
 
-class Extraction(Worded):
-    """What every extraction takes."""
+class Pixels(Worded):
+    """Which pixels, and how they are kept."""
 
     image: ImageChoice
     """What is read: an asset, a recipe or an expression."""
@@ -142,30 +137,6 @@ class Extraction(Worded):
     one signed or floating type (getPixels for an asset). `unknown`: zeroes stay, and files say `MASK=unknown`."""
     visualization: Annotated[Visualization | None, Field(title="Visualization")] = None
     """How bands become colours; for PNG and JPEG only."""
-    output: Annotated[str, Field(min_length=1, title="Output")] = "output"
-    """Folder for tiles, products and receipts: local or mounted, absolute or from where the flow runs."""
-    project: Annotated[str | None, Field(title="Earth Engine project")] = None
-    """Google Cloud project whose quota is used. Empty = EARTHENGINE_PROJECT where the flow runs."""
-    endpoint: Annotated[str | None, Field(title="Endpoint")] = None
-    """Base URL. Empty = EARTHENGINE_ENDPOINT where the flow runs, else Earth Engine's high-volume endpoint."""
-    credentials_file: Annotated[str | None, Field(title="Service-account key")] = None
-    """Path of a key file where the flow runs. Empty = Application Default Credentials or `earthengine authenticate`."""
-    requests_in_flight: Annotated[int, Field(ge=1, le=1000, title="Requests in flight")] = IN_FLIGHT
-    """At most so many at once: the project's interactive quota (default of a project: 40)."""
-    requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second")] = PER_SECOND
-    """At most so many may begin in a second (default of a project: 100)."""
-    read_deadline: Annotated[float, Field(gt=0, le=3600, title="Deadline of a request")] = Deadlines.read_s
-    """Seconds after which an answer is no longer awaited, and the request is repeated. Earth Engine may compute for
-    300."""
-    computation_limit: Annotated[float, Field(ge=0, le=3600, title="Longest computation")] = Deadlines.computing_s
-    """Seconds that Earth Engine may go on with a request that was given up: so long it keeps its place in the quota."""
-    workload_tag: Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$", title="Workload tag")] = "pixel-quarry"
-    """Label of the run's requests in Cloud Monitoring, by which their cost is told apart: up to 63 lower-case letters,
-    digits, dashes and underscores, a letter or digit first and last."""
-    max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
-    """A plan of more is refused before the first: raise it on purpose."""
-    allow_failures: Annotated[bool, Field(title="Allow failures")] = False
-    """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -192,37 +163,12 @@ class Extraction(Worded):
                 "each band is asked for once, and there must be one",
                 "Name different bands, or leave it empty for all",
             )
-        if re.match(r"\s*[a-z][a-z0-9+.-]+://", self.output, re.IGNORECASE):
-            raise refused(
-                "output", self.output, "only folders can be written in this version", "Give a local or mounted folder"
-            )
         return self
 
     @property
     def clips(self) -> bool:
         """Whether pixels outside a region are masked: there is no region."""
         return False
-
-    def deadlines(self) -> Deadlines:
-        """Return how long an answer is waited for."""
-        return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)
-
-    def connection(self) -> Connection:
-        """Return the connection, completed from the environment of this process.
-
-        Raises:
-            BadInputError: there is no project, or one of the values can't be.
-        """
-        project = self.project or os.environ.get("EARTHENGINE_PROJECT")
-        if not project:
-            raise BadInputError(
-                "project",
-                self.project,
-                "no project",
-                "Give the id of a Google Cloud project registered for Earth Engine, or set EARTHENGINE_PROJECT",
-            )
-        endpoint = self.endpoint or os.environ.get("EARTHENGINE_ENDPOINT") or HIGH_VOLUME
-        return Connection(project=project, endpoint=endpoint, credentials_file=self.credentials_file)
 
     def stored_as(self) -> Output:
         """Return what is stored for each tile."""
@@ -235,6 +181,15 @@ class Extraction(Worded):
             masks=self.masks if self.visualization is None and options is None else "exact",  # a picture has none
             visualization=options,
         )
+
+
+class Extraction(Service, Pixels):
+    """What every extraction takes: pydantic lists the fields of the last base first."""
+
+    max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
+    """A plan of more is refused before the first: raise it on purpose."""
+    allow_failures: Annotated[bool, Field(title="Allow failures")] = False
+    """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
 
 
 TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]

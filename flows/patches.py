@@ -9,10 +9,10 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
 from tasks.fetch import lanes
+from tasks.output import open_output
 from tasks.products import evenly, patch_index, sheet, unvisited
 from tasks.raster.points import read_points
 from tasks.report import show_picture
-from tasks.storage.open import open_store
 
 
 class PatchesResult(ExtractionResult):
@@ -46,7 +46,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         tile_of_point=unvisited(tile_of_point),
         output=output,
     )
-    store = open_store(output)
+    store = open_output(output)
     first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
     by_point = sorted(tiles, key=lambda tile: first_point[tile.index])
     files = [

@@ -11,21 +11,23 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
 from flows.parameters import Extraction
+from tasks.again import again
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import BadInputError, EarthEngineError
+from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.image import Named
 from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan, estimate
 from tasks.earthengine.planning import Wanted
-from tasks.fetch import at_quota, fetch_plan
+from tasks.fetch import RunCancelled, at_quota, fetch_plan, store_plan
+from tasks.output import open_output, opened
 from tasks.raster.refusal import InputError
 from tasks.report import ExtractionFailedError, check_complete, log_plan, show_plan, show_summary
-from tasks.storage.open import open_store
-from tasks.storage.receipt import TileReceipt
+from tasks.resume import stored_before
+from tasks.storage.receipt import TileReceipt, counted
 from tasks.storage.store import StorageError
 
 
@@ -57,6 +59,7 @@ class Extracted:
     plan: Plan
     tiles: tuple[TileReceipt, ...]
     output: str
+    """Root of the output: a block's slug, or an address."""
     seconds: float
     """From the first request to the last receipt."""
     best_seconds: float
@@ -66,13 +69,12 @@ class Extracted:
 
     def result(self) -> dict[str, object]:
         """The fields of :class:`ExtractionResult`."""
-        counts = {status: sum(tile.status == status for tile in self.tiles) for status in ("stored", "empty", "failed")}
-        store = open_store(self.output)
+        store = open_output(self.output)
         return {
             "output": store.uri,
             "folder": store.open_path(self.plan.folder),
             "fingerprint": self.plan.fingerprint,
-            **counts,
+            **counted(self.tiles),
         }
 
     def check(self, parameters: Extraction) -> None:
@@ -82,11 +84,14 @@ class Extracted:
             self.tiles,
             seconds=self.seconds,
             best_seconds=self.best_seconds,
-            output=self.output,
+            output=open_output(self.output).uri,
             suggested_side=self.suggested_side,
         )
         check_complete(
-            self.tiles, expected=len(self.plan), output=self.output, allow_failures=parameters.allow_failures
+            self.tiles,
+            expected=len(self.plan),
+            output=open_output(self.output).uri,
+            allow_failures=parameters.allow_failures,
         )
 
 
@@ -116,7 +121,12 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
         try:
             with undisturbed():
                 return function(parameters)
+        except RunCancelled as end:
+            cancelled: Any = Cancelled(message=str(end))
+            return cancelled  # type: ignore[no-any-return]  # as below
         except (InputError, EarthEngineError, StorageError, ExtractionFailedError) as error:
+            if again(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
+                raise error.with_traceback(None) from None  # only what is raised is retried
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
             failed: Any = Failed(message=words, data=error)
             return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
@@ -170,26 +180,23 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         BadInputError: a parameter can't be; nothing was fetched.
         EarthEngineError, StorageError: the run can't go on; the message says why.
     """
-    connection = parameters.connection()
-    try:
-        store = open_store(parameters.output)
-        store.check_writable()
-    except StorageError as error:
-        reason, remedy = str(error.__cause__), "Give a folder that you may write to"
-        raise BadInputError("output", parameters.output, reason, remedy) from error
-    output = store.uri
+    connection, output = parameters.connection(), opened(parameters.output)
     pace = Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
     with at_quota(connection.project, pace, parameters.deadlines(), workload_tag=parameters.workload_tag) as course:
         plan = make_plan(connection)
         cost = estimate(plan, per_second=parameters.requests_per_second)
         log_plan(plan, cost, in_flight=parameters.requests_in_flight)
+        checkpoint = stored_before(plan, output, verify=parameters.verify)
+        plan_key = store_plan(plan, output)
         begun = time.monotonic()
         tiles = fetch_plan(
             plan,
+            checkpoint,
             output=output,
+            plan_key=plan_key,
             connection=connection,
             course=course,
-            show=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight),
+            show=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight, stored=len(checkpoint.tiles)),
         )
         seconds = time.monotonic() - begun
         side = course.run.sizes.suggested_side

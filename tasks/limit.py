@@ -129,6 +129,18 @@ class Limit:
             all_wanted = wanted
         return State(limit.limit, limit.active_slots, all_wanted)
 
+    def full(self, client: SyncPrefectClient) -> bool:
+        """Return whether all slots are taken."""
+        limit = client.read_global_concurrency_limit_by_name(self.name)
+        return limit.active_slots >= limit.limit
+
+    def cancelled(self, client: SyncPrefectClient) -> bool:
+        """Return whether somebody has cancelled the run. Of one without a worker Prefect tells nobody."""
+        with contextlib.suppress(ObjectNotFound):
+            state = client.read_flow_run(self.run_id).state
+            return state is not None and (state.is_cancelling() or state.is_cancelled())
+        return False
+
     def others(self, client: SyncPrefectClient) -> bool:
         """Return whether other runs are known to share the quota."""
         tag = self.wanted.removeprefix("tag:")

@@ -21,12 +21,12 @@ from prefect.utilities.annotations import quote
 
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import PatchTiles, RegionTiles
+from tasks.output import open_output
 from tasks.raster.mosaic import Piece, write_mosaic
 from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
 from tasks.raster.properties import free_name
 from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
-from tasks.storage.open import open_store
 from tasks.storage.receipt import TileReceipt
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def unvisited(value: T) -> T:
 def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, output: str) -> str:
     """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its path."""
     assert isinstance(plan.tiles, RegionTiles)
-    store = open_store(output)
+    store = open_output(output)
     tiling = plan.tiles.tiling
     offset = source * len(plan.tiles)
     pieces = []
@@ -109,7 +109,7 @@ def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tu
 @task(name="pictures", cache_policy=NO_CACHE)
 def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
     """Draw tiles that are stored as pictures side by side, as `sheet` does."""
-    store = open_store(output)
+    store = open_output(output)
     named = [(plan.tiles.name(tile.index) or "", tile.key) for tile in tiles if tile.key is not None]
     return sheet.fn(plan, [(name, store.open_path(key)) for name, key in evenly(named)], output=output)
 
@@ -209,7 +209,7 @@ def patch_index(
 
 
 def _write(plan: Plan, name: str, data: bytes, output: str) -> str:
-    store = open_store(output)
+    store = open_output(output)
     key = f"{plan.folder}/{name}"
     store.put(key, data)
     return store.open_path(key)

@@ -21,6 +21,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from tasks.earthengine.errors import Throttled, Transient
 from tasks.earthengine.plan import Estimate, Plan
 from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import is_code
@@ -28,10 +29,24 @@ from tasks.raster.crs import crs_of
 from tasks.storage.receipt import TileReceipt
 
 FAILURES_SHOWN = 100
+# What the reasons of failed tiles begin with that may succeed a while later.
+PASSING = (f"{Transient.__name__}:", f"{Throttled.__name__}:")
 
 
 class ExtractionFailedError(RuntimeError):
-    """Tiles are missing: the message says how many, why, and where the rest is."""
+    """Tiles are missing: the message says how many, why, and where the rest is.
+
+    Args:
+        message: That.
+        passing: Whether all of them failed for reasons that pass by themselves.
+    """
+
+    def __init__(self, message: str, passing: bool = False) -> None:
+        super().__init__(message, passing)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Progress:
@@ -91,12 +106,13 @@ def _forgiving() -> Iterator[None]:
         get_run_logger().warning("The Prefect server did not take an artifact: %r", error)
 
 
-def show_plan(plan: Plan, cost: Estimate, *, in_flight: int) -> None:
-    """Show what a run does."""
+def show_plan(plan: Plan, cost: Estimate, *, in_flight: int, stored: int) -> None:
+    """Show what a run does; `stored` tiles of it are there already."""
     first, seconds = plan.grid(0), max(cost.requests / in_flight, cost.best_seconds)
     crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
         ("requests", f"{cost.requests:,}"),
+        ("stored already", f"{stored:,}"),
         ("images", f"{len(plan.sources):,}"),
         ("tiles an image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
@@ -190,9 +206,10 @@ def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, 
                 f"{len(failed)} of {expected} tiles failed, {expected - len(seen)} are missing:",
                 *lines,
                 (
-                    f"{len(tiles) - len(failed)} tiles are in {output}. Mend the cause and run again, "
-                    "or set allow_failures to leave holes."
+                    f"{len(tiles) - len(failed)} tiles are in {output}. Mend the cause and run the same again: only "
+                    "the others are fetched. Or set allow_failures to leave holes."
                 ),
             ]
-        )
+        ),
+        passing=bool(failed) and all((tile.reason or "").startswith(PASSING) for tile in failed),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -66,6 +66,9 @@ class Slots:
 
     def __init__(self, project: str, permits: Permits, *, run_id: UUID, log: Log) -> None:
         self.tag = tag_of(project)
+        self.on_cancel: Callable[[], object] = lambda: None
+        """Called when somebody has cancelled the flow run."""
+        self._asked = -float("inf")
         self._permits = permits
         self._limit = Limit(project, run_id)
         self._log = log
@@ -76,6 +79,9 @@ class Slots:
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._closing = False
+        self._left_for: float | None = None
+        self._client: SyncPrefectClient | None = None
+        self._until_the_end = contextlib.ExitStack()
         self._waiting_since = time.monotonic()
         self.shared = determine_server_type() is not ServerType.EPHEMERAL
         """Whether there is a server by which runs share the quota."""
@@ -91,19 +97,38 @@ class Slots:
                 self._permits.pace.in_flight,
             )
             return self
-        with contextlib.ExitStack() as stack:
-            client = stack.enter_context(server())
-            self._limit.check(client, in_flight=self._permits.pace.in_flight, log=self._log)
-            self._wish_for(client, 1)  # before it holds anything: by its wish others see that it is alive
-            self._take(client, 1)
-            self._thread = threading.Thread(target=self._keep, args=(client, stack.pop_all()), name="slots")
-            self._thread.start()
+        self._client = self._until_the_end.enter_context(server())
+        with contextlib.ExitStack() as failed:
+            failed.push(self._until_the_end)
+            self._limit.check(self._client, in_flight=self._permits.pace.in_flight, log=self._log)
+            failed.pop_all()
         return self
+
+    def wait_for_room(self) -> None:
+        """Wait until a slot is free, without taking it: what is asked before the first pixel is asked one by one."""
+        while self._client and self._limit.full(self._client):
+            self._complain(f"all slots of {self._limit.name} are taken")
+            time.sleep(EAGER_S)
+
+    def begin(self) -> None:
+        """Take slots from now on, the first before this returns unless none is free."""
+        if self._client is None:
+            return
+        self._wish_for(self._client, 1)  # before it holds anything: by its wish others see that it is alive
+        self._take(self._client, 1)
+        until_the_end = self._until_the_end.pop_all()
+        self._thread = threading.Thread(target=self._keep, args=(self._client, until_the_end), name="slots")
+        self._thread.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         # Nobody waits for the slots to be given back, but Python does before it ends: the thread is no daemon.
         self._closing = True
         self._wake.set()
+        self._until_the_end.close()
+
+    def leave(self, computing_s: float) -> None:
+        """Let the process end although requests are in flight: their slots stay taken for as long as they may go on."""
+        self._left_for = computing_s
 
     def want(self, slots: int) -> None:
         """Say how many requests the run could have in flight from now on; one of them by the tag of a lane."""
@@ -112,11 +137,6 @@ class Slots:
         if slots != self._wanted:
             self._wanted = slots
             self._wake.set()
-
-    def wait_for_one(self) -> None:
-        """Wait until the run holds a slot, which what it asks before its first pixel needs."""
-        while not self._permits.slots:
-            time.sleep(0.05)
 
     # Lanes -----------------------------------------------------------------------------------------------------------
 
@@ -140,14 +160,14 @@ class Slots:
                         self._leases.remove(lease)
                     self._permits.drop(lease.id)
             # Prefect gives the slot back as soon as the task ends: until then a request may need it.
-            self._permits.wait_idle(LONGEST_S, beyond=self._permits.slots)
+            self._permits.wait_idle(LONGEST_S if self._left_for is None else 0.0, beyond=self._permits.slots)
 
     # The thread ------------------------------------------------------------------------------------------------------
 
     def _keep(self, client: SyncPrefectClient, until_the_end: contextlib.ExitStack) -> None:
         with until_the_end:
             # Slots are kept for requests that are still in flight when the run ends.
-            while not self._closing or self._permits.in_flight:
+            while not self._closing or (self._permits.in_flight and self._left_for is None):
                 calm = False
                 try:
                     calm = self._look(client)
@@ -164,6 +184,10 @@ class Slots:
     def _look(self, client: SyncPrefectClient) -> bool:
         """Renew what is due, take or give up slots; return whether there is nothing more to do for now."""
         self._renew(client)
+        if not self._closing and time.monotonic() - self._asked >= CALM_S:
+            self._asked = time.monotonic()
+            if self._limit.cancelled(client):
+                self.on_cancel()
         if self._closing:
             self._wanted = max(1, self._permits.in_flight)
         try:
@@ -302,10 +326,14 @@ class Slots:
         return not any(lease.retiring for lease in self._leases)
 
     def _release_all(self, client: SyncPrefectClient) -> None:
-        """Give everything back."""
-        for lease in [*self._leases, *([self._wish] if self._wish else [])]:
-            if not lease.of_tag:
-                with contextlib.suppress(httpx.HTTPError):
+        """Give everything back, but for what requests need that go on at Earth Engine after this process."""
+        needed = self._permits.in_flight if self._left_for else 0
+        for lease in [*sorted(self._leases, key=lambda lease: lease.slots), *([self._wish] if self._wish else [])]:
+            with contextlib.suppress(httpx.HTTPError):
+                if needed > 0 and not lease.is_wish and self._left_for:
+                    client.renew_concurrency_lease(lease.id, max(LEASE_S, self._left_for))
+                    needed -= lease.slots
+                elif not lease.of_tag:
                     client.release_concurrency_slots_with_lease(lease.id)
             self._permits.drop(lease.id)
 

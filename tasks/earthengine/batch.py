@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from tasks.earthengine.errors import Stopped
 from tasks.storage.receipt import TileReceipt
 
 # Seconds between looks whether the run was stopped elsewhere.
-LOOK_S = 2.0
+LOOK_S = 1.0
+# Seconds between two receipts of a batch that goes on: a killed process loses no more of them. Its tiles stay.
+KEEP_S = 10.0
 # Requests that are in flight when a run stops have so long to end, and to be stored.
 GRACE_S = 20.0
 
 
 class Batch:
-    """The tiles [start, stop). None waits in a queue: they are numbers until a thread takes them.
+    """Some tiles. None waits in a queue: they are numbers until a thread takes them.
 
     Args:
-        start: The first.
-        stop: That after the last.
+        tiles: Their numbers, each once.
         fetch: Returns the receipt of a tile; what it raises stops the run.
         over: Set when the run is stopped, here or elsewhere: no tile is taken any more.
     """
 
-    def __init__(self, start: int, stop: int, *, fetch: Callable[[int], TileReceipt], over: threading.Event) -> None:
+    def __init__(self, tiles: Sequence[int], *, fetch: Callable[[int], TileReceipt], over: threading.Event) -> None:
         self._fetch, self._over = fetch, over
         self._changed = threading.Condition()
-        self._untaken = iter(range(start, stop))
-        self._left = stop - start
+        self._untaken = iter(tiles)
+        self._left = len(tiles)
         self._in_work = 0
         self._tiles: list[TileReceipt] = []
         self._error: BaseException | None = None
@@ -41,19 +43,32 @@ class Batch:
             except BaseException as error:  # noqa: BLE001 - whatever it is, the lane that waits shall raise it
                 self._fail(error)
 
-    def wait(self) -> tuple[tuple[TileReceipt, ...], BaseException | None]:
+    def wait(self, keep: Callable[[Sequence[TileReceipt]], None]) -> tuple[Sequence[TileReceipt], BaseException | None]:
         """Wait until all tiles have ended, or the run is over and those in work had time to end.
 
+        Args:
+            keep: Called now and then with the receipts of the tiles that have ended, so that little is lost with the
+                process.
+
         Returns:
-            The receipts of the tiles that ended, in order, and what stopped the run before the rest: the cause before
+            The receipts of the tiles that ended, and what stopped the run before the rest: the cause before
             its consequences, ``Stopped`` where it lies elsewhere.
         """
+        kept, known = time.monotonic(), 0
+        while self._goes_on():
+            if time.monotonic() - kept >= KEEP_S and len(self._tiles) > known:
+                kept, known = time.monotonic(), len(self._tiles)
+                keep(self._tiles[:known])
         with self._changed:
-            while self._left and not self._over.is_set():
-                self._changed.wait(LOOK_S)
             self._changed.wait_for(lambda: not self._in_work, timeout=GRACE_S)
             error = self._error or (Stopped("The run was stopped.") if self._left else None)
-            return tuple(sorted(self._tiles, key=lambda tile: tile.index)), error
+            return tuple(self._tiles), error
+
+    def _goes_on(self) -> bool:
+        with self._changed:
+            if self._left and not self._over.is_set():
+                self._changed.wait(LOOK_S)
+            return self._left > 0 and not self._over.is_set()
 
     def _take(self) -> int | None:
         with self._changed:

@@ -88,6 +88,11 @@ class EarthEngineError(Exception):
         self.retry_after = retry_after
         self.may_compute_s = may_compute_s
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same may succeed a while later, without anybody's doing."""
+        return self.action in {"retry", "slow down"}
+
     def __str__(self) -> str:
         return self.message if self.status is None else f"{self.message} (HTTP {self.status})"
 

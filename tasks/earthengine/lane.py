@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import rasterio.errors
 import shapely
 import tenacity
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.batch import Batch
+from tasks.earthengine.checkpoint import Checkpoint
 from tasks.earthengine.errors import (
     BudgetExhausted,
     Denied,
@@ -35,18 +37,19 @@ from tasks.earthengine.tiles import PixelGrid
 from tasks.earthengine.transport import Answer, PixelRequest
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
-from tasks.raster.encode import encoded_geotiff
+from tasks.raster.encode import encoded_geotiff, tagged_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
 from tasks.storage.receipt import Bands, BandSummary, Receipt, TileReceipt, crc32c
-from tasks.storage.store import Store
+from tasks.storage.store import Store, Stored
 
 T = TypeVar("T")
 Fetch = Callable[[PixelRequest], Answer]
 # Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
 _FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
 RETRY = RetryPolicy()
+NOTHING = Checkpoint()
 # These end the run: no other tile can do better.
 FATAL = (Denied, BudgetExhausted, GivenUp)
 
@@ -83,25 +86,39 @@ class Lane:
     run: Run
     """What it shares with the other lanes of its run."""
     store: Store
+    checkpoint: Checkpoint = NOTHING
+    """What is stored already."""
     retry: RetryPolicy = RETRY
 
     def begin(self, start: int, stop: int) -> Batch:
-        """Let the threads of the run begin with the tiles [start, stop), after those of others; `extract` waits."""
-        batch = Batch(start, stop, fetch=self._counted, over=self.run.stop)
-        self.run.begin(batch, threads=stop - start)
+        """Let the threads of the run begin with what is missing of [start, stop), after others; `extract` waits."""
+        missing = tuple(self.checkpoint.missing(start, stop))
+        batch = Batch(missing, fetch=self._counted, over=self.run.stop)
+        self.run.begin(batch, threads=len(missing))
         self.run.begun[start, stop] = batch
         return batch
 
-    def extract(self, start: int, stop: int) -> Outcome:
-        """Fetch the tiles [start, stop) and store them.
+    def extract(self, start: int, stop: int, *, keep: Callable[[Receipt], None] = lambda _: None) -> Outcome:
+        """Fetch what is missing of the tiles [start, stop), and store it.
+
+        Args:
+            start: The first.
+            stop: That after the last.
+            keep: Called now and then with a receipt of the tiles that are stored by then.
 
         The error of the outcome is one that ends the run: ``Denied``, ``BudgetExhausted`` or ``GivenUp``, since no
         other tile can do better; ``StorageError``; or ``Stopped``, where another lane met one of these.
         """
+        known = [self.checkpoint.tiles[i] for i in range(start, stop) if i in self.checkpoint.tiles]
+
+        def receipt(fetched: Iterable[TileReceipt]) -> Receipt:
+            tiles = tuple(sorted([*known, *fetched], key=lambda tile: tile.index))
+            return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles)
+
         batch = self.run.begun.get((start, stop)) or self.begin(start, stop)
-        tiles, error = batch.wait()
+        fetched, error = batch.wait(lambda fetched: keep(receipt(fetched)))
         del self.run.begun[start, stop]
-        return Outcome(Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=tiles), error)
+        return Outcome(receipt(fetched), error)
 
     def _counted(self, index: int) -> TileReceipt:
         receipt = self.tile(index)
@@ -110,8 +127,10 @@ class Lane:
 
     def tile(self, index: int) -> TileReceipt:
         """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception."""
-        fingerprint = self.plan.tile_fingerprint(index)
         begun = time.monotonic()
+        fingerprint = self.plan.tile_fingerprint(index)
+        if found := self._found(index, fingerprint, begun):
+            return found
         tries: list[PixelGrid] = []
         try:
             pixels = self._pixels(index, tries)
@@ -132,6 +151,35 @@ class Lane:
         self.run.verdict.succeeded()  # first: what the window lets out from now on may fail sooner
         self.run.permits.prove()
         return receipt
+
+    def _found(self, index: int, fingerprint: str, begun: float) -> TileReceipt | None:
+        """Return the receipt of a tile that was stored before its process was killed, if it is such a tile."""
+        stored = self.checkpoint.untold(index)
+        if stored is None or stored.fingerprint not in {None, fingerprint}:
+            return None
+        try:
+            data = self.store.get(stored.key)
+            plain = self.plan.output.file_format != "GEO_TIFF"
+            raster = self._decode(index, data) if plain else self._read_back(index, fingerprint, data)
+        except (KeyError, EarthEngineError, CorruptPixelsError):
+            return None
+        receipt = self._receipt(index, fingerprint, raster, attempts=0)
+        return self._as_stored(receipt, stored, crc32c(data), begun)
+
+    def _read_back(self, index: int, fingerprint: str, data: bytes) -> Raster:
+        """Read a GeoTIFF of ours.
+
+        Raises:
+            CorruptPixelsError: it is another, or damaged.
+        """
+        try:
+            tags, raster = tagged_geotiff(data)
+        except (rasterio.errors.RasterioError, ValueError) as error:
+            raise CorruptPixelsError(str(error)) from error
+        bands, geobox = tuple(band.id for band in self.plan.bands), self.plan.grid(index).geobox
+        if tags.get("FINGERPRINT") != fingerprint or raster.bands != bands or raster.geobox != geobox:
+            raise CorruptPixelsError("it is another tile")
+        return raster
 
     def _pixels(self, index: int, tries: list[PixelGrid]) -> Pixels:
         grid = self.plan.grid(index)
@@ -163,7 +211,7 @@ class Lane:
                 except Throttled:
                     tries.pop()
                     raise
-            return Pixels(self._decode(index, grid, answer.body), answer.body)
+            return Pixels(self._decode(index, answer.body, grid), answer.body)
 
         return self.retry.run(call, sleep=tenacity.sleep_using_event(self.run.stop))
 
@@ -189,8 +237,8 @@ class Lane:
         self.run.tally.request(time.monotonic() - sent, throttled=False)
         return answer
 
-    def _decode(self, index: int, grid: PixelGrid, data: bytes) -> Raster | None:
-        source, _ = self.plan.locate(index)
+    def _decode(self, index: int, data: bytes, part: PixelGrid | None = None) -> Raster | None:
+        source, grid = self.plan.locate(index)[0], part or self.plan.grid(index)
         if source.wire in _FRAMES:
             head, tail = _FRAMES[source.wire]
             if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
@@ -215,9 +263,20 @@ class Lane:
         return grid.width * grid.height if within is None else int(within.sum())
 
     def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
-        raster = pixels.raster
+        receipt = self._receipt(index, fingerprint, pixels.raster, attempts=attempts)
+        if pixels.raster is not None and pixels.raster.empty:
+            return replace(receipt, seconds=round(time.monotonic() - begun, 3))
+        seen = self.checkpoint.there.get(index)
+        with self._file(index, fingerprint, pixels) as file:
+            stored = self.store.commit(
+                self.plan.key(index, fingerprint), file, fingerprint=fingerprint, seen=seen.version if seen else None
+            )
+            return self._as_stored(receipt, stored, crc32c(file), begun)
+
+    def _receipt(self, index: int, fingerprint: str, raster: Raster | None, *, attempts: int) -> TileReceipt:
+        """The receipt of a tile without a valid pixel, for which nothing is stored."""
         grid = self.plan.grid(index)
-        receipt = TileReceipt(
+        return TileReceipt(
             index=index,
             fingerprint=fingerprint,
             status="empty",
@@ -225,12 +284,18 @@ class Lane:
             bands=Bands(_summaries(raster, grid.width * grid.height) if raster is not None else ()),
             attempts=attempts,
         )
-        if raster is None or not raster.empty:
-            key = self.plan.key(index)
-            with self._file(index, fingerprint, pixels) as file:
-                self.store.put(key, file)
-                receipt = replace(receipt, status="stored", key=key, size=len(file), crc32c=crc32c(file))
-        return replace(receipt, seconds=round(time.monotonic() - begun, 3))
+
+    @staticmethod
+    def _as_stored(receipt: TileReceipt, stored: Stored, checksum: str, begun: float) -> TileReceipt:
+        return replace(
+            receipt,
+            status="stored",
+            key=stored.key,
+            size=stored.size,
+            crc32c=checksum,
+            version=stored.version,
+            seconds=round(time.monotonic() - begun, 3),
+        )
 
     def _file(self, index: int, fingerprint: str, pixels: Pixels) -> AbstractContextManager[bytes | memoryview]:
         output = self.plan.output

@@ -146,10 +146,10 @@ class Plan:
         source, tile = self.locate(index)
         return fingerprint([source.identity, self.tiles.grid(tile).json(), self._format_identity])
 
-    def key(self, index: int) -> str:
-        """Return where a tile is stored: its place for a person, its fingerprint for the rest."""
+    def key(self, index: int, fingerprint: str | None = None) -> str:
+        """Return where a tile is stored: its place for a person, its fingerprint (if it is known) for the rest."""
         source, tile = self.locate(index)
-        identity = self.tile_fingerprint(index)
+        identity = fingerprint or self.tile_fingerprint(index)
         name = self.tiles.name(tile)
         stem = f"{name}-{identity[:12]}" if name else f"{identity[:2]}/{identity[:24]}"
         return f"tiles/{source.name}/{stem}{SUFFIXES[self.output.file_format]}"

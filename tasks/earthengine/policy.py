@@ -87,6 +87,15 @@ class GivenUp(EarthEngineError):
     action = "stop the run"
 
 
+class OutOfReach(GivenUp):
+    """As it is given up, but for faults that pass: an outage, or throttling without end."""
+
+    @property
+    def passing(self) -> bool:
+        """It may succeed a while later."""
+        return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class StopPolicy:
     """When a run is given up, though no single error says so."""
@@ -127,7 +136,8 @@ class Verdict:
         reason = f"{type(error).__name__}: {error}"
         if not succeeded and in_a_row >= self._policy.at_first:
             failed = f"The first {in_a_row} tiles all failed alike, and so would the rest."
-            raise GivenUp(f"{failed} {reason} Mend that, and run again.")
+            kind_of_end = OutOfReach if passing else GivenUp
+            raise kind_of_end(f"{failed} {reason} Mend that, and run again.")
         if passing and in_a_row >= self._policy.in_a_row:
             failed = f"{in_a_row} tiles in a row failed: Earth Engine is out of reach."
-            raise GivenUp(f"{failed} {reason} Run again once it answers.")
+            raise OutOfReach(f"{failed} {reason} Run again once it answers.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -79,15 +79,26 @@ class Run:
         self.verdict = Verdict()
         self.sizes = Sizes()
         heap.share()
-        self._threads = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
-        self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="request")
+        self._most = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
+        self._threads: list[threading.Thread] = []
+        self._work: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self.begun: dict[tuple[int, int], Batch] = {}
         """Batches that were begun, by their first tile and that after their last."""
 
     def begin(self, batch: Batch, *, threads: int) -> None:
         """Let so many threads work on a batch, those that there are at the most, once they are done with others."""
-        for _ in range(min(threads, self._threads)):
-            self._pool.submit(batch.work)
+        wanted = min(threads, self._most)
+        for _ in range(wanted):
+            self._work.put(batch)
+        while len(self._threads) < wanted:
+            # Daemons: a process that is to end does not wait for an answer that may take minutes.
+            thread = threading.Thread(target=self._serve, name=f"request-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self) -> None:
+        while (batch := self._work.get()) is not None:
+            batch.work()
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +106,8 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Stop what is still going on."""
         self.stop.set()
-        self._pool.shutdown(wait=False)
+        for _thread in self._threads:
+            self._work.put(None)
         heap.trim()  # what answers took is free for products now
 
     def _reserve(self) -> float:

@@ -145,6 +145,12 @@ def read_geotiff(source: str | Path | bytes) -> Raster:
             return read_dataset(file)
 
 
+def tagged_geotiff(data: bytes) -> tuple[dict[str, str], Raster]:
+    """Read a GeoTIFF as `read_geotiff` does, with the metadata that it carries."""
+    with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open() as file:
+        return file.tags(), read_dataset(file)
+
+
 def read_dataset(file: DatasetReader) -> Raster:
     """Read a whole open dataset; see `read_geotiff`."""
     dtype = common_dtype(file.dtypes)

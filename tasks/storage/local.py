@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import hashlib
 import os
+import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.storage.store import StorageError, Stored, check_key
+from tasks.storage.mount import advice
+from tasks.storage.store import (
+    OutputBusy,
+    OutputConflict,
+    OutputDenied,
+    OutputFull,
+    StorageError,
+    Stored,
+    check_key,
+)
 
 TEMPORARY_SUFFIX = ".part"
+WORKSPACES = ".work"
+# What another machine left unfinished is swept away after a day: whether its process is alive can't be seen from here.
+FORGOTTEN_S = 86_400
+_KINDS: dict[int | None, type[StorageError]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), OutputFull),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
+    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), OutputBusy),
+}
+# A file system without hard links says so in one of these ways.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 class LocalStore:
@@ -18,12 +43,15 @@ class LocalStore:
 
     Args:
         root: The folder; it is made when the first file is written.
+        durable: Whether files and folders are brought to the disk (fsync) before they count: a receipt that outlives a
+            power cut must not name a file that did not.
 
     Raises:
         StorageError: it can't be the name of a folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self._durable = durable
         try:
             self.root = root.expanduser().absolute()
             with contextlib.suppress(OSError):  # whether it can be written is told by writing
@@ -39,65 +67,244 @@ class LocalStore:
         """The folder's absolute path."""
         return str(self.root)
 
-    def check_writable(self) -> None:
-        """Make the folder and write a file in it.
-
-        Raises:
-            StorageError: it can't be written.
-        """
+    def check(self) -> str | None:
+        """Make the folder and write a file in it."""
         probe = f".probe-{uuid.uuid4().hex}"
         self.put(probe, b"")
-        (self.root / probe).unlink(missing_ok=True)
+        self.delete(probe)
+        return advice(self.root)
+
+    def free_bytes(self) -> int | None:
+        """Free space of its disk, for this user."""
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
+        return shutil.disk_usage(there).free
 
     def put(self, key: str, data: bytes | memoryview) -> Stored:
         """Write a file: temporary name, fsync, rename, fsync of its folder."""
-        # Plain strings: pathlib would keep each name of a tile, and costs a fifth of a small tile's time.
-        path = f"{self.root}/{check_key(key)}"
-        folder, name = os.path.split(path)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-        try:
-            os.makedirs(folder, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        path = self._path(key)
+        with self._writing(key), self._temporary(path, data) as (temporary, version):
             os.replace(temporary, path)
-            _fsync_folder(folder)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise StorageError(
-                f"output = {str(self.root)!r}: {key} can't be written ({error.strerror or error}). "
-                f"Give a folder that you may write to, on a disk with room."
-            ) from error
-        return Stored(key=key, size=len(data))
+            self._sync(os.path.dirname(path))
+        return Stored(key=key, size=len(data), version=version)
+
+    def put_file(self, key: str, path: Path) -> Stored:
+        """Move a file to its place."""
+        destination = self._path(key)
+        with self._writing(key):
+            os.makedirs(os.path.dirname(destination), exist_ok=True)
+            self._sync(str(path))
+            facts = os.stat(path)
+            os.replace(path, destination)
+            self._sync(os.path.dirname(destination))
+        return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+
+    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
+        """Write a tile; its fingerprint is in its name and its receipt."""
+        path = self._path(key)
+        with self._writing(key), self._temporary(path, data) as (temporary, version):
+            if seen is not None and self._version(path) == seen:
+                os.replace(temporary, path)
+            elif not _linked(temporary, path):
+                return self._there(key, path, data)
+            self._sync(os.path.dirname(path))
+        return Stored(key=key, size=len(data), version=version)
 
     def get(self, key: str) -> bytes:
         """Read a file."""
+        path = Path(self._path(key))
         try:
-            return (self.root / check_key(key)).read_bytes()
-        except FileNotFoundError:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
-            raise StorageError(f"output = {str(self.root)!r}: {key} can't be read ({error.strerror}).") from error
+            raise self._error(key, "read", error) from error
+
+    def folders(self) -> list[str]:
+        """Folders of the root, but hidden ones."""
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Walk the folder that the prefix names; unfinished files are passed over."""
-        start = self.root / prefix.rpartition("/")[0]
-        for path in sorted(start.rglob("*")) if start.is_dir() else ():
-            key = path.relative_to(self.root).as_posix()
-            if key.startswith(prefix) and not path.name.endswith(TEMPORARY_SUFFIX) and path.is_file():
-                yield Stored(key=key, size=path.stat().st_size)
+        """Walk the folder that the prefix names."""
+        for path, entry in self._walk(prefix.rpartition("/")[0]):
+            if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    facts = entry.stat()
+                    yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
+
+    def delete(self, key: str) -> None:
+        """Remove a file."""
+        path = self._path(key)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._error(key, "removed", error) from error
 
     def open_path(self, key: str) -> str:
         """The file's path."""
-        return str(self.root / check_key(key))
+        return self._path(key)
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A folder beside the output, on the same disk, so that files are moved and not copied."""
+        folder = self.root / WORKSPACES / f"{_owner()}-{uuid.uuid4().hex}"
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        except OSError as error:
+            raise error if isinstance(error, StorageError) else self._error(WORKSPACES, "written", error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+
+    def sweep(self, prefix: str = "") -> int:
+        """Remove temporary files and workspaces of processes that ended."""
+        swept = 0
+        for path, entry in self._walk(prefix.rpartition("/")[0]):
+            if entry.name.endswith(TEMPORARY_SUFFIX) and _left_behind(entry, entry.name.rsplit(".", 2)[-2]):
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self.root}/{path}")
+                    swept += 1
+        with contextlib.suppress(OSError), os.scandir(self.root / WORKSPACES) as entries:
+            for entry in entries:
+                if _left_behind(entry, entry.name):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    swept += 1
+            (self.root / WORKSPACES).rmdir()
+        return swept
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        # Plain strings: pathlib would keep each name of a tile, and costs a fifth of a small tile's time.
+        return f"{self.root}/{check_key(key)}"
+
+    @contextlib.contextmanager
+    def _temporary(self, path: str, data: bytes | memoryview) -> Iterator[tuple[str, str]]:
+        """Write a file beside its place; yield its name and its version. The name is gone afterwards."""
+        folder, name = os.path.split(path)
+        temporary = f"{folder}/.{name}.{_owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                if self._durable:
+                    os.fsync(file.fileno())
+                version = str(os.fstat(file.fileno()).st_mtime_ns)
+            yield temporary, version
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def _there(self, key: str, path: str, data: bytes | memoryview) -> Stored:
+        """Return what is there already, if it is the same as ours."""
+        with open(path, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if facts.st_size == len(data) and file.read() == data:
+                return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+        raise OutputConflict(
+            f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
+            "project, or of GDAL, write to the same output? Let one end, or give another output."
+        )
+
+    @staticmethod
+    def _version(path: str) -> str | None:
+        try:
+            return str(os.stat(path).st_mtime_ns)
+        except FileNotFoundError:
+            return None
+
+    def _sync(self, path: str) -> None:
+        # The name itself must be on disk before a receipt names the file.
+        if self._durable:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Walk files, by key; hidden folders of the root are ours alone."""
+        start = f"{self.root}/{folder}" if folder else str(self.root)
+        try:
+            with os.scandir(start) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._error(folder or ".", "read", error) from error
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if folder or not entry.name.startswith("."):
+                    yield from self._walk(path)
+            else:
+                yield path, entry
+
+    @contextlib.contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise self._error(key, "written", error) from error
+
+    def _error(self, key: str, what: str, error: OSError) -> StorageError:
+        kind = _KINDS.get(error.errno, StorageError)
+        remedy = {
+            OutputFull: "Free some space, or give an output on a disk with room.",
+            OutputBusy: "See to the mount, and run again.",
+        }.get(kind, "Give a folder that you may write to.")
+        return kind(f"output = {self.uri!r}: {key} can't be {what} ({error.strerror or error}). {remedy}")
 
 
-def _fsync_folder(folder: str) -> None:
-    # The rename itself must be on disk before a receipt names the file.
-    descriptor = os.open(folder, os.O_RDONLY)
+def _linked(temporary: str, path: str) -> bool:
+    """Give a file its name unless that is taken; return whether it has it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.replace(temporary, path)
+    return True
+
+
+@functools.cache
+def _place() -> str:
+    """Say where this process runs: only from there can be seen whether it still does."""
+    facts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        facts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def _owner() -> str:
+    return f"{_place()}-{os.getpid()}"
+
+
+def _left_behind(entry: os.DirEntry[str], owner: str) -> bool:
+    """Whether the process that made a file or folder has ended."""
+    place, _, rest = owner.partition("-")
+    process = rest.partition("-")[0]
+    if place == _place() and process.isdecimal():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_S
+    except OSError:
+        return False

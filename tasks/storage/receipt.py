@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
+import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import google_crc32c
 import orjson
@@ -15,6 +19,11 @@ import orjson
 from tasks.storage.store import Store
 
 Status = Literal["stored", "empty", "failed"]
+
+RECEIPTS = "receipts"
+# Receipts that are read at once: each waits for a store that may be far away.
+READERS = 16
+_NAME = re.compile(r"/\d{9,}-\d{9,}-[^/]+\.json$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +85,14 @@ class TileReceipt:
     """Bytes."""
     crc32c: str | None = None
     """Base64 of the big-endian checksum, as Cloud Storage shows it."""
+    version: str | None = None
+    """What the store says of these very bytes: see :class:`tasks.storage.store.Stored`."""
     pixels: int = 0
     """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
     bands: Bands = field(default_factory=Bands)
     """In the order of the plan; none for PNG and JPEG."""
     attempts: int = 1
+    """Requests; 0 where the tile was found in the store, and only its receipt was lost."""
     seconds: float = 0.0
     """From the first request to the stored bytes."""
     reason: str | None = None
@@ -114,6 +126,11 @@ class Receipt:
         """Return JSON."""
         return orjson.dumps(self, default=list)
 
+    @property
+    def complete(self) -> bool:
+        """Whether it speaks of every tile of its range, and none of them failed."""
+        return len(self.tiles) == self.stop - self.start and all(tile.status != "failed" for tile in self.tiles)
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Receipt:
         """Read a receipt back."""
@@ -124,11 +141,33 @@ class Receipt:
         return cls(plan=value["plan"], start=value["start"], stop=value["stop"], tiles=tuple(tiles))
 
 
+def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
+    """Return how many tiles there are of each status."""
+    counts = Counter(tile.status for tile in tiles)
+    return {status: counts[status] for status in get_args(Status)}
+
+
 def crc32c(data: bytes | memoryview) -> str:
     """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
-def write_receipt(store: Store, folder: str, receipt: Receipt) -> None:
-    """Store a receipt; only after it is written do its tiles count."""
-    store.put(f"{folder}/receipts/{receipt.start:09d}-{receipt.stop:09d}.json", receipt.encode())
+def receipt_key(folder: str, start: int, stop: int, run: str) -> str:
+    """Return where the receipt of a batch is; each run writes its own, so that none takes another's from it."""
+    return f"{folder}/{RECEIPTS}/{start:09d}-{stop:09d}-{run[:8]}.json"
+
+
+def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Iterator[tuple[str, Receipt]]:
+    """Return all receipts of a plan, each with its key. One that can't be read is passed over: its tiles do not count.
+
+    Args:
+        store: Where.
+        folder: Of the plan.
+        speaking_of: What the text of a receipt must hold to be worth reading.
+    """
+    keys = sorted(stored.key for stored in store.list(f"{folder}/{RECEIPTS}/") if _NAME.search(stored.key))
+    with ThreadPoolExecutor(READERS) as pool:
+        for key, data in zip(keys, pool.map(store.get, keys), strict=True):
+            if speaking_of in data:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    yield key, Receipt.from_json(orjson.loads(data))

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -41,8 +41,8 @@ def test_a_small_job_is_one_batch_and_a_large_one_has_batches_of_more_than_a_min
 def test_a_lane_asks_with_the_deadlines_and_the_tag_of_its_run(connection, tmp_path):
     deadlines = Deadlines(read_s=7.0)
     with Run() as run:
-        course = Course(run, slots=None, deadlines=deadlines, workload_tag="my-tag", events=SimpleQueue())
-        ask = course.lane(plan=None, connection=connection, store=LocalStore(tmp_path)).fetch
+        course = Course(run, slots=None, deadlines=deadlines, workload_tag="my-tag", id="run")
+        ask = course.lane(plan=SimpleNamespace(folder="plan"), connection=connection, store=LocalStore(tmp_path)).fetch
     assert ask.func is fetch
     assert ask.keywords == {"deadlines": deadlines, "workload_tag": "my-tag"}
 

@@ -41,6 +41,7 @@ class Party:
 
     def __enter__(self):
         self.slots.__enter__()
+        self.slots.begin()
         self.slots.want(self.wanted)
         return self
 

@@ -253,9 +253,9 @@ def test_quick_refusals_do_not_hide_successes_that_take_longer(tmp_path):
         return script(request)
 
     class Store(LocalStore):
-        def put(self, key, data, **more):
+        def commit(self, key, data, **more):
             time.sleep(0.1)
-            return super().put(key, data, **more)
+            return super().commit(key, data, **more)
 
     with course(replace(AT_ONCE, in_flight=40, probe_s=0.05)) as a_run:
         outcome = Lane(plan=a_plan, fetch=fetch, run=a_run, store=Store(tmp_path), retry=NO_WAIT).extract(0, 80)
@@ -328,9 +328,9 @@ def test_any_sequence_of_faults_ends_with_every_tile_stored_once_or_reported(tmp
     puts = []
 
     class Store(LocalStore):
-        def put(self, key, data, **more):
+        def commit(self, key, data, **more):
             puts.append(key)
-            return super().put(key, data, **more)
+            return super().commit(key, data, **more)
 
     def fetch(request):
         index = script.by_body.get(request.body, 0)  # parts of a split tile meet no more trouble

@@ -1,0 +1,87 @@
+"""Runs whose process is gone: the server marks them Crashed, since they can no longer do it themselves.
+
+A process that is killed (`kill -9`, out of memory, power) says nothing to Prefect, and without a worker nobody else
+does: its run would stay Running for ever. Prefect's engine sends a heartbeat while a flow runs, so an automation on the
+server can miss it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from datetime import timedelta
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import AutomationSort
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.filters import AutomationFilter, AutomationFilterName
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+
+NAME = "pixel-quarry: runs without a heartbeat"
+FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit")
+HEARTBEAT = "prefect.flow-run.heartbeat"
+# Names of the states in which nobody has to send: the run has ended, or waits for its next start. Not Running, Retrying
+# and Cancelling, in which a process can be killed; nor Paused, in which it goes on sending.
+ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
+WAITING = ("AwaitingRetry", "AwaitingConcurrencySlot", "Suspended", "Scheduled")
+
+_log = logging.getLogger(__name__)
+
+
+def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> bool:
+    """Make sure that the server marks those of our runs Crashed which have stopped sending heartbeats.
+
+    A run goes on without it: a server that does not let us is left as it is. So is the switch of the automation, if
+    somebody has turned it off.
+
+    Args:
+        client: Of the server.
+        silence_s: Seconds without a heartbeat, from 10, after which a run is taken for dead; some heartbeats long.
+
+    Returns:
+        Whether the automation was created, since it was not there.
+    """
+    wanted = _automation(silence_s)
+    created = None
+    try:
+        found = _found(client)
+        if not found:
+            created = client.create_automation(wanted)
+            found = _found(client)
+        for younger in found[1:]:  # of runs that began at the same moment
+            with contextlib.suppress(httpx.HTTPStatusError):  # another was quicker
+                client.delete_automation(younger.id)
+        for kept in found[:1]:
+            if (kept.trigger, kept.actions) != (wanted.trigger, wanted.actions):
+                client.update_automation(kept.id, AutomationCore(**wanted.model_dump() | {"enabled": kept.enabled}))
+    except (httpx.HTTPError, ValueError) as error:  # the latter is an answer that this version can't read
+        _log.debug("Killed runs are not marked Crashed, since the server has no automation for it: %s", error)
+        return False
+    return created in [kept.id for kept in found[:1]]
+
+
+def _found(client: SyncPrefectClient) -> list[Automation]:
+    """Return the automations of our name, the oldest first."""
+    ours = AutomationFilter(name=AutomationFilterName(any_=[NAME]))
+    return client.read_automations(automations=ours, sort=AutomationSort.CREATED_DESC, limit=100)[::-1]
+
+
+def _automation(silence_s: float) -> AutomationCore:
+    """Return what the server is to do."""
+    trigger = EventTrigger(
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
+        for_each={"prefect.resource.id"},
+        after={HEARTBEAT},
+        expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in (*ENDED, *WAITING))},
+        posture=Posture.Proactive,
+        within=timedelta(seconds=silence_s),
+    )
+    message = (
+        f"No heartbeat for {silence_s:.0f} s: its process was killed, or lost the server. "
+        "What it stored is kept: run the same again."
+    )
+    crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
+    return AutomationCore(name=NAME, description=__doc__ or "", trigger=trigger, actions=[crash])

@@ -1,0 +1,124 @@
+"""Outputs as the user gives them: a saved block, or the address of a bucket or a folder."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import LocalFileSystem
+
+from tasks.earthengine.errors import BadInputError
+from tasks.storage.local import LocalStore
+from tasks.storage.open import bucket_of, open_store
+from tasks.storage.store import StorageError, Store
+
+# Types of blocks that an output may be, by their slug on the Prefect server.
+BUCKET, FOLDER = "gcs-bucket", "local-file-system"
+# What their names are made of: https://docs.prefect.io/v3/concepts/blocks
+_SLUG = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
+
+
+def is_block(output: str) -> bool:
+    """Return whether an output is a saved block: ``gcs-bucket/name`` or ``local-file-system/name``.
+
+    >>> is_block("gcs-bucket/pixels"), is_block("./gcs-bucket/pixels"), is_block("gs://bucket/prefix")
+    (True, False, False)
+    """
+    return _SLUG.fullmatch(output) is not None
+
+
+def slug_of(value: Any) -> Any:
+    """Return the slug of a saved block, or of a reference to one as forms send it; anything else as it is.
+
+    By its slug, its secrets never leave the Prefect server but for the process that needs them.
+
+    Raises:
+        ValueError: the block is not saved, or not there.
+    """
+    if isinstance(value, Block):
+        slug, name = value.get_block_type_slug(), value._block_document_name  # noqa: SLF001 - no other way to its name
+        if name is None:
+            raise ValueError(f"a block that is not saved: save it (`block.save('name')`), or give '{slug}/name'")
+        return f"{slug}/{name}"
+    if isinstance(value, dict) and "$ref" in value:
+        reference = value["$ref"]
+        number = reference.get("block_document_id") if isinstance(reference, dict) else reference
+        with get_client(sync_client=True) as client:
+            try:
+                document = client.read_block_document(UUID(str(number)))
+            except ObjectNotFound:
+                raise ValueError(f"there is no block {number}") from None
+        return f"{document.block_type.slug if document.block_type else ''}/{document.name}"
+    return value
+
+
+def open_output(output: str) -> Store:
+    """Return the store of an output; one a process.
+
+    Raises:
+        StorageError: there is no such block, or no such address.
+    """
+    if is_block(output):
+        return _of_block(output, os.environ.get("STORAGE_EMULATOR_HOST"))
+    return open_store(output)
+
+
+def opened(output: str) -> str:
+    """See that an output can be used, and return what stands for it wherever it is opened: no relative path.
+
+    Raises:
+        BadInputError: a folder can't be written.
+        StorageError: a bucket can't be used.
+    """
+    try:
+        store = open_output(output)
+        advice = store.check()
+    except StorageError as error:
+        if is_block(output) or output.startswith("gs://"):
+            raise
+        reason, remedy = str(error.__cause__), "Give a folder that you may write to"
+        raise BadInputError("output", output, reason, remedy) from error
+    if advice:
+        get_run_logger().warning("%s", advice)
+    return output if is_block(output) else store.uri
+
+
+def result_storage(output: str) -> str | Path | None:
+    """Return where Prefect keeps the results of an output's batches: beside them; None for a bucket without a block."""
+    if is_block(output):
+        return output
+    return None if output.startswith("gs://") else Path(open_store(output).uri)
+
+
+@functools.lru_cache(maxsize=16)
+def _of_block(slug: str, _endpoint: str | None) -> Store:
+    try:
+        # By its type: `Block.load` knows only types whose module was imported.
+        kind = _bucket_type() if slug.startswith(f"{BUCKET}/") else LocalFileSystem
+        block: Any = cast("Any", kind).load(slug.partition("/")[2])
+    except ValueError as error:
+        raise StorageError(
+            f"output = {slug!r}: there is no such block on the Prefect server. `prefect block ls` lists those that are."
+        ) from error
+    if isinstance(block, LocalFileSystem):
+        return LocalStore(Path(block.basepath or "."))
+    from tasks.storage.cloud import CloudStore, client
+
+    key = block.gcp_credentials
+    named = key.service_account_info or key.service_account_file
+    credentials = key.get_credentials_from_service_account() if named else None
+    return CloudStore(*bucket_of(f"gs://{block.bucket}/{block.bucket_folder}"), client(credentials))
+
+
+def _bucket_type() -> Any:
+    from prefect_gcp.cloud_storage import GcsBucket  # takes nearly a second, which a folder does not need
+
+    return GcsBucket

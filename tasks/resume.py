@@ -1,0 +1,79 @@
+"""The start of a run: what is stored of its plan, and whether there is room for the rest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+import numpy as np
+from humanize import naturalsize
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+
+from tasks.earthengine.checkpoint import Checkpoint, Verify, read_checkpoint
+from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.plan import Plan
+from tasks.output import is_block, open_output
+from tasks.storage.store import Store
+
+# Compression of level 1 seldom makes pixels smaller than this share: with less room the disk fills up.
+LEAST_SHARE = 0.25
+
+
+def stored_before(plan: Plan, output: str, *, verify: Verify) -> Checkpoint:
+    """Return what is stored of a plan, once what killed runs left unfinished is removed, and say so.
+
+    Raises:
+        BadInputError: there is no room for the rest.
+        StorageError: the output can't be read.
+    """
+    store, begun, log = open_output(output), time.monotonic(), _log()
+    checkpoint = read_checkpoint(plan, store, verify=verify)
+    check_room(store, plan, missing=len(plan) - len(checkpoint.tiles))
+    if checkpoint.tiles or checkpoint.there:
+        store.sweep()
+        kinds = Counter(fault.partition(":")[0] for fault in checkpoint.faults.values())
+        log.info(
+            "%d of %d tiles are stored%s%s; looked up in %.1f s",
+            len(checkpoint.tiles),
+            len(plan),
+            "".join(f", {count} {kind}" for kind, count in sorted(kinds.items())),
+            f", {untold} without a receipt" if (untold := len(set(checkpoint.there) - set(checkpoint.faults))) else "",
+            time.monotonic() - begun,
+        )
+    if output.startswith("gs://") and not is_block(output):
+        log.info(
+            "The output is a bucket without a block: receipts are kept there, but no results of Prefect, so batches "
+            "that are stored are not shown as cached. Save a GcsBucket block and give 'gcs-bucket/name' for that."
+        )
+    return checkpoint
+
+
+def check_room(store: Store, plan: Plan, *, missing: int) -> None:
+    """Hold what is missing against the free space of the output.
+
+    Raises:
+        BadInputError: it can't hold it.
+    """
+    free = store.free_bytes()
+    if free is None or not missing:
+        return
+    bytes_a_pixel = sum(np.dtype(band.dtype).itemsize for band in plan.bands)
+    whole = round(plan.tiles.pixels * len(plan.sources) * bytes_a_pixel * missing / len(plan))
+    packed = plan.output.file_format in {"PNG", "JPEG"} or plan.output.codec != "none"
+    least = round(whole * LEAST_SHARE) if packed else whole
+    text = f"{naturalsize(free)} are free, and the {missing:,} tiles that are missing take {naturalsize(whole)}"
+    if free < least:
+        how = f"{text} before compression" if packed else text
+        remedy = "Free some space, or give an output with more room; nothing was fetched"
+        raise BadInputError("output", store.uri, how, remedy)
+    if free < whole:
+        _log().warning("%s before compression: it may not suffice.", text)
+
+
+def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    try:
+        return get_run_logger()
+    except MissingContextError:  # a flow's function that is called without Prefect's engine
+        return logging.getLogger(__name__)

@@ -1,0 +1,265 @@
+"""A store in a bucket of Google Cloud Storage, below a prefix."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+from urllib.parse import urlsplit
+
+import google.auth.exceptions
+import requests
+from google.api_core import exceptions, retry
+from google.cloud.storage import Blob, Client
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from tasks.storage.receipt import crc32c
+from tasks.storage.store import (
+    OutputBusy,
+    OutputConflict,
+    OutputDamaged,
+    OutputDenied,
+    OutputMissing,
+    SignInExpired,
+    StorageError,
+    Stored,
+    check_key,
+)
+
+# Connections that a process keeps to Cloud Storage: as many as threads of a run may write at once.
+CONNECTIONS = 128
+# Seconds for one answer, after which the library's retry asks again, for two minutes in all.
+ANSWER_S = 60.0
+# Objects of a listing that one answer holds at the most: https://cloud.google.com/storage/docs/json_api/v1/objects/list
+PAGE = 1000
+_LISTED = "items(name,size,generation,crc32c,metadata),prefixes,nextPageToken"
+_REMEDIES: dict[type[StorageError], str] = {
+    OutputMissing: "Create the bucket, or give the name of one that is there.",
+    OutputDenied: "Let the account read and write objects there: role Storage Object User (roles/storage.objectUser).",
+    SignInExpired: "Sign in again (`gcloud auth application-default login`), or mend the key of the output's block.",
+    OutputBusy: "It may pass: run the same again.",
+}
+
+
+def client(credentials: Any = None) -> Client:
+    """Return a client with a connection for each thread of a run.
+
+    Args:
+        credentials: None = Application Default Credentials, none at all where STORAGE_EMULATOR_HOST is set.
+
+    Raises:
+        SignInExpired: there are no credentials.
+    """
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if emulator and credentials is not None and urlsplit(emulator).scheme == "http" and not _is_loopback(emulator):
+        raise SignInExpired(
+            f"STORAGE_EMULATOR_HOST = {emulator!r} is plain http on another machine, and would be sent a token. "
+            "Unset it, or take an output without credentials."
+        )
+    try:
+        made = Client(project=None, credentials=credentials)
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise SignInExpired(
+            f"Cloud Storage: there are no credentials ({type(error).__name__}). {_REMEDIES[SignInExpired]}"
+        ) from error
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
+    for scheme in ("https://", "http://"):
+        made._http.mount(scheme, adapter)  # noqa: SLF001 - the library's pool of 10 has no other door
+    return made
+
+
+def _is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+class CloudStore:
+    """Objects of a bucket. Each is created whole; a tile is created only where nothing is, or over what was seen.
+
+    Args:
+        bucket: Its name.
+        prefix: What the names of all objects begin with, without a slash at its end.
+        client: Shared by all threads of the process.
+        again: How calls are repeated: the library's own policy.
+    """
+
+    again: ClassVar[retry.Retry] = DEFAULT_RETRY
+
+    def __init__(self, bucket: str, prefix: str, client: Client, *, again: retry.Retry | None = None) -> None:
+        if prefix:
+            check_key(prefix)
+        self._client, self._bucket = client, client.bucket(bucket)
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._call: dict[str, Any] = {"timeout": ANSWER_S, "retry": again or self.again}
+
+    @property
+    def uri(self) -> str:
+        """``gs://bucket/prefix``."""
+        return f"gs://{self._bucket.name}/{self._prefix}".rstrip("/")
+
+    def check(self) -> str | None:
+        """See that the bucket is there and can be listed; that it can be written is seen with the plan."""
+        next(iter(self._listing("", page_size=1, max_results=1)), None)
+        return None
+
+    def free_bytes(self) -> int | None:
+        """No limit."""
+        return None
+
+    def put(self, key: str, data: bytes | memoryview) -> Stored:
+        """Write an object, over whatever is there."""
+        return self._upload(key, bytes(data), {})
+
+    def put_file(self, key: str, path: Path) -> Stored:
+        """Upload a file, in parts if it is large."""
+        blob = self._blob(key)
+        with self._speaking(key, "written"):
+            blob.upload_from_filename(path, content_type="application/octet-stream", checksum="crc32c", **self._call)
+        path.unlink()
+        return _stored(key, blob)
+
+    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
+        """Create an object, or replace the generation that was seen, with the fingerprint in its metadata."""
+        data = bytes(data)
+        try:
+            return self._upload(key, data, {"fingerprint": fingerprint}, if_generation_match=int(seen or 0))
+        except exceptions.PreconditionFailed:
+            # Another run was quicker, or the answer to our own first try was lost.
+            blob = self._blob(key)
+            with self._speaking(key, "read"):
+                blob.reload(**self._call)
+            there = _stored(key, blob)
+            if there.fingerprint == fingerprint and there.crc32c == crc32c(data):
+                return there
+            raise OutputConflict(
+                f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
+                "project, or of GDAL, write to the same output? Let one end, or give another output."
+            ) from None
+
+    def get(self, key: str) -> bytes:
+        """Download an object; its checksum is held against the bytes."""
+        with self._speaking(key, "read"):
+            try:
+                data: bytes = self._blob(key).download_as_bytes(checksum="crc32c", **self._call)
+            except exceptions.NotFound as error:
+                if "bucket" in str(error).lower() and "No such object" not in str(error):
+                    raise
+                raise KeyError(key) from None
+        return data
+
+    def folders(self) -> list[str]:
+        """First parts of the names, asked for as such."""
+        with self._speaking("", "listed"):
+            pages = self._client.list_blobs(
+                self._bucket, prefix=self._prefix, delimiter="/", fields=_LISTED, page_size=PAGE, **self._call
+            )
+            for _ in pages:
+                pass
+            return sorted(name.removeprefix(self._prefix).rstrip("/") for name in pages.prefixes)
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """List objects, a thousand a call."""
+        for blob in self._listing(prefix, page_size=PAGE):
+            yield _stored(blob.name.removeprefix(self._prefix), blob)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with self._speaking(key, "removed"), contextlib.suppress(exceptions.NotFound):
+            self._blob(key).delete(**self._call)
+
+    def open_path(self, key: str) -> str:
+        """``gs://bucket/prefix/key``: rasterio opens it with the credentials that GDAL finds."""
+        return f"{self.uri}/{check_key(key)}"
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A temporary folder of this machine."""
+        with tempfile.TemporaryDirectory(prefix="pixel-quarry-") as folder:
+            yield Path(folder)
+
+    def sweep(self, prefix: str = "") -> int:
+        """Nothing: an object that was not finished was never there."""
+        return 0
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _blob(self, key: str) -> Blob:
+        return self._bucket.blob(self._prefix + check_key(key))
+
+    def _upload(self, key: str, data: bytes, metadata: dict[str, str], **conditions: int) -> Stored:
+        """Create an object; the service holds the checksum against what it got, and we hold what it says against ours.
+
+        Raises:
+            PreconditionFailed: something else is there.
+        """
+        blob = self._blob(key)
+        blob.metadata = metadata
+        with self._speaking(key, "written"):
+            blob.upload_from_string(
+                data, content_type="application/octet-stream", checksum="crc32c", **conditions, **self._call
+            )
+        stored = _stored(key, blob)
+        if stored.crc32c not in {None, crc32c(data)}:
+            with self._speaking(key, "removed"):
+                blob.delete(if_generation_match=int(stored.version), **self._call)
+            raise OutputDamaged(f"output = {self.uri!r}: {key} came to another checksum than was sent. Run again.")
+        return stored
+
+    def _listing(self, prefix: str, **paging: int) -> Iterator[Blob]:
+        with self._speaking(prefix, "listed"):
+            yield from self._client.list_blobs(
+                self._bucket, prefix=self._prefix + prefix, fields=_LISTED, **paging, **self._call
+            )
+
+    @contextlib.contextmanager
+    def _speaking(self, key: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.PreconditionFailed:
+            raise
+        except (
+            exceptions.GoogleAPIError,
+            google.auth.exceptions.GoogleAuthError,
+            InvalidResponse,
+            DataCorruption,
+            requests.RequestException,
+            ConnectionError,
+        ) as error:
+            self._fail(key, what, error)
+
+    def _fail(self, key: str, what: str, error: Exception) -> NoReturn:
+        """Translate an error of the library. Its text is not shown where it may hold what was sent."""
+        cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
+        kind, status = _kind(cause), getattr(cause, "code", None)
+        reason = type(cause).__name__ if status is None else f"HTTP {int(status)}, {type(cause).__name__}"
+        remedy = _REMEDIES.get(kind, "Run again.")
+        raise kind(f"output = {self.uri!r}: {key or 'it'} can't be {what} ({reason}). {remedy}") from error
+
+
+def _kind(error: Exception) -> type[StorageError]:
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):
+        passing = isinstance(error, google.auth.exceptions.TransportError) or bool(error.retryable)
+        return OutputBusy if passing else SignInExpired
+    if isinstance(error, DataCorruption) or (isinstance(error, exceptions.BadRequest) and "CRC32C" in str(error)):
+        return OutputDamaged
+    for kind, causes in (
+        (OutputMissing, exceptions.NotFound),
+        (OutputDenied, exceptions.Forbidden),
+        (SignInExpired, exceptions.Unauthorized),
+        (OutputBusy, (exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError)),
+        (OutputBusy, (requests.ConnectionError, requests.Timeout, ConnectionError)),
+    ):
+        if isinstance(error, causes):
+            return kind
+    return StorageError
+
+
+def _stored(key: str, blob: Blob) -> Stored:
+    fingerprint = (blob.metadata or {}).get("fingerprint")
+    return Stored(
+        key=key, size=int(blob.size), version=str(blob.generation), crc32c=blob.crc32c, fingerprint=fingerprint
+    )
