@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from flows.parameters import Extraction
+from flows.service import Service
 from tasks.earthengine.errors import EarthEngineError
 from tasks.raster.refusal import InputError
 from tasks.report import ExtractionFailedError
@@ -24,7 +25,7 @@ written with an equals sign: --region=-54.60,-25.30,-54.55,-25.26. Lists, GeoJSO
 FAILED, BAD_INPUT = 1, 2
 
 
-def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) -> Extraction:
+def parse(parameters: type[Service], program: str, arguments: Sequence[str]) -> Service:
     """Return the parameters that a command line gives.
 
     Raises:
@@ -50,12 +51,12 @@ def parse(parameters: type[Extraction], program: str, arguments: Sequence[str]) 
             # A variable SCALE or OUTPUT in the environment is nobody's parameter.
             return (init_settings,)
 
-    Options.__doc__ = f"{parameters.__doc__}\n\n{HELP}"
+    Options.__doc__ = f"{parameters.__doc__}\n\n{HELP if issubclass(parameters, Extraction) else ''}"
     given = CliApp.run(Options, cli_args=list(arguments))
     return parameters.model_validate(given.model_dump(exclude_unset=True))
 
 
-def run(module: str, name: str, parameters: type[Extraction], arguments: Sequence[str] | None = None) -> None:
+def run(module: str, name: str, parameters: type[Service], arguments: Sequence[str] | None = None) -> None:
     """Run a flow from the command line and leave with 0, 1 (failed) or 2 (bad input).
 
     The flow is given by name: run by `python -m`, its module is `__main__`, and imported it has its one identity.

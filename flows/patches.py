@@ -9,7 +9,6 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
 from tasks.fetch import lanes
-from tasks.output import open_output
 from tasks.products import evenly, patch_index, sheet, unvisited
 from tasks.raster.points import read_points
 from tasks.report import show_picture
@@ -46,20 +45,19 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         tile_of_point=unvisited(tile_of_point),
         output=output,
     )
-    store = open_output(output)
     first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
     by_point = sorted(tiles, key=lambda tile: first_point[tile.index])
     files = [
-        (f"point {first_point[index]}", store.open_path(key))
+        (f"point {first_point[index]}", key)
         for index, key in evenly([(tile.index, tile.key) for tile in by_point if tile.key is not None])
     ]
     picture = None
     if drawn := sheet(unvisited(plan), unvisited(files), output=output):
         picture, png = drawn
         show_picture(png)
-    path = index.result()
+    table = index.result()
     extracted.check(parameters)
-    return PatchesResult(**extracted.result(), index=path, quicklook=picture)
+    return PatchesResult(**extracted.result(), index=extracted.path(table), quicklook=extracted.path(picture))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)
-    return RegionResult(**extracted.result(), mosaic=path, quicklook=picture)
+    return RegionResult(**extracted.result(), mosaic=extracted.path(path), quicklook=extracted.path(picture))
 
 
 if __name__ == "__main__":

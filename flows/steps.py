@@ -8,13 +8,15 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
 from flows.parameters import Extraction
+from flows.service import Service
 from tasks.again import again
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError
@@ -23,7 +25,9 @@ from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan, estimate
 from tasks.earthengine.planning import Wanted
 from tasks.fetch import RunCancelled, at_quota, fetch_plan, store_plan
+from tasks.manifest import manifest
 from tasks.output import open_output, opened
+from tasks.products import unvisited
 from tasks.raster.refusal import InputError
 from tasks.report import ExtractionFailedError, check_complete, log_plan, show_plan, show_summary
 from tasks.resume import stored_before
@@ -48,6 +52,8 @@ class ExtractionResult(BaseModel):
     """Tiles without a valid pixel: nothing is stored for them but their receipt."""
     failed: int
     """Tiles that Earth Engine refused; none, unless failures are allowed."""
+    manifest: str
+    """GeoParquet: one row a tile, with its file, grid, checksum and state."""
     quicklook: str | None = None
     """A picture of it."""
 
@@ -64,8 +70,18 @@ class Extracted:
     """From the first request to the last receipt."""
     best_seconds: float
     """What the rate limit alone would have taken."""
+    manifest: PrefectFuture[str]
+    """On its way."""
     suggested_side: int | None = None
     """Tile size that fits, where tiles were too heavy for one request."""
+
+    @overload
+    def path(self, key: str) -> str: ...
+    @overload
+    def path(self, key: None) -> None: ...
+    def path(self, key: str | None) -> str | None:
+        """Return the path of a product that rasterio opens."""
+        return None if key is None else open_output(self.output).open_path(key)
 
     def result(self) -> dict[str, object]:
         """The fields of :class:`ExtractionResult`."""
@@ -74,11 +90,13 @@ class Extracted:
             "output": store.uri,
             "folder": store.open_path(self.plan.folder),
             "fingerprint": self.plan.fingerprint,
+            "manifest": self.path(self.manifest.result()),
             **counted(self.tiles),
         }
 
     def check(self, parameters: Extraction) -> None:
         """Show what became of the tiles; fail the run if one is missing, once products are made of what is there."""
+        self.manifest.wait()
         show_summary(
             self.plan,
             self.tiles,
@@ -95,8 +113,8 @@ class Extracted:
         )
 
 
-P = TypeVar("P", bound=Extraction)
-R = TypeVar("R", bound=ExtractionResult)
+P = TypeVar("P", bound=Service)
+R = TypeVar("R", bound=BaseModel)
 
 
 def run_name() -> str:
@@ -173,6 +191,11 @@ def wanted(parameters: Extraction) -> Wanted:
     )
 
 
+def pace(parameters: Service) -> Pace:
+    """Return the quota that a run was told."""
+    return Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
+
+
 def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> Extracted:
     """Prepare, plan, show the plan, fetch it all, show what became of it.
 
@@ -181,8 +204,9 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         EarthEngineError, StorageError: the run can't go on; the message says why.
     """
     connection, output = parameters.connection(), opened(parameters.output)
-    pace = Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
-    with at_quota(connection.project, pace, parameters.deadlines(), workload_tag=parameters.workload_tag) as course:
+    with at_quota(
+        connection.project, pace(parameters), parameters.deadlines(), workload_tag=parameters.workload_tag
+    ) as course:
         plan = make_plan(connection)
         cost = estimate(plan, per_second=parameters.requests_per_second)
         log_plan(plan, cost, in_flight=parameters.requests_in_flight)
@@ -201,5 +225,11 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         seconds = time.monotonic() - begun
         side = course.run.sizes.suggested_side
     return Extracted(
-        plan=plan, tiles=tiles, output=output, seconds=seconds, best_seconds=cost.best_seconds, suggested_side=side
+        plan=plan,
+        tiles=tiles,
+        output=output,
+        seconds=seconds,
+        best_seconds=cost.best_seconds,
+        manifest=manifest.submit(unvisited(plan), unvisited(tiles), output=output),
+        suggested_side=side,
     )

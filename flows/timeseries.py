@@ -58,7 +58,13 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
         picture, png = drawn
         show_picture(png)
     extracted.check(parameters)
-    return TimeseriesResult(**extracted.result(), files=files, table=table, plot=plot, quicklook=picture)
+    return TimeseriesResult(
+        **extracted.result(),
+        files={date: extracted.path(key) for date, key in files.items()},
+        table=extracted.path(table),
+        plot=extracted.path(plot),
+        quicklook=extracted.path(picture),
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 NAME = "pixel-quarry: runs without a heartbeat"
 FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit")
 HEARTBEAT = "prefect.flow-run.heartbeat"
-# Names of the states in which nobody has to send: the run has ended, or waits for its next start. Not Running, Retrying
-# and Cancelling, in which a process can be killed; nor Paused, in which it goes on sending.
+# Names of the states in which nobody sends: the run has ended, or waits for its next start, as between two attempts. Of
+# the others, a run that is Paused goes on sending, and one that is Cancelling for long becomes Cancelled by itself.
 ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
 WAITING = ("AwaitingRetry", "AwaitingConcurrencySlot", "Suspended", "Scheduled")
 
@@ -55,7 +55,8 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
                 client.delete_automation(younger.id)
         for kept in found[:1]:
             if (kept.trigger, kept.actions) != (wanted.trigger, wanted.actions):
-                client.update_automation(kept.id, AutomationCore(**wanted.model_dump() | {"enabled": kept.enabled}))
+                update = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": kept.enabled}
+                client.update_automation(kept.id, AutomationCore(**update))
     except (httpx.HTTPError, ValueError) as error:  # the latter is an answer that this version can't read
         _log.debug("Killed runs are not marked Crashed, since the server has no automation for it: %s", error)
         return False

@@ -256,7 +256,7 @@ def fetch_plan(
     plan_key: str,
     connection: Connection,
     course: Course,
-    show: Callable[[], None],
+    show: Callable[[], None] = lambda: None,
 ) -> tuple[TileReceipt, ...]:
     """Fetch what is missing of a stored plan, and return a receipt a tile, in order.
 

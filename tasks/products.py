@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar, cast
 
 import geopandas
@@ -27,6 +27,7 @@ from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown
 from tasks.raster.properties import free_name
 from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
+from tasks.storage.product import Product, made_of
 from tasks.storage.receipt import TileReceipt
 
 T = TypeVar("T")
@@ -45,33 +46,39 @@ def unvisited(value: T) -> T:
 
 @task(name="mosaic", task_run_name="mosaic {name}", cache_policy=NO_CACHE)
 def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, output: str) -> str:
-    """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its path."""
+    """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its key."""
     assert isinstance(plan.tiles, RegionTiles)
-    store = open_output(output)
-    tiling = plan.tiles.tiling
+    store, tiling = open_output(output), plan.tiles.tiling
     offset = source * len(plan.tiles)
-    pieces = []
-    for tile in tiles:
-        if tile.key is not None and offset <= tile.index < offset + len(plan.tiles):
-            rows, columns = tiling.window(plan.tiles.place(tile.index - offset))
-            pieces.append(Piece(rows=rows, columns=columns, source=Path(store.open_path(tile.key))))
-    destination = Path(store.open_path(f"{plan.folder}/{name}.tif"))
-    write_mosaic(
-        pieces,
-        tiling.geobox,
-        destination,
-        bands=[band.id for band in plan.bands],
-        dtype=common_dtype(band.dtype for band in plan.bands),
-        tags=plan.sources[source].tags(plan.fingerprint),
-        codec=plan.output.codec,
-    )
-    return str(destination)
+    own = [tile for tile in tiles if offset <= tile.index < offset + len(plan.tiles)]
+    product = Product(store, plan.folder, f"{name}.tif", made_of(own))
+    if product.is_there:
+        return product.key
+    with store.workspace() as folder:
+        files = store.at_hand([tile.key for tile in own if tile.key is not None], folder)
+        pieces = []
+        for tile in own:
+            if tile.key is not None:
+                rows, columns = tiling.window(plan.tiles.place(tile.index - offset))
+                pieces.append(Piece(rows=rows, columns=columns, source=files[tile.key]))
+        path = write_mosaic(
+            pieces,
+            tiling.geobox,
+            folder / product.name,
+            bands=[band.id for band in plan.bands],
+            dtype=common_dtype(band.dtype for band in plan.bands),
+            tags=plan.sources[source].tags(plan.fingerprint),
+            codec=plan.output.codec,
+        )
+        return product.put_file(path)
 
 
 @task(name="quicklook", cache_policy=NO_CACHE)
-def region_picture(plan: Plan, path: str, *, output: str) -> tuple[str, bytes]:
-    """Draw a mosaic, store the picture and return its path and the picture."""
-    png = quicklook(Path(path), bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
+def region_picture(plan: Plan, key: str, *, output: str) -> tuple[str, bytes]:
+    """Draw a mosaic, store the picture and return its key and the picture."""
+    store = open_output(output)
+    with store.open(key) as file:
+        png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
     return _write(plan, "quicklook.png", png, output), png
 
 
@@ -86,37 +93,37 @@ def evenly(items: Sequence[T]) -> list[T]:
 
 @task(name="contact-sheet", cache_policy=NO_CACHE)
 def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tuple[str, bytes] | None:
-    """Draw files side by side, and return the picture's path and the picture.
+    """Draw files side by side, and return the picture's key and the picture.
 
     Args:
         plan: What they belong to.
-        pictures: Label and path of each; GeoTIFF, PNG or JPEG. Not too many: see `evenly`.
+        pictures: Label and key of each; GeoTIFF, PNG or JPEG. Not too many: see `evenly`.
         output: Root of the output.
     """
     if not pictures or plan.output.file_format == "NPY":
         return None
-    bands = shown_bands([band.id for band in plan.bands])
-    paths = [Path(path) for _, path in pictures]
-    if plan.output.file_format == "GEO_TIFF":
-        # One stretch for all: dates and patches can be compared.
-        drawn = quicklooks(paths, bands=bands, max_size=CELL)
-    else:
-        drawn = [Image.open(path) for path in paths]
-    png = contact_sheet(list(zip([label for label, _ in pictures], drawn, strict=True)), cell=CELL)
+    store, bands = open_output(output), shown_bands([band.id for band in plan.bands])
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(store.open(key)) for _, key in pictures]
+        if plan.output.file_format == "GEO_TIFF":
+            # One stretch for all: dates and patches can be compared.
+            drawn = quicklooks(files, bands=bands, max_size=CELL)
+        else:
+            drawn = [Image.open(file) for file in files]
+        png = contact_sheet(list(zip([label for label, _ in pictures], drawn, strict=True)), cell=CELL)
     return _write(plan, "quicklook.png", png, output), png
 
 
 @task(name="pictures", cache_policy=NO_CACHE)
 def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
     """Draw tiles that are stored as pictures side by side, as `sheet` does."""
-    store = open_output(output)
     named = [(plan.tiles.name(tile.index) or "", tile.key) for tile in tiles if tile.key is not None]
-    return sheet.fn(plan, [(name, store.open_path(key)) for name, key in evenly(named)], output=output)
+    return sheet.fn(plan, evenly(named), output=output)
 
 
 @task(name="summarise-series", cache_policy=NO_CACHE)
 def series_summary(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, str]:
-    """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both paths."""
+    """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both keys."""
     points = list(series_points(plan, tiles))
     with io.StringIO() as text:
         rows = csv.writer(text, lineterminator="\n")
@@ -166,7 +173,7 @@ def patch_index(
     tile_of_point: NDArray[np.int64],
     output: str,
 ) -> str:
-    """Write one row a point: its properties, its patch's file, grid and state. GeoParquet in WGS 84; returns the path.
+    """Write one row a point: its properties, its patch's file, grid and state. GeoParquet in WGS 84; returns the key.
 
     Columns of ours: `patch` (number in the plan), `status`, `file` (relative to the output, None where empty or
     failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share`, `reason`.
@@ -209,7 +216,6 @@ def patch_index(
 
 
 def _write(plan: Plan, name: str, data: bytes, output: str) -> str:
-    store = open_output(output)
     key = f"{plan.folder}/{name}"
-    store.put(key, data)
-    return store.open_path(key)
+    open_output(output).put(key, data)
+    return key

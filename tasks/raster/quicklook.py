@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import rasterio
@@ -14,18 +15,19 @@ from PIL import Image
 from tasks.raster.encode import ENVIRONMENT
 from tasks.raster.raster import Raster
 
+Source = Path | IO[bytes] | Raster
 STRETCH = (2, 98)
 """Percentiles of the valid pixels that become black and white (or the ends of the colour map)."""
 
 
-def quicklook(source: Path | Raster, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> bytes:
+def quicklook(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> bytes:
     """Return a PNG picture: three bands as red, green and blue, or one in the colour map viridis.
 
     Each band is stretched between its 2nd and 98th percentile over valid pixels. Masked pixels are
     transparent. A file is read decimated, from its overviews where it has some.
 
     Args:
-        source: A raster, or the path of a GeoTIFF of any size.
+        source: A raster, or the path of a GeoTIFF of any size, or such a file, open for reading.
         bands: One or three names; None = the first three, or the first if there are fewer.
         max_size: Pixels of the longer side; nothing is enlarged.
 
@@ -38,7 +40,7 @@ def quicklook(source: Path | Raster, *, bands: Sequence[str] | None = None, max_
 
 
 def quicklooks(
-    sources: Sequence[Path | Raster], *, bands: Sequence[str] | None = None, max_size: int = 1024
+    sources: Sequence[Source], *, bands: Sequence[str] | None = None, max_size: int = 1024
 ) -> list[Image.Image]:
     """Return RGBA pictures that can be compared: as `quicklook`, with one stretch over the valid pixels of all."""
     seen = [_seen(source, bands, max_size) for source in sources]
@@ -50,7 +52,7 @@ Shown = tuple[NDArray[np.generic], NDArray[np.bool_]]
 Limits = tuple[float, float]
 
 
-def _seen(source: Path | Raster, bands: Sequence[str] | None, max_size: int) -> Shown:
+def _seen(source: Source, bands: Sequence[str] | None, max_size: int) -> Shown:
     """Return values and validity, both (band, y, x), of the bands that are shown."""
     if isinstance(source, Raster):
         values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
@@ -96,7 +98,7 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Shown:
     return values, raster.valid[chosen, ::step, ::step]
 
 
-def _read(path: Path, bands: Sequence[str] | None, max_size: int) -> Shown:
+def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Shown:
     with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]

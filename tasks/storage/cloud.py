@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 import google.auth.exceptions
@@ -37,6 +38,8 @@ CONNECTIONS = 128
 ANSWER_S = 60.0
 # Objects of a listing that one answer holds at the most: https://cloud.google.com/storage/docs/json_api/v1/objects/list
 PAGE = 1000
+# Bytes that are read of an object at once, and objects that are copied at once.
+RANGE, COPIES = 1 << 20, 16
 _LISTED = "items(name,size,generation,crc32c,metadata),prefixes,nextPageToken"
 _REMEDIES: dict[type[StorageError], str] = {
     OutputMissing: "Create the bucket, or give the name of one that is there.",
@@ -146,10 +149,41 @@ class CloudStore:
             try:
                 data: bytes = self._blob(key).download_as_bytes(checksum="crc32c", **self._call)
             except exceptions.NotFound as error:
-                if "bucket" in str(error).lower() and "No such object" not in str(error):
+                if not _is_object(error):
                     raise
                 raise KeyError(key) from None
         return data
+
+    def find(self, key: str) -> Stored | None:
+        """Ask for an object's metadata."""
+        blob = self._blob(key)
+        with self._speaking(key, "read"):
+            try:
+                blob.reload(**self._call)
+            except exceptions.NotFound as error:
+                if _is_object(error):
+                    return None
+                raise
+        return _stored(key, blob)
+
+    def open(self, key: str) -> IO[bytes]:
+        """Read an object in ranges, as it is asked for."""
+        if self.find(key) is None:
+            raise KeyError(key)
+        with self._speaking(key, "read"):
+            file: IO[bytes] = self._blob(key).open("rb", chunk_size=RANGE, **self._call)
+        return file
+
+    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+        """Copies, many at once."""
+
+        def copied(key: str) -> tuple[str, Path]:
+            path = folder / check_key(key).replace("/", "_")
+            path.write_bytes(self.get(key))
+            return key, path
+
+        with ThreadPoolExecutor(COPIES) as pool:
+            return dict(pool.map(copied, keys))
 
     def folders(self) -> list[str]:
         """First parts of the names, asked for as such."""
@@ -256,6 +290,11 @@ def _kind(error: Exception) -> type[StorageError]:
         if isinstance(error, causes):
             return kind
     return StorageError
+
+
+def _is_object(error: exceptions.NotFound) -> bool:
+    """Whether it is the object that was not found, and not its bucket."""
+    return "bucket does not exist" not in str(error)
 
 
 def _stored(key: str, blob: Blob) -> Stored:

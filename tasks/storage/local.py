@@ -11,8 +11,9 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from tasks.storage.mount import advice
 from tasks.storage.store import (
@@ -118,6 +119,29 @@ class LocalStore:
             raise KeyError(key) from None
         except OSError as error:
             raise self._error(key, "read", error) from error
+
+    def find(self, key: str) -> Stored | None:
+        """Look at a file."""
+        try:
+            facts = os.stat(self._path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(key, "read", error) from error
+        return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+
+    def open(self, key: str) -> IO[bytes]:
+        """Open a file."""
+        try:
+            return Path(self._path(key)).open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(key) from None
+        except OSError as error:
+            raise self._error(key, "read", error) from error
+
+    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+        """The files themselves."""
+        return {key: Path(self._path(key)) for key in keys}
 
     def folders(self) -> list[str]:
         """Folders of the root, but hidden ones."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Protocol
+from typing import IO, ClassVar, Protocol
 
 
 class StorageError(OSError):
@@ -111,6 +111,26 @@ class Store(Protocol):
 
         Raises:
             KeyError: there is no such key.
+        """
+        ...
+
+    def find(self, key: str) -> Stored | None:
+        """Return what is known of a key; None if nothing is there."""
+        ...
+
+    def open(self, key: str) -> IO[bytes]:
+        """Open what is there for reading a part of it.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        ...
+
+    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+        """Return a file of this machine for each key: its own, or a copy in the folder.
+
+        Raises:
+            KeyError: one of them is not there.
         """
         ...
 

@@ -45,7 +45,7 @@ from tasks.raster.encode import read_geotiff
 from tasks.raster.region import Region, read_region
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
-from tasks.storage.receipt import TileReceipt, write_receipt
+from tasks.storage.receipt import TileReceipt, receipt_key
 
 ROOT = Path(__file__).parents[2]
 SHARED, SAMPLES = ROOT.parent / "shared" / "data", ROOT / "deployments" / "sandbox" / "samples"
@@ -169,14 +169,14 @@ def extract(connection: Connection, plan: Plan, output: Path) -> tuple[TileRecei
         outcome = Lane(plan=plan, fetch=partial(fetch, connection), run=run, store=store).extract(0, len(plan))
     assert outcome.error is None
     receipt = outcome.receipt
-    write_receipt(store, plan.folder, receipt)
+    store.put(receipt_key(plan.folder, 0, len(plan), "a-run"), receipt.encode())
     assert [tile.reason for tile in receipt.tiles if tile.status == "failed"] == []
     return receipt.tiles
 
 
 def extract_mosaic(connection: Connection, plan: Plan, output: Path) -> Path:
     tiles = extract(connection, plan, output)
-    return Path(mosaic.fn(plan, tiles, source=0, name="mosaic", output=str(output)))
+    return output / mosaic.fn(plan, tiles, source=0, name="mosaic", output=str(output))
 
 
 def assert_same(got: Scene, expected: Scene) -> None:
@@ -523,7 +523,7 @@ def test_every_date_lies_on_the_global_grid(public: Connection, tmp_path: Path) 
     ]
     grids, means = set(), set()
     for number, source in enumerate(plan.sources):
-        path = Path(mosaic.fn(plan, tiles, source=number, name=source.label, output=str(tmp_path)))
+        path = tmp_path / mosaic.fn(plan, tiles, source=number, name=source.label, output=str(tmp_path))
         date_of = read(path)
         across = (date_of.transform.c - MODIS_LEFT) / MODIS_WIDTH
         down = (MODIS_TOP - date_of.transform.f) / MODIS_HEIGHT

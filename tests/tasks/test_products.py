@@ -43,7 +43,9 @@ def index_of(points: geopandas.GeoDataFrame, output: Path) -> geopandas.GeoDataF
     count = int(tile_of_point.max()) + 1
     tiles = [TileReceipt(index=0, fingerprint="f0", status="stored", key="tiles/a/0.npy")]
     tiles += [TileReceipt(index=n, fingerprint=f"f{n}", status="empty") for n in range(1, count)]
-    path = patch_index.fn(plan_of(count), tiles, points=points, tile_of_point=tile_of_point, output=str(output))
+    path = output / patch_index.fn(
+        plan_of(count), tiles, points=points, tile_of_point=tile_of_point, output=str(output)
+    )
     return geopandas.read_parquet(path)
 
 

@@ -1,0 +1,108 @@
+"""Audit an output: what is stored, empty, missing, damaged or foreign; repair fetches just what is not whole."""
+
+# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+from typing import Annotated
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.service import Service
+from flows.steps import pace, plainly
+from tasks.audit import check_unchanged, check_whole, prune, show_audit
+from tasks.earthengine.audit import PLAN, Audit, audit
+from tasks.earthengine.errors import BadInputError
+from tasks.fetch import at_quota, fetch_plan, lanes
+from tasks.output import open_output, opened
+
+
+class AuditParameters(Service):
+    """An output, or one plan of it."""
+
+    plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
+    """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
+    repair: Annotated[bool, Field(title="Repair")] = False
+    """Fetch what is missing, damaged or failed, and nothing else."""
+    prune: Annotated[bool, Field(title="Prune")] = False
+    """Remove superseded plans, tiles that no other plan holds, and what killed runs left unfinished. Without it they
+    are listed."""
+
+
+class AuditResult(BaseModel):
+    """What an audit found, after repair and pruning."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output: str
+    """Root of the output."""
+    plans: dict[str, dict[str, int]]
+    """For each plan's folder the number of tiles that are stored, empty, failed, missing, damaged, unreceipted."""
+    superseded: list[str]
+    """Folders of plans whose image was changed since, and fetched anew."""
+    foreign: list[str]
+    """Files among the tiles that are none of ours."""
+    pruned: int
+    """Files that were removed."""
+
+
+def audit_name() -> str:
+    """Say what a run is about: `audit gcs-bucket/pixels`."""
+    given = flow_run.parameters.get("parameters", {})
+    read = given if isinstance(given, dict) else given.model_dump()
+    return f"audit {read.get('output', 'output')} {read.get('plan') or ''}".strip()
+
+
+@flow(name="audit", flow_run_name=audit_name, task_runner=lanes())
+@plainly
+def audit_output(parameters: AuditParameters) -> AuditResult:
+    """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
+    output = opened(parameters.output)
+    store = open_output(output)
+
+    def look() -> Audit:
+        try:
+            found = audit(store, folder=parameters.plan, verify=parameters.verify)
+        except KeyError:
+            there = ", ".join(name for name in store.folders() if store.find(f"{name}/{PLAN}")) or "none"
+            raise BadInputError("plan", parameters.plan, f"not in {store.uri}", f"There are: {there}") from None
+        show_audit(found, store)
+        return found
+
+    found = look()
+    if parameters.repair and found.faults:
+        repair(parameters, found, output)
+        found = look()
+    pruned = prune(found, store) if parameters.prune else 0
+    check_whole(found)
+    return AuditResult(
+        output=store.uri,
+        plans={plan.plan.folder: plan.counts() for plan in found.plans},
+        superseded=list(found.superseded),
+        foreign=list(found.foreign),
+        pruned=pruned,
+    )
+
+
+def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
+    """Fetch what is not whole of the plans that are not superseded."""
+    connection = parameters.connection()
+    for plan in found.plans:
+        if plan.faults and plan.plan.folder not in found.superseded:
+            with at_quota(
+                connection.project, pace(parameters), parameters.deadlines(), workload_tag=parameters.workload_tag
+            ) as course:
+                check_unchanged(connection, plan)
+                fetch_plan(
+                    plan.plan,
+                    plan.checkpoint,
+                    output=output,
+                    plan_key=f"{plan.plan.folder}/{PLAN}",
+                    connection=connection,
+                    course=course,
+                )
+
+
+if __name__ == "__main__":
+    from flows.command import run
+
+    run("flows.audit", "audit_output", AuditParameters)

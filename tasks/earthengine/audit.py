@@ -1,0 +1,168 @@
+"""The audit of an output: plans, receipts and listing held against one another."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from tasks.earthengine.checkpoint import TILES, Checkpoint, Verify, read_checkpoint
+from tasks.earthengine.connection import Connection
+from tasks.earthengine.expression import fingerprint
+from tasks.earthengine.image import UNPINNED
+from tasks.earthengine.metadata import get_asset
+from tasks.earthengine.plan import Plan, Source
+from tasks.storage.store import Store, Stored
+
+PLAN = "plan.json"
+# What the names of our tiles end with; anything else below `tiles` is somebody else's.
+_OURS = re.compile(rf"^{TILES}/.+(-[0-9a-f]{{12}}|/[0-9a-f]{{2}}/[0-9a-f]{{24}})\.(tif|npy|png|jpg)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A tile that is not as it should be."""
+
+    plan: str
+    """Folder of its plan."""
+    tile: int
+    key: str
+    """Where it is, or should be."""
+    fault: str
+    """``missing``, ``damaged``, ``failed`` or ``unreceipted``, a colon, and the reason."""
+
+    @property
+    def kind(self) -> str:
+        """The word before the colon."""
+        return self.fault.partition(":")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanAudit:
+    """What is stored of a plan."""
+
+    plan: Plan
+    checkpoint: Checkpoint
+    stored: Stored
+    """Of plan.json."""
+    faults: tuple[Fault, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tile is stored, or known to be empty."""
+        return not self.faults
+
+    def counts(self) -> dict[str, int]:
+        """Number of tiles by what has become of them."""
+        found = Counter(fault.kind for fault in self.faults)
+        found.update(tile.status for tile in self.checkpoint.tiles.values())
+        return {kind: found[kind] for kind in ("stored", "empty", "failed", "missing", "damaged", "unreceipted")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What is stored of an output."""
+
+    plans: tuple[PlanAudit, ...]
+    unreadable: Mapping[str, str]
+    """Folders whose plan can't be read, with the reason."""
+    superseded: tuple[str, ...]
+    """Folders of plans that a newer one, which is complete, has taken the place of: the same request of an image that
+    was changed since."""
+    unclaimed: tuple[Stored, ...]
+    """Tiles of ours that no plan holds any more, but for those that are superseded."""
+    foreign: tuple[str, ...]
+    """What lies among the tiles and is none of ours."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Of all plans."""
+        return tuple(fault for plan in self.plans for fault in plan.faults)
+
+
+def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
+    """Hold an output, or one plan of it, against its receipts and its listing.
+
+    Args:
+        store: The output.
+        folder: Of the plan; None = all.
+        verify: As :func:`tasks.earthengine.checkpoint.read_checkpoint` has it.
+
+    Raises:
+        KeyError: there is no such plan.
+        StorageError: the output can't be read.
+    """
+    plans: dict[str, tuple[Plan, Stored]] = {}
+    unreadable: dict[str, str] = {}
+    for name in store.folders():
+        stored = None if name == TILES else store.find(f"{name}/{PLAN}")
+        if stored is not None:
+            try:
+                plans[name] = Plan.from_json(json.loads(store.get(stored.key))), stored
+            except (ValueError, KeyError, TypeError) as error:
+                unreadable[name] = f"{PLAN} can't be read: {error}"
+    if folder is not None and folder not in {*plans, *unreadable}:
+        raise KeyError(folder)
+    audits = [
+        _audited(plan, stored, read_checkpoint(plan, store, verify=verify))
+        for name, (plan, stored) in plans.items()
+        if folder in {None, name}
+    ]
+    superseded = tuple(_superseded(audits))
+    kept = [plan for name, (plan, _) in plans.items() if name not in superseded]
+    claimed = {plan.key(index) for plan in kept for index in range(len(plan))}
+    unclaimed, foreign = [], []
+    for stored in store.list(f"{TILES}/"):
+        if not _OURS.match(stored.key):
+            foreign.append(stored.key)
+        elif stored.key not in claimed:
+            unclaimed.append(stored)
+    return Audit(
+        plans=tuple(audits),
+        unreadable=unreadable,
+        superseded=superseded,
+        unclaimed=() if unreadable else tuple(unclaimed),  # they may be those of a plan that can't be read
+        foreign=tuple(sorted(foreign)),
+    )
+
+
+def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
+    faults = []
+    for index in checkpoint.missing(0, len(plan)):
+        fault = checkpoint.faults.get(index)
+        if fault is None:
+            there = index in checkpoint.there
+            fault = "unreceipted: stored, but no receipt says what" if there else "missing: never stored"
+        faults.append(Fault(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
+    return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=tuple(faults))
+
+
+def _superseded(audits: Iterable[PlanAudit]) -> Iterator[str]:
+    """Return plans of which there is a newer one that differs in nothing but the versions of its images."""
+    same: dict[str, list[PlanAudit]] = defaultdict(list)
+    for each in audits:
+        sources = [asdict(replace(source, version="")) for source in each.plan.sources]
+        request = [each.plan.name, sources, each.plan.tiles.json(), asdict(each.plan.output)]
+        same[fingerprint(request)].append(each)
+    for plans in same.values():
+        newest = max(plans, key=lambda each: int(each.stored.version))
+        if newest.complete:
+            yield from sorted(each.plan.folder for each in plans if each is not newest)
+
+
+def changed(connection: Connection, source: Source) -> str | None:
+    """Return which asset of a source was updated since it was planned: its tiles can't be fetched any more.
+
+    Raises:
+        EarthEngineError: Earth Engine can't be asked.
+    """
+    if source.version == UNPINNED or source.version.startswith("as_of:"):
+        return None
+    many = source.version.startswith("[")
+    planned = json.loads(source.version) if many else [[source.asset or source.origin, source.version]]
+    for asset, version in planned:
+        if (get_asset(connection, asset).version or UNPINNED) != version:
+            return str(asset)
+    return None
