@@ -21,7 +21,7 @@ from prefect.concurrency.context import ConcurrencyContext
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.earthengine.batch import GRACE_S
@@ -197,7 +197,8 @@ def fetch_batch(start: int, stop: int, *, output: str, plan_key: str, connection
     if not isinstance(error, EarthEngineError | StorageError):
         raise error
     # Not raised through the engine, which would log a traceback, as if the code were at fault.
-    state: Any = Failed(message=f"{type(error).__name__}: {error}")
+    kind = Cancelled if isinstance(error, Stopped) else Failed
+    state: Any = kind(message=f"{type(error).__name__}: {error}")
     return state  # type: ignore[no-any-return]  # the engine takes a state for a result
 
 

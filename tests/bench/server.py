@@ -80,16 +80,16 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prefect_server(home: Path) -> Iterator[str]:
+def prefect_server(home: Path, *, port: int | None = None) -> Iterator[str]:
     """Run a Prefect server for as long as the block; yields the URL of its API."""
-    port = free_port()
+    port = port or free_port()
     settings = environment(
         PREFECT_HOME=str(home),
         PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
         DO_NOT_TRACK="1",
     )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("wb") as log:
+    with (home / "server.log").open("ab") as log:
         # A session of its own: it starts processes, and all of them end with the block.
         process = subprocess.Popen(command, env=settings, stdout=log, stderr=log, start_new_session=True)
         try:

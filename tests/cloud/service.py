@@ -154,9 +154,10 @@ class Fake:
         if names is None:
             prefix = given.pop("prefix")
             names = [f"{prefix}{number:06d}" for number in range(given.pop("count"))]
-        bucket.seed(names, content(bytes(given.pop("size", 0))), given.pop("metadata", {}))
+        size, metadata = given.pop("size", 0), given.pop("metadata", {})
         if given:
             raise Refusal(400, f"A seed has no {', '.join(given)}.")
+        bucket.seed(names, content(bytes(size)), metadata)
 
     def _turn_faults(self, asked: Request, body: bytes) -> None:
         self.faults = [Fault(**rule) for rule in orjson.loads(body)]
@@ -194,8 +195,11 @@ class Fake:
     def _refusing(self, answer: Callable[[Request, bytes], Response], asked: Request, body: bytes) -> Response:
         try:
             return answer(asked, body)
-        except Refusal as refusal:
-            return refusal.answer(media=asked.query_params.get("alt") == "media")
+        except Refusal as error:
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - the client would repeat a 500 for two minutes, and tell nothing
+            refusal = Refusal(501, f"The fake failed: {type(error).__name__}: {error}")
+        return refusal.answer(media=asked.query_params.get("alt") == "media")
 
     def _answer(self, asked: Request, body: bytes) -> Response:
         call, line = self._read(asked, body), f"{asked.method} {asked.scope['path']}"
@@ -378,7 +382,7 @@ class Fake:
         return Response(headers={"location": f"{self.url}/upload/storage/v1/b/{bucket.name}/o?{query}"})
 
     def _chunk(self, call: _Call) -> Response:
-        session = self._sessions.get(call.query["upload_id"])
+        session = self._sessions.get(call.query.get("upload_id", ""))
         if session is None:
             raise Refusal(404)
         chunk = call.body

@@ -64,11 +64,11 @@ def describe(text: bytes, content_type: str) -> Description:
     if unknown:
         raise Refusal(501, f"The fake has no property {unknown[0]!r} of an object.")
     name, metadata = given.get("name"), given.get("metadata") or {}
-    if not name:
+    if not isinstance(name, str) or not name:
         raise Refusal(400, "Required", "required", parameter="name")
     if len(name.encode()) > _LONGEST_NAME or name in {".", ".."} or {"\r", "\n"} & set(name):
         raise Refusal(400, f"Invalid object name: {name!r}.")
-    if not all(isinstance(value, str) for value in metadata.values()):
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise Refusal(400, "Invalid value for metadata: not a text.")
     if given.get("contentType", content_type) != content_type:
         raise Refusal(
