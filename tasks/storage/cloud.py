@@ -58,6 +58,8 @@ def client(credentials: Any = None) -> Client:
     Raises:
         SignInExpired: there are no credentials.
     """
+    # Else each client asks for its bucket, for the sake of traces; the role that suffices may not.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator and credentials is not None and urlsplit(emulator).scheme == "http" and not _is_loopback(emulator):
         raise SignInExpired(

@@ -1,9 +1,9 @@
 """``make chaos``: a job of 2,000 tiles at quota 40 is killed with ``kill -9`` at 20 random moments, in a folder and in
 a bucket, each time started again with the same command; some times the Prefect server is restarted meanwhile.
 
-At the end every tile must equal that of an uninterrupted run byte for byte, at most 40 tiles a kill may have been fetched
-for nothing, no temporary file may remain, the slots of the quota must have been free again within 90 s of each kill, and no
-run may stay `Running`. ``CHAOS_TILES``, ``CHAOS_KILLS`` and ``CHAOS_SEED`` say otherwise.
+At the end every tile must equal that of an uninterrupted run byte for byte, at most 40 tiles a kill may have been
+fetched for nothing, no temporary file may remain, the slots of the quota must have been free again within 90 s of each
+kill, and no run may stay `Running`. ``CHAOS_TILES``, ``CHAOS_KILLS`` and ``CHAOS_SEED`` say otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from deployments.sandbox.process import running
 from tests.bench import work
@@ -36,7 +36,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self._port}/api"
         self._running = contextlib.ExitStack()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._home.mkdir()
         self._running.enter_context(prefect_server(self._home, port=self._port))
         return self

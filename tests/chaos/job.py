@@ -66,7 +66,9 @@ class Job:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it in a session of its own."""
-        settings = environment(PREFECT_API_URL=self.prefect, PREFECT_HOME=os.environ["PREFECT_HOME"], **self.settings)
+        settings = environment(
+            PREFECT_API_URL=self.prefect, PREFECT_HOME=str(self.log.parent / "home"), **self.settings
+        )
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 self.command, cwd=ROOT, env=settings, stdout=log, stderr=log, start_new_session=True

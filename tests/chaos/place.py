@@ -16,6 +16,7 @@ from tasks.storage.cloud import CloudStore
 from tasks.storage.local import LocalStore
 from tasks.storage.store import Store
 from tests.cloud import fake
+from tests.cloud.tokens import service_account_info
 
 BUCKET = "chaos-tiles"
 
@@ -76,6 +77,6 @@ def save_block(name: str, *, prefix: str, prefect: str | None, token_uri: str, b
 
     settings = {PREFECT_API_URL: prefect} if prefect else {}
     with temporary_settings(settings):
-        key = GcpCredentials(service_account_info=fake.service_account_info(token_uri))
+        key = GcpCredentials(service_account_info=service_account_info(token_uri))
         key.save(f"{name}-key", overwrite=True)
         GcsBucket(bucket=bucket, bucket_folder=prefix, gcp_credentials=key).save(name, overwrite=True)
