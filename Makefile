@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 unexport PREFECT_API_URL PREFECT_API_KEY PREFECT_PROFILE
 export NO_PROXY := 127.0.0.1,localhost
 
-.PHONY: help setup demo test bench check format lock clean
+.PHONY: help setup demo test bench chaos check format lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ test: $(READY) ## All tests
 
 bench: $(READY) ## Speed at the quota, and the reference's; CASE="name other" runs some
 	$(BIN)/python -m tests.bench $(CASE)
+
+chaos: $(READY) ## A job of 2,000 tiles killed 20 times, in a folder and in a bucket; takes half an hour
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m tests.chaos
 
 check: $(READY) ## Lint, format, strict types, import layers
 	$(BIN)/ruff check .

@@ -5,3 +5,5 @@ import os
 # Without a server configured, Prefect starts one for the run. The first start of a new home migrates its database,
 # which takes about 50 s on two cores; Prefect's own patience is 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+# The server takes a run for dead after three heartbeats that it missed; by default they come every three minutes.
+os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.service import Service
 from flows.steps import pace, plainly
 from tasks.audit import check_unchanged, check_whole, prune, show_audit
+from tasks.course import at_quota
 from tasks.earthengine.audit import PLAN, Audit, audit
 from tasks.earthengine.errors import BadInputError
-from tasks.fetch import at_quota, fetch_plan, lanes
+from tasks.fetch import fetch_plan, lanes
 from tasks.output import open_output, opened
 
 

@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict
 from flows.parameters import Extraction
 from flows.service import Service
 from tasks.again import again
+from tasks.course import RunCancelled, at_quota
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.image import Named
 from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan, estimate
 from tasks.earthengine.planning import Wanted
-from tasks.fetch import RunCancelled, at_quota, fetch_plan, store_plan
+from tasks.fetch import fetch_plan, store_plan
 from tasks.manifest import manifest
 from tasks.output import open_output, opened
 from tasks.products import unvisited

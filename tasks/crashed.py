@@ -21,7 +21,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 
 NAME = "pixel-quarry: runs without a heartbeat"
 FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit")
-HEARTBEAT = "prefect.flow-run.heartbeat"
+HEARTBEAT, RUNNING = "prefect.flow-run.heartbeat", "prefect.flow-run.Running"
 # Names of the states in which nobody sends: the run has ended, or waits for its next start, as between two attempts. Of
 # the others, a run that is Paused goes on sending, and one that is Cancelling for long becomes Cancelled by itself.
 ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
@@ -75,7 +75,7 @@ def _automation(silence_s: float) -> AutomationCore:
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
         for_each={"prefect.resource.id"},
-        after={HEARTBEAT},
+        after={HEARTBEAT, RUNNING},  # the latter for one that was killed before its first heartbeat had left it
         expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in (*ENDED, *WAITING))},
         posture=Posture.Proactive,
         within=timedelta(seconds=silence_s),

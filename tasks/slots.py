@@ -26,6 +26,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectNotFound
 
+from tasks.crashed import watch_for_crashes
 from tasks.earthengine.permits import Permits
 from tasks.limit import Limit, Log, server, share, tag_of
 
@@ -101,6 +102,7 @@ class Slots:
         with contextlib.ExitStack() as failed:
             failed.push(self._until_the_end)
             self._limit.check(self._client, in_flight=self._permits.pace.in_flight, log=self._log)
+            watch_for_crashes(self._client)
             failed.pop_all()
         return self
 

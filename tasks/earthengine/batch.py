@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from tasks.earthengine.errors import Stopped
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import StorageError
 
 # Seconds between looks whether the run was stopped elsewhere.
 LOOK_S = 1.0
@@ -58,7 +59,10 @@ class Batch:
         while self._goes_on():
             if time.monotonic() - kept >= KEEP_S and len(self._tiles) > known:
                 kept, known = time.monotonic(), len(self._tiles)
-                keep(self._tiles[:known])
+                try:
+                    keep(self._tiles[:known])
+                except StorageError as failure:
+                    self._stop(failure)
         with self._changed:
             self._changed.wait_for(lambda: not self._in_work, timeout=GRACE_S)
             error = self._error or (Stopped("The run was stopped.") if self._left else None)
@@ -84,10 +88,13 @@ class Batch:
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
-            self._over.set()
-            if self._error is None or isinstance(self._error, Stopped):
-                self._error = error
+            self._stop(error)
             self._leave()
+
+    def _stop(self, error: BaseException) -> None:
+        self._over.set()
+        if self._error is None or isinstance(self._error, Stopped):
+            self._error = error
 
     def _leave(self) -> None:
         self._in_work -= 1

@@ -276,7 +276,9 @@ def _computed_series(
     opened = []
     info: ImageInfo | None = None
     for day, indices in days.items():
-        images = collection.filter(ee.Filter.inList("system:index", indices))
+        # By its day alone: with other dates asked for, or another region, it is the same image.
+        after = (np.datetime64(day) + 1).astype(str)
+        images = value.filterDate(day, after).filter(ee.Filter.inList("system:index", indices))
         expression = encode(images.first() if len(indices) == 1 else images.mosaic())
         # The images of a collection have the same bands: the first tells, and a tile of another says if it doesn't.
         info = info or _computed_info(connection, expression, named)

@@ -270,28 +270,30 @@ class CloudStore:
     def _fail(self, key: str, what: str, error: Exception) -> NoReturn:
         """Translate an error of the library. Its text is not shown where it may hold what was sent."""
         cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
-        kind, status = _kind(cause), getattr(cause, "code", None)
-        reason = type(cause).__name__ if status is None else f"HTTP {int(status)}, {type(cause).__name__}"
+        kind, status = _kind(cause), _status(cause)
+        reason = type(cause).__name__ if status is None else f"HTTP {status}"
         remedy = _REMEDIES.get(kind, "Run again.")
         raise kind(f"output = {self.uri!r}: {key or 'it'} can't be {what} ({reason}). {remedy}") from error
 
 
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status of an error, which the library's uploads keep elsewhere than its other calls."""
+    status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", None)
+    return None if status is None else int(status)
+
+
 def _kind(error: Exception) -> type[StorageError]:
+    status = _status(error)
+    if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
+        return OutputDamaged
+    if status is not None:
+        kinds = {401: SignInExpired, 403: OutputDenied, 404: OutputMissing, 408: OutputBusy, 429: OutputBusy}
+        return kinds.get(status, OutputBusy if status >= 500 else StorageError)
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         passing = isinstance(error, google.auth.exceptions.TransportError) or bool(error.retryable)
         return OutputBusy if passing else SignInExpired
-    if isinstance(error, DataCorruption) or (isinstance(error, exceptions.BadRequest) and "CRC32C" in str(error)):
-        return OutputDamaged
-    for kind, causes in (
-        (OutputMissing, exceptions.NotFound),
-        (OutputDenied, exceptions.Forbidden),
-        (SignInExpired, exceptions.Unauthorized),
-        (OutputBusy, (exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError)),
-        (OutputBusy, (requests.ConnectionError, requests.Timeout, ConnectionError)),
-    ):
-        if isinstance(error, causes):
-            return kind
-    return StorageError
+    away = (exceptions.RetryError, requests.ConnectionError, requests.Timeout, ConnectionError)
+    return OutputBusy if isinstance(error, away) else StorageError
 
 
 def _is_object(error: exceptions.NotFound) -> bool:

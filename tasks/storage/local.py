@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from tasks.storage.mount import advice
 from tasks.storage.store import (
@@ -160,14 +160,17 @@ class LocalStore:
                     yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def delete(self, key: str) -> None:
-        """Remove a file."""
+        """Remove a file, and the folders that are empty without it."""
         path = self._path(key)
         try:
             os.unlink(path)
         except FileNotFoundError:
-            pass
+            return
         except OSError as error:
             raise self._error(key, "removed", error) from error
+        with contextlib.suppress(OSError):  # the first that is not empty ends it
+            for part in Path(key).parents[:-1]:
+                os.rmdir(f"{self.root}/{part}")
 
     def open_path(self, key: str) -> str:
         """The file's path."""
@@ -214,9 +217,8 @@ class LocalStore:
         """Write a file beside its place; yield its name and its version. The name is gone afterwards."""
         folder, name = os.path.split(path)
         temporary = f"{folder}/.{name}.{_owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-        os.makedirs(folder, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            with _opened(temporary) as file:
                 file.write(data)
                 file.flush()
                 if self._durable:
@@ -288,6 +290,15 @@ class LocalStore:
             OutputBusy: "See to the mount, and run again.",
         }.get(kind, "Give a folder that you may write to.")
         return kind(f"output = {self.uri!r}: {key} can't be {what} ({error.strerror or error}). {remedy}")
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a file for writing, in a folder that may not be there yet, or be removed at this moment."""
+    for _ in range(3):
+        with contextlib.suppress(FileNotFoundError):
+            return open(path, "wb")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    return open(path, "wb")
 
 
 def _linked(temporary: str, path: str) -> bool:

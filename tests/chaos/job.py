@@ -42,6 +42,8 @@ class Job:
     """What is behind the output."""
     project: str
     in_flight: int = 40
+    limit: int | None = None
+    """Of the tag, if it is to be more than one job takes."""
     settings: dict[str, str] = field(default_factory=dict)
     """More of the environment."""
     log: Path
@@ -66,6 +68,9 @@ class Job:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it in a session of its own."""
+        if self.limit is not None:
+            with self.client() as client:
+                client.upsert_global_concurrency_limit_by_name(f"tag:{tag_of(self.project)}", self.limit)
         settings = environment(
             PREFECT_API_URL=self.prefect, PREFECT_HOME=str(self.log.parent / "home"), **self.settings
         )
@@ -85,7 +90,7 @@ class Job:
     def succeeded(self) -> int:
         """Pixel requests that the sandbox answered in full."""
         counts = self.control.statistics()["requests"]
-        return sum(counts[method].get("200", 0) for method in ("getPixels", "computePixels") if method in counts)
+        return sum(by_status.get("200", 0) for method, by_status in counts.items() if method.endswith("Pixels"))
 
     @contextlib.contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:

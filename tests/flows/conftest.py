@@ -1,9 +1,70 @@
 """What the tests of flows share."""
 
+import gc
+import json
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from google.cloud.storage.retry import DEFAULT_RETRY
+from prefect.client.orchestration import get_client
+
+from tasks.storage.cloud import CloudStore
+from tasks.storage.local import LocalStore
+from tasks.storage.open import open_store
+from tests.cloud.fake import fake
+
+BUCKET = "pixels-of-tests"
 
 
 @pytest.fixture
 def place(sandbox_url, tmp_path):
     """The parameters that all jobs of a test share: where from, where to."""
     return {"project": "my-project", "endpoint": sandbox_url, "output": str(tmp_path / "out"), "run_retries": 0}
+
+
+@pytest.fixture
+def cloud(monkeypatch):
+    """Cloud Storage: the strict fake, to which the real client talks, with less patience than for the real one."""
+    with fake() as server:
+        server.create_bucket(BUCKET)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setattr(CloudStore, "again", DEFAULT_RETRY.with_delay(0.01, 0.05).with_timeout(1.0))
+        yield server
+    gc.collect()  # the client leaves connections of failed calls open
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def output(request, tmp_path):
+    """Where to, and the store behind it."""
+    if request.param == "folder":
+        return SimpleNamespace(address=str(tmp_path / "out"), store=LocalStore(tmp_path / "out"))
+    request.getfixturevalue("cloud")
+    address = f"gs://{BUCKET}/{tmp_path.name}"
+    return SimpleNamespace(address=address, store=open_store(address))
+
+
+def pixel_requests(url: str) -> int:
+    """Pixel requests that a sandbox has seen."""
+    with urllib.request.urlopen(f"{url}/sandbox/statistics") as answer:
+        return json.load(answer)["pixel_requests"]
+
+
+def turn(url: str, **knobs: object) -> None:
+    """Turn knobs of a sandbox."""
+    request = urllib.request.Request(f"{url}/sandbox/knobs", json.dumps(knobs).encode(), method="PATCH")
+    request.add_header("Content-Type", "application/json")
+    urllib.request.urlopen(request).close()
+
+
+def task_runs(state) -> list[dict]:
+    """The task runs of a flow run, as the server has them."""
+    with get_client(sync_client=True) as client:
+        wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
+        return client._client.post("/task_runs/filter", json=wanted).json()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.events import Event
 from prefect.flow_engine import FlowRunEngine
 from prefect.runtime import flow_run
 from prefect.states import Cancelling, Completed, Running, Suspended
 
 from tasks import crashed
-from tasks.crashed import FLOWS, NAME, watch_for_crashes
+from tasks.crashed import FLOWS, HEARTBEAT, NAME, watch_for_crashes
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 # The shortest silence that Prefect takes, and the longest until a silence is noticed: it looks every 5 s.
@@ -109,16 +110,23 @@ def test_a_silence_shorter_than_prefect_can_notice_is_a_mistake(client):
 
 
 class Run:
-    """A run whose process is only told of: its heartbeats are those that Prefect's engine would send."""
+    """A run whose process is only told of: its heartbeats are those that Prefect's engine would send.
 
-    def __init__(self, client, name=OURS, **options):
+    They go straight to the server: the engine's thread would add the flow in which it was started, of whatever test.
+    """
+
+    def __init__(self, client, name=OURS, *, beats=True, **options):
         process = flow(name=name)(lambda: None)
         self.id = client.create_flow_run(process, state=Running(), **options).id
+        self._client = client
         self._engine = FlowRunEngine(flow=process, flow_run=client.read_flow_run(self.id))
-        self.beat()
+        if beats:
+            self.beat()
 
     def beat(self):
-        self._engine._emit_flow_run_heartbeat()
+        resource, related = self._engine._build_heartbeat_event_template()
+        event = Event(event=HEARTBEAT, resource=resource, related=related)
+        self._client.request("POST", "/events", json=[event.model_dump(mode="json")])
 
 
 class Process(threading.Thread):
@@ -150,7 +158,7 @@ def names(client):
 
     def fail_once():
         attempts.append(1)
-        time.sleep(1)
+        time.sleep(2)  # its heartbeat takes 0.2 s to the server
         assert len(attempts) > 1
 
     def last_until_taken_for_dead():
@@ -162,6 +170,7 @@ def names(client):
         "retrying": Process(fail_once, retries=1, retry_delay_seconds=NOTICED_S),
         "mistaken": Process(last_until_taken_for_dead),
         "silent": Run(client),
+        "unheard": Run(client, beats=False),
         "tagged": Run(client, FLOWS[1], tags=["night"]),
         "cancelling": Run(client),
         "living": Run(client),
@@ -184,7 +193,7 @@ def names(client):
 
 
 def test_a_run_that_fell_silent_is_marked_crashed_and_told_what_to_do(names):
-    assert names["silent"] == names["tagged"] == ["Running", "Crashed"]
+    assert names["silent"] == names["tagged"] == names["unheard"] == ["Running", "Crashed"]
     assert names["message"] == (
         "No heartbeat for 10 s: its process was killed, or lost the server. What it stored is kept: run the same again."
     )

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,11 @@ from hypothesis import strategies as st
 from prefect.settings import PREFECT_API_URL
 
 from deployments.sandbox.process import running
+from tasks.batching import BATCH_S, LARGEST_BATCH, batch_size
+from tasks.course import Course, Work
+from tasks.earthengine.checkpoint import Checkpoint
 from tasks.earthengine.run import Run
 from tasks.earthengine.transport import Deadlines, fetch
-from tasks.fetch import BATCH_S, LARGEST_BATCH, Course, batch_size
 from tasks.report import ExtractionFailedError, check_complete
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileReceipt
@@ -42,7 +43,7 @@ def test_a_lane_asks_with_the_deadlines_and_the_tag_of_its_run(connection, tmp_p
     deadlines = Deadlines(read_s=7.0)
     with Run() as run:
         course = Course(run, slots=None, deadlines=deadlines, workload_tag="my-tag", id="run")
-        ask = course.lane(plan=SimpleNamespace(folder="plan"), connection=connection, store=LocalStore(tmp_path)).fetch
+        ask = course.lane(Work(None, LocalStore(tmp_path), Checkpoint(), connection)).fetch
     assert ask.func is fetch
     assert ask.keywords == {"deadlines": deadlines, "workload_tag": "my-tag"}
 

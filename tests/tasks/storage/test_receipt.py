@@ -1,11 +1,25 @@
-"""Laws of receipts: what is packed or written is read back."""
+"""Laws of receipts: what is packed or written is read back, and what is none is passed over."""
 
 import json
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.storage.receipt import Bands, BandSummary, Receipt, TileReceipt
+from tasks.storage.local import LocalStore
+from tasks.storage.product import Product
+from tasks.storage.receipt import (
+    Bands,
+    BandSummary,
+    Receipt,
+    TileReceipt,
+    counted,
+    crc32c,
+    read_receipts,
+    receipt_key,
+)
+
+STATUSES = ("stored", "empty", "failed")
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 summaries = st.builds(
@@ -16,6 +30,50 @@ summaries = st.builds(
     min=numbers,
     max=numbers,
 )
+tiles = st.builds(
+    TileReceipt,
+    index=st.integers(0, 2**31),
+    fingerprint=st.text(max_size=3),
+    status=st.sampled_from(STATUSES),
+    key=st.none() | st.text(max_size=5),
+    size=st.integers(0, 2**53),
+    crc32c=st.none() | st.text(max_size=8),
+    version=st.none() | st.text("0123456789"),
+    pixels=st.integers(0, 2**31),
+    bands=st.lists(summaries, max_size=3).map(Bands),
+    attempts=st.integers(0, 9),
+    seconds=st.floats(0, 1e6),
+    reason=st.none() | st.text(max_size=5),
+)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["plan", "start", "stop", "tiles", "bands", "index"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def tile(index, status="stored", **more):
+    return TileReceipt(index=index, fingerprint=f"f{index}", status=status, **more)
+
+
+def receipt(start, stop, *statuses):
+    tiles = tuple(tile(start + number, status) for number, status in enumerate(statuses))
+    return Receipt(plan="p", start=start, stop=stop, tiles=tiles)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LocalStore(tmp_path)
+
+
+# One receipt ---------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(summaries, max_size=5))
@@ -26,13 +84,116 @@ def test_packed_summaries_are_the_summaries(given):
     assert bands == Bands(given)
     assert hash(bands) == hash(Bands(given))
     assert bands != Bands([*given, BandSummary(valid=None, counted=0, mean=None, min=None, max=None)])
+    for number in (len(given), -len(given) - 1):
+        with pytest.raises(IndexError):
+            bands[number]
 
 
-@given(st.lists(summaries, max_size=5))
-def test_a_receipt_that_was_written_is_read_back(given):
-    tile = TileReceipt(index=3, fingerprint="f", status="stored", key="k", size=1, pixels=2, bands=Bands(given))
-    receipt = Receipt(plan="p", start=3, stop=4, tiles=(tile, TileReceipt(index=4, fingerprint="g", status="failed")))
+@given(st.lists(tiles, max_size=3), st.text(max_size=5), st.integers(0, 2**31), st.integers(0, 2**31))
+def test_a_receipt_that_was_written_is_read_back(tiles, plan, start, stop):
+    receipt = Receipt(plan=plan, start=start, stop=stop, tiles=tuple(tiles))
     assert Receipt.from_json(json.loads(receipt.encode())) == receipt
-    assert receipt.json()["tiles"][0]["bands"] == [
-        {"valid": b.valid, "counted": b.counted, "mean": b.mean, "min": b.min, "max": b.max} for b in given
-    ]
+    assert receipt.json() == json.loads(receipt.encode())
+    for told, tile in zip(receipt.json()["tiles"], tiles, strict=True):
+        assert told["bands"] == [
+            {"valid": b.valid, "counted": b.counted, "mean": b.mean, "min": b.min, "max": b.max} for b in tile.bands
+        ]
+
+
+@given(st.integers(0, 5), st.lists(st.sampled_from(STATUSES), max_size=5))
+def test_it_is_complete_if_all_its_tiles_are_there_or_empty(more, statuses):
+    told = receipt(3, 3 + len(statuses) + more, *statuses)
+    assert told.complete == (more == 0 and "failed" not in statuses)
+    assert counted(told.tiles) == {status: statuses.count(status) for status in STATUSES}
+
+
+def test_the_share_of_valid_pixels_is_of_all_that_were_asked_for():
+    def share(*valid, **more):
+        bands = Bands(BandSummary(valid=v, counted=0, mean=None, min=None, max=None) for v in valid)
+        return TileReceipt(
+            index=0, fingerprint="f", bands=bands, **{"status": "stored", "pixels": 8} | more
+        ).valid_share
+
+    assert share(8, 4) == 0.75
+    assert share(8, None, 2) == 0.625
+    assert share(None) is share() is share(4, pixels=0) is None
+    assert share(None, status="empty") == 0.0
+
+
+@given(st.binary(max_size=100))
+def test_a_checksum_is_of_bytes_wherever_they_are(data):
+    assert crc32c(memoryview(data)) == crc32c(data)
+    assert crc32c(b"123456789") == "4waSgw=="  # RFC 3720
+
+
+# Those of a plan -----------------------------------------------------------------------------------------------------
+
+
+def test_receipts_of_all_runs_are_read(store):
+    told = {
+        receipt_key("plans/p", start, start + 2, run): receipt(start, start + 2, "stored", status)
+        for start in (0, 2, 1_000_000_000)
+        for run, status in (("0123456789", "failed"), ("abc", "empty"))
+    }
+    for key, each in told.items():
+        store.put(key, each.encode())
+    store.put(receipt_key("plans/p2", 0, 2, "other"), receipt(0, 2).encode())
+    store.put(receipt_key("plans", 0, 2, "other"), receipt(0, 2).encode())
+    assert dict(read_receipts(store, "plans/p")) == told
+    assert len(told) == 6
+    assert "plans/p/receipts/000000000-000000002-01234567.json" in told
+    assert list(read_receipts(store, "plans/none")) == []
+
+
+def test_what_is_no_receipt_is_passed_over(store, tmp_path):
+    good = receipt(0, 2, "stored", "empty")
+    text = good.encode()
+    store.put(receipt_key("p", 0, 2, "good"), text)
+    for number, end in enumerate(range(len(text))):
+        store.put(receipt_key("p", number, number + 1, "cut"), text[:end])
+    others = ("null", "[]", "1", "{}", '{"plan": "p", "start": 0, "stop": 1, "tiles": 1}', "\ufffe", "[" * 2000)
+    others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [{"index": 0, "colour": 1, "bands": []}]}',)
+    others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [null, [], {"bands": null}]}',)
+    for number, other in enumerate(others):
+        store.put(receipt_key("p", number, number + 1, "other"), other.encode())
+    store.put(receipt_key("p", 7, 8, "bytes"), bytes(range(256)))
+    Product(store, "p", "000000000-000000002-x", "m").put(b"")
+    for name in ("audit.json", "000000000-000000002.json", "000000000-000000002-a.json.bak", "1-2-a.json"):
+        store.put(f"p/receipts/{name}", text)
+    assert list(read_receipts(store, "p")) == [(receipt_key("p", 0, 2, "good"), good)]
+
+
+@settings(deadline=None)
+@given(values)
+def test_no_json_is_more_than_passed_over(tmp_path_factory, value):
+    store = LocalStore(tmp_path_factory.mktemp("store"), durable=False)
+    store.put(receipt_key("p", 0, 1, "odd"), json.dumps(value).encode())
+    store.put(receipt_key("p", 0, 1, "run"), receipt(0, 1, "stored").encode())
+    assert [told for key, told in read_receipts(store, "p") if key.endswith("run.json")] == [receipt(0, 1, "stored")]
+
+
+def test_a_receipt_that_is_removed_meanwhile_is_passed_over(store):
+    class Late(LocalStore):
+        def get(self, key):
+            if key == gone:
+                self.delete(key)
+            return super().get(key)
+
+    gone, left = receipt_key("p", 0, 2, "gone"), receipt_key("p", 2, 4, "left")
+    for key in (gone, left):
+        store.put(key, receipt(2, 4, "empty", "empty").encode())
+    assert [key for key, _ in read_receipts(Late(store.root), "p")] == [left]
+
+
+def test_just_those_that_speak_of_something_are_read(store):
+    keys = [receipt_key("p", start, start + 1, "run") for start in (0, 1, 10)]
+    for key, start in zip(keys, (0, 1, 10), strict=True):
+        store.put(key, receipt(start, start + 1, "stored").encode())
+
+    def told(speaking_of):
+        return [key for key, _ in read_receipts(store, "p", speaking_of=speaking_of)]
+
+    assert told(b"") == told(b'"stored"') == keys
+    assert told(b'"f1"') == [keys[1]]
+    assert told(b'"f1') == keys[1:]
+    assert told(b"nothing of the kind") == []

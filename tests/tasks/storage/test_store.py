@@ -1,109 +1,318 @@
-"""The contract of a store: whole or not at all, and never outside its root."""
+"""The contract of a store, which a folder and a bucket keep alike."""
 
+import contextlib
+import io
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.storage.local import LocalStore
-from tasks.storage.open import open_store
-from tasks.storage.store import StorageError, check_key
+from tasks.storage import cloud
+from tasks.storage.cloud import CloudStore
+from tasks.storage.receipt import crc32c
+from tasks.storage.store import OutputConflict, StorageError, check_key
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+some = settings(max_examples=25, deadline=None)
+
+KEYS = ["plan.json", "tiles/a/r0.tif", "tiles/a_r0.tif", "tiles/a b/ü?#%41+.tif", "p/receipts/0-1.json"]
+LEAVING = ["", "/etc/x", "../x", "a/../../x", "a//b", "a/", "a/./b", ".", "a\\b", "a\0b"]
+
+names = st.text("ab.é %+", min_size=1, max_size=3).filter(lambda name: set(name) != {"."} and name[0] != ".")
+# No key is the folder of another: in a folder they can't both be.
+key_sets = st.sets(st.lists(names, min_size=1, max_size=3).map("/".join), max_size=6).map(
+    lambda keys: {key for key in keys if not any(other.startswith(f"{key}/") for other in keys)}
+)
 
 
-@pytest.fixture(params=[LocalStore], ids=lambda kind: kind.__name__)
-def store(request, tmp_path):
-    return request.param(tmp_path / "root")
+@some
+@given(writes=st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=40), st.booleans()), max_size=8))
+def test_what_is_there_is_what_was_written_last(place, tmp_path_factory, writes):
+    store, there, told = place.new(), {}, {}
+    for key, data, is_tile in writes:
+        if data is None:
+            store.delete(key)
+            there.pop(key, None)
+        elif is_tile and key not in there:
+            told[key] = store.commit(key, memoryview(data), fingerprint=f"of {key}")
+            there[key] = data
+        else:
+            told[key] = store.put(key, memoryview(data))
+            there[key] = data
+    assert {stored.key: stored for stored in store.list()} == {key: told[key] for key in there}
+    assert store.folders() == sorted({key.partition("/")[0] for key in there if "/" in key})
+    files = store.at_hand(iter(there), tmp_path_factory.mktemp("at hand"))
+    assert set(files) == set(there)
+    for key, data in there.items():
+        assert store.find(key) == told[key]
+        assert (told[key].key, told[key].size) == (key, len(data))
+        assert store.get(key) == files[key].read_bytes() == data
+        with store.open(key) as file:
+            assert file.read() == data
+    for key in set(KEYS) - set(there):
+        assert store.find(key) is None
 
 
-def test_what_is_put_is_got_and_listed(store):
-    stored = store.put("tiles/a/r0.tif", b"abc")
-    assert (stored.key, stored.size) == ("tiles/a/r0.tif", 3)
-    store.put("tiles/b.tif", b"")
-    store.put("plan.json", b"{}")
-    assert store.get("tiles/a/r0.tif") == b"abc"
-    assert [(s.key, s.size) for s in store.list("tiles/")] == [("tiles/a/r0.tif", 3), ("tiles/b.tif", 0)]
-    assert [s.key for s in store.list("tiles/b")] == ["tiles/b.tif"]
+@some
+@given(keys=key_sets, data=st.data())
+def test_a_listing_is_of_the_keys_that_begin_so(place, keys, data):
+    store = place.new()
+    told = {key: store.put(key, key.encode()) for key in keys}
+    prefixes = st.sampled_from(sorted({key[:end] for key in keys for end in range(len(key) + 1)} | {"tiles/"}))
+    for prefix in data.draw(st.lists(prefixes, max_size=5)):
+        listed = list(store.list(prefix))
+        assert {stored.key: stored for stored in listed} == {key: told[key] for key in keys if key.startswith(prefix)}
+        assert len(listed) == len({stored.key for stored in listed})
+
+
+def test_a_bucket_tells_the_checksum_and_the_fingerprint(place):
+    store = place.new()
+    is_bucket = isinstance(store, CloudStore)
+    tile, plan = store.commit("tiles/t", b"abc", fingerprint="f"), store.put("plan.json", b"{}")
+    assert (tile.crc32c, plan.crc32c) == ((crc32c(b"abc"), crc32c(b"{}")) if is_bucket else (None, None))
+    assert (tile.fingerprint, plan.fingerprint) == ("f" if is_bucket else None, None)
+    assert list(store.list("tiles/")) == [tile] == [store.find("tiles/t")]
+
+
+@some
+@given(steps=st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 1, 2]), st.integers(-1, 20)), max_size=5))
+def test_a_part_is_read_as_of_any_file(place, steps):
+    content, store = bytes(range(40)), place.new()
+    store.put("k", content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cloud, "RANGE", 7)
+        with store.open("k") as file, io.BytesIO(content) as model:
+            for there, whence, size in steps:
+                to = {0: there, 1: min(there, 40 - model.tell()), 2: -there}[whence]
+                assert file.seek(to, whence) == model.seek(to, whence) == file.tell()
+                assert file.read(size) == model.read(size)
+                assert file.tell() == model.tell()
+
+
+def test_who_reads_a_part_does_not_get_another_write_s(place, monkeypatch):
+    """What was opened is read on as it was, or not at all."""
+    place.but_emulator("keeps no generations")
+    monkeypatch.setattr(cloud, "RANGE", 10)
+    store = place.new()
+    store.put("k", bytes(30))
+    with store.open("k") as first, store.open("k") as second:
+        assert first.read(5) == bytes(5)
+        store.put("k", b"1" * 30)
+        for file in (first, second):
+            with contextlib.suppress(StorageError):
+                assert not set(file.read()) - {0}
+
+
+@pytest.mark.parametrize("key", ["nothing", "no/thing", "folder", "file/thing", "folder/fil"])
+def test_what_is_not_there_is_told_so(store, key, tmp_path):
+    store.put("folder/file", b"")
+    store.put("file", b"")
+    for read in (store.get, store.open, lambda key: store.at_hand(["file", key], tmp_path)):
+        with pytest.raises(KeyError, match=key):
+            read(key)
+    assert store.find(key) is None
+    assert list(store.list(f"{key}/x")) == []
+    store.delete(key)
+    assert {stored.key for stored in store.list()} == {"folder/file", "file"}
+
+
+def test_where_nothing_was_written_nothing_is_there(store):
+    assert list(store.list()) == list(store.list("tiles/")) == store.folders() == []
+    assert store.sweep() == store.sweep("tiles/") == 0
+    store.put("tiles/t", b"")
+    store.delete("tiles/t")
+    store.delete("tiles/t")
+    assert list(store.list()) == store.folders() == []
+
+
+def test_a_later_write_has_another_version(store):
+    versions = [store.put("k", b"same").version for _ in range(20)]
+    assert store.find("k").version == versions[-1]
+    assert len(set(versions)) == 20
+
+
+@pytest.mark.parametrize("size", [0, 5, 9_000_001])
+def test_a_file_is_moved_to_its_place(store, size):
+    data = os.urandom(size)
+    store.put("p/mosaic.tif", b"of before")
+    with store.workspace() as folder:
+        (folder / "mosaic.tif").write_bytes(data)
+        (folder / "rest").write_bytes(b"")
+        stored = store.put_file("p/mosaic.tif", folder / "mosaic.tif")
+        assert not (folder / "mosaic.tif").exists()
+    assert not folder.exists()
+    assert store.get("p/mosaic.tif") == data
+    assert (stored.key, stored.size) == ("p/mosaic.tif", size)
+    assert [store.find("p/mosaic.tif")] == list(store.list()) == [stored]
+
+
+def test_a_workspace_is_gone_whatever_happens_in_it(store):
+    with pytest.raises(ZeroDivisionError), store.workspace() as folder:
+        (folder / "a").mkdir()
+        raise ZeroDivisionError
+    assert not folder.exists()
+    assert list(store.list()) == store.folders() == []
+
+
+def test_workspaces_come_and_go_at_once(store):
+    def use(_):
+        with store.workspace() as folder:
+            (folder / "a").touch()
+        return folder
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(use, range(200)))) == 200
+
+
+def test_one_is_written_while_its_neighbours_are_removed(store):
+    def use(number):
+        key = f"a/b/{number % 4}/k{number}"
+        store.put(key, b"1")
+        assert store.get(key) == b"1"
+        store.delete(key)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(100)))
+    assert list(store.list()) == store.folders() == []
+
+
+def test_a_good_output_is_checked_without_a_trace(store):
+    assert store.check() is None
+    assert list(store.list()) == []
+    assert store.free_bytes() is None or store.free_bytes() > 0
+    assert store.open_path("a/b") == f"{store.uri}/a/b"
+
+
+# Tiles ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tile_is_created_once(place):
+    place.but_emulator("ignores preconditions")
+    store = place.new()
+    first = store.commit("tiles/t", b"abc", fingerprint="f")
+    assert store.commit("tiles/t", b"abc", fingerprint="f") == first == store.find("tiles/t")
+    for other in (b"abd", b"ab", b"", b"abcd"):
+        with pytest.raises(OutputConflict, match=r"^output = '.+: tiles/t holds other bytes .+ give another output\.$"):
+            store.commit("tiles/t", other, fingerprint="f")
+    assert (store.get("tiles/t"), store.find("tiles/t")) == (b"abc", first)
+
+
+def test_what_was_seen_is_replaced_and_nothing_else(place):
+    place.but_emulator("ignores preconditions")
+    store = place.new()
+    first = store.put("t", b"damaged")
+    second = store.commit("t", b"abc", fingerprint="f", seen=first.version)
+    assert second.version != first.version
+    assert store.commit("t", b"abc", fingerprint="f", seen=first.version) == second == store.find("t")
+    with pytest.raises(OutputConflict):
+        store.commit("t", b"other", fingerprint="f", seen=first.version)
+    assert (store.get("t"), store.find("t")) == (b"abc", second)
+
+
+def test_what_was_seen_and_is_gone_is_created(place):
+    place.but_emulator("ignores preconditions")
+    store = place.new()
+    seen = store.put("t", b"damaged")
+    store.delete("t")
+    assert store.commit("t", b"abc", fingerprint="f", seen=seen.version) == store.find("t")
+    assert store.get("t") == b"abc"
+
+
+def test_all_who_write_the_same_tile_at_once_are_told_the_same(place):
+    place.but_emulator("ignores preconditions")
+    store, data = place.new(), os.urandom(300_000)
+    together = threading.Barrier(8)
+
+    def write(key):
+        together.wait()
+        return store.commit(key, data, fingerprint="f")
+
+    with ThreadPoolExecutor(8) as pool:
+        for key in ("a", "tiles/b", "tiles/c"):
+            assert set(pool.map(write, [key] * 8)) == {store.find(key)}
     assert len(list(store.list())) == 3
 
 
-def test_a_later_put_replaces(store):
-    store.put("k", b"one")
-    store.put("k", b"three")
-    assert store.get("k") == b"three"
+@pytest.mark.parametrize("way", ["put", "put_file", "commit"])
+def test_readers_never_see_a_part(place, way):
+    """While one key is written again and again, every read gives one of the whole contents."""
+    if way == "commit":
+        place.but_emulator("ignores preconditions")
+    store, contents = place.new(), [bytes([n]) * 300_000 for n in range(4)]
+    store.put("k", contents[0])
+    done = threading.Event()
+
+    def write(content):
+        if way == "put":
+            return store.put("k", content)
+        if way == "commit":
+            return store.commit("k", content, fingerprint="f", seen=store.find("k").version)
+        with store.workspace() as folder:
+            (folder / "f").write_bytes(content)
+            return store.put_file("k", folder / "f")
+
+    def write_all():
+        try:
+            for content in contents * 3:
+                write(content)
+        finally:
+            done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write_all)
+        seen = set()
+        while not done.is_set():
+            seen.add(store.get("k"))
+        writing.result()
+    assert seen <= set(contents)
 
 
-def test_what_is_not_there_is_a_key_error_and_an_empty_list(store):
-    with pytest.raises(KeyError):
-        store.get("nothing")
-    assert list(store.list("nothing/")) == []
+# Keys ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["", "/etc/x", "../x", "a/../../x", "a//b", "a/./b", "a\\b", "a\0b"])
-def test_no_key_leaves_the_root(store, key):
-    with pytest.raises(ValueError, match="key"):
-        store.put(key, b"")
-    with pytest.raises(ValueError, match="key"):
-        store.get(key)
+@pytest.mark.parametrize("key", LEAVING)
+def test_no_key_leaves_the_root(store, key, tmp_path):
+    (tmp_path / "f").touch()
+    for call in (
+        lambda: store.put(key, b""),
+        lambda: store.put_file(key, tmp_path / "f"),
+        lambda: store.commit(key, b"", fingerprint="f"),
+        lambda: store.commit(key, b"", fingerprint="f", seen="1"),
+        lambda: store.get(key),
+        lambda: store.find(key),
+        lambda: store.open(key),
+        lambda: store.at_hand([key], tmp_path),
+        lambda: store.delete(key),
+        lambda: store.open_path(key),
+    ):
+        with pytest.raises(ValueError, match="key"):
+            call()
+    assert (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("prefix", ["../", "../root/", "tiles/../", "tiles//", "./", "/", "tiles/./t", "tiles/../../"])
+def test_no_listing_leaves_the_root(place, prefix):
+    store = place.new()
+    store.put("tiles/t", b"")
+    if not isinstance(store, CloudStore):
+        (store.root.parent / "beside").mkdir()
+        (store.root.parent / "beside.txt").touch()
+        (store.root.parent / "x.part").touch()
+        os.utime(store.root.parent / "x.part", (0, 0))
+    with contextlib.suppress(ValueError):
+        assert list(store.list(prefix)) == []
+    with contextlib.suppress(ValueError):
+        assert store.sweep(prefix) == 0
 
 
 @given(st.lists(st.text("ab._-0", min_size=1, max_size=6), min_size=1, max_size=4).map("/".join))
 def test_a_key_is_refused_or_stays_below_the_root(key):
     try:
-        check_key(key)
+        assert check_key(key) == key
     except ValueError:
         assert {".", ".."} & set(key.split("/"))
     else:
         assert os.path.normpath("/store/" + key) == "/store/" + key
-
-
-def test_readers_never_see_a_part(store):
-    """While one key is written again and again, every read gives one of the whole contents."""
-    contents = [bytes([n]) * 300_000 for n in range(8)]
-    store.put("k", contents[0])
-    done = threading.Event()
-
-    def write():
-        for content in contents * 4:
-            store.put("k", content)
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    seen = set()
-    while not done.is_set():
-        seen.add(store.get("k"))
-    writer.join()
-    assert seen <= set(contents)
-
-
-def test_a_failed_write_leaves_the_old_bytes_and_no_rest(tmp_path, monkeypatch):
-    store = LocalStore(tmp_path)
-    store.put("k", b"old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left"):
-        store.put("k", b"new")
-    assert store.get("k") == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["k"]
-
-
-def test_an_output_that_is_a_file_is_refused_by_name(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="file"):
-        LocalStore(tmp_path / "file").check_writable()
-
-
-@pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "a\0b", "half \ud800 of a pair"])
-def test_what_can_t_name_a_folder_is_refused(root):
-    with pytest.raises(StorageError, match=r"^output = '.+: it can't be the name of a folder .+\. Give a folder"):
-        open_store(root)
-
-
-def test_a_name_that_is_too_long_is_refused_when_it_is_written(tmp_path):
-    with pytest.raises(StorageError, match=r"^output = .+ too long\)\. Give a folder"):
-        open_store(str(tmp_path / ("a" * 300))).check_writable()

@@ -1,0 +1,297 @@
+"""Laws of the checkpoint: what is verified is there, what is not is told, and nothing that is there is fetched."""
+
+import io
+import json
+import os
+import shutil
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from tasks.earthengine.checkpoint import Checkpoint, Span, gaps, read_checkpoint
+from tasks.earthengine.errors import Rejected
+from tasks.earthengine.lane import Lane
+from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
+from tasks.earthengine.tiles import RegionTiles
+from tasks.earthengine.transport import Answer
+from tasks.raster.crs import crs_of
+from tasks.raster.encode import encode_geotiff
+from tasks.raster.raster import Raster
+from tasks.raster.tiling import Tiling
+from tasks.storage.local import LocalStore
+from tasks.storage.receipt import Receipt, TileReceipt, receipt_key
+from tests.tasks.earthengine.test_lane import NO_WAIT, course
+
+EMPTY = 2
+"""The tile of each day that has no valid pixel."""
+PICTURES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
+often = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def series(
+    *days, output=None, bands="ab", dtype="uint16", scale=10.0, version="v1", wire="NPY", kept=None, name="series"
+):
+    """One image a day, of six tiles each."""
+    box = GeoBox((24, 40), Affine(scale, 0, 500, 0, -scale, 900), crs_of("EPSG:32633"))
+    output = output or Output()
+    mask = ("valid_0",) if wire == "NPY" and output.masks == "exact" else ()
+    sources = (
+        Source(
+            name=f"image/2020-01-0{day}",
+            origin="image",
+            expression=f'{{"result":"0","values":{{"0":{{"constantValue":{day}}}}}}}',
+            version=version,
+            time=f"2020-01-0{day}T10:00:00",
+            wire=wire,
+            wire_bands=(*bands, *mask),
+            wire_dtypes=(*[dtype] * len(bands), *["uint8" for _ in mask]),
+        )
+        for day in days
+    )
+    return Plan(
+        name=name,
+        sources=tuple(sources),
+        tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, 16), kept=kept),
+        bands=tuple(PlannedBand(id=band, dtype=dtype) for band in bands),
+        output=output,
+    )
+
+
+class Earth:
+    """Answers with pixels that tell their place and their day, masked in one of several ways; keeps what was asked."""
+
+    def __init__(self, mask="alike", dtype="uint16", *, refused=frozenset(), shift=0):
+        self.mask, self.dtype, self.refused, self.shift, self.asked = mask, np.dtype(dtype), refused, shift, []
+
+    def __call__(self, request):
+        self.asked.append(request.body)
+        if request.body in self.refused:
+            raise Rejected("no such band", 400)
+        asked = json.loads(request.body)
+        if frame := PICTURES.get(asked["fileFormat"]):
+            return Answer(sha256(request.body).hexdigest().encode().join(frame), restricted=False)
+        bands = [name for name in asked["bandIds"] if name != "valid_0"]
+        size, affine = asked["grid"]["dimensions"], asked["grid"]["affineTransform"]
+        shape = (len(bands), size["height"], size["width"])
+        values = np.arange(np.prod(shape)).reshape(shape) + self.shift + affine["translateX"] + 2 * affine["translateY"]
+        values = (values + asked["expression"]["values"]["0"]["constantValue"]).astype(self.dtype)
+        if self.mask == "apart":  # no value is left for no data
+            ends = np.finfo if self.dtype.kind == "f" else np.iinfo
+            values.flat[-2:] = ends(self.dtype).min, ends(self.dtype).max
+            values.flat[-3] = np.nan if self.dtype.kind == "f" else 0
+        valid = np.ones(shape, bool)
+        valid[: 1 if self.mask in {"apart", "lowest"} else None, :3, :2] = self.mask == "full"
+        if self.mask != "full" and affine["translateX"] == 820 and affine["translateY"] == 900:
+            valid[:] = False
+        return Answer(_encoded(asked, bands, values, valid), restricted=False)
+
+
+def _encoded(asked, bands, values, valid):
+    if asked["fileFormat"] == "GEO_TIFF":
+        names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+        affine = Affine(*(asked["grid"]["affineTransform"][name] for name in names))
+        box = GeoBox(values.shape[1:], affine, crs_of(asked["grid"]["crsCode"]))
+        return encode_geotiff(Raster(values=values, valid=valid, bands=tuple(bands), geobox=box))
+    array = np.zeros(values.shape[1:], [(name, values.dtype) for name in bands] + [("valid_0", "u1")])
+    for number, name in enumerate(bands):
+        array[name] = np.where(valid[number], values[number], 0)
+        array["valid_0"] |= valid[number].astype("u1") << number
+    with io.BytesIO() as file:
+        np.save(file, array[asked["bandIds"]].astype([(name, array.dtype[name]) for name in asked["bandIds"]]))
+        return file.getvalue()
+
+
+def extract(plan, store, *ranges, fetch=None, checkpoint=None, run="run-0001"):
+    """Fetch a plan in such batches, and leave their receipts as a flow would. Returns them, and the tiles asked for."""
+    fetch, receipts = fetch or Earth(), []
+    with course() as a_run:
+        lane = Lane(
+            plan=plan, fetch=fetch, run=a_run, store=store, checkpoint=checkpoint or Checkpoint(), retry=NO_WAIT
+        )
+        for start, stop in ranges or [(0, len(plan))]:
+            outcome = lane.extract(start, stop)
+            if outcome.error:
+                raise outcome.error
+            store.put(receipt_key(plan.folder, start, stop, run), outcome.receipt.encode())
+            receipts.append(outcome.receipt)
+    store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
+    numbers = {plan.request(index).body: index for index in range(len(plan))}
+    return receipts, sorted(numbers[body] for body in fetch.asked)
+
+
+def folder(path):
+    return LocalStore(path, durable=False)
+
+
+def tiles_of(store):
+    return {stored.key: store.get(stored.key) for stored in store.list("tiles/")}
+
+
+def forget(store, plan, *starts):
+    """Lose receipts: all, or those that begin with some tiles."""
+    for stored in list(store.list(f"{plan.folder}/receipts/")):
+        if not starts or int(stored.key.rsplit("/")[-1][:9]) in starts:
+            store.delete(stored.key)
+
+
+def kinds(checkpoint):
+    return {index: fault.partition(":")[0] for index, fault in checkpoint.faults.items()}
+
+
+def bare(tile):
+    return replace(tile, attempts=0, seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A whole output of two days, in two batches; each test takes a copy."""
+    plan, path = series(1, 2), tmp_path_factory.mktemp("whole")
+    extract(plan, folder(path), (0, 7), (7, 12))
+    return plan, path
+
+
+@pytest.fixture
+def output(whole, tmp_path):
+    plan, path = whole
+    shutil.copytree(path, tmp_path / "out")
+    return plan, folder(tmp_path / "out")
+
+
+@pytest.mark.parametrize("verify", ["quick", "full"])
+def test_all_of_a_whole_output_is_verified(output, verify):
+    plan, store = output
+    checkpoint = read_checkpoint(plan, store, verify=verify)
+    assert sorted(checkpoint.tiles) == list(range(12))
+    assert [(span.start, span.stop) for span in checkpoint.spans] == [(0, 7), (7, 12)]
+    assert (checkpoint.there, checkpoint.faults, list(checkpoint.missing(0, 12))) == ({}, {}, [])
+    assert {index for index, tile in checkpoint.tiles.items() if tile.status == "empty"} == {EMPTY, EMPTY + 6}
+    assert checkpoint.span(7, 12).key == receipt_key(plan.folder, 7, 12, "run-0001")
+    assert checkpoint.span(0, 12) is None
+    assert extract(plan, store, (0, 7), (7, 12), checkpoint=checkpoint)[1] == []
+
+
+def test_nothing_is_known_of_an_output_that_is_not_there(tmp_path):
+    checkpoint = read_checkpoint(series(1), folder(tmp_path / "nothing"))
+    assert checkpoint == Checkpoint()
+    assert list(gaps(checkpoint.spans, 6)) == [(0, 6)]
+
+
+def harm(path, how):
+    data, facts = path.read_bytes(), path.stat()
+    if how == "gone":
+        path.unlink()
+        return
+    path.write_bytes(data[:-1] if how == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    later = 0 if how == "silent" else 10**9
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + later))
+
+
+@often
+@given(
+    harms=st.dictionaries(
+        st.integers(0, 11).filter(lambda index: index % 6 != EMPTY),
+        st.sampled_from(["gone", "cut", "flipped", "silent"]),
+    ),
+    verify=st.sampled_from(["quick", "full"]),
+)
+def test_what_is_harmed_is_found_and_only_that_is_fetched_again(whole, tmp_path_factory, harms, verify):
+    plan, path = whole
+    place = tmp_path_factory.mktemp("harmed") / "out"
+    shutil.copytree(path, place)
+    store = folder(place)
+    before = tiles_of(store)
+    for index, how in harms.items():
+        harm(place / plan.key(index), how)
+    found = {"gone": "missing", "cut": "damaged", "flipped": "damaged", "silent": "damaged"}
+    expected = {index: found[how] for index, how in harms.items() if how != "silent" or verify == "full"}
+    checkpoint = read_checkpoint(plan, store, verify=verify)
+    assert kinds(checkpoint) == expected
+    assert list(checkpoint.missing(0, 12)) == sorted(expected)
+    assert set(checkpoint.there) == {index for index, kind in expected.items() if kind == "damaged"}
+    clean = [batch for batch in ((0, 7), (7, 12)) if not set(range(*batch)) & set(expected)]
+    assert [(span.start, span.stop) for span in checkpoint.spans] == clean
+    _, asked = extract(plan, store, checkpoint=checkpoint, run="run-0002")
+    assert asked == sorted(expected)
+    after = tiles_of(store)
+    differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert differing == {plan.key(index) for index in harms if index not in expected}
+    again = read_checkpoint(plan, store, verify=verify)
+    assert (sorted(again.tiles), kinds(again)) == (list(range(12)), {})
+
+
+@pytest.mark.parametrize("how", ["touched", "copied"])
+def test_files_of_another_time_are_read_and_not_fetched(output, tmp_path, how):
+    plan, store = output
+    if how == "copied":
+        shutil.copytree(store.root, tmp_path / "copy", copy_function=shutil.copyfile)
+        store = folder(tmp_path / "copy")
+    for path in store.root.rglob("*.tif"):
+        os.utime(path, ns=(1, 1))
+    checkpoint = read_checkpoint(plan, store)
+    assert (sorted(checkpoint.tiles), checkpoint.faults) == (list(range(12)), {})
+    assert {tile.version for tile in checkpoint.tiles.values()} == {"1", None}
+    assert extract(plan, store, checkpoint=checkpoint)[1] == []
+
+
+def test_tiles_that_failed_are_not_verified_and_have_their_reason(tmp_path):
+    plan, store = series(1), folder(tmp_path)
+    refused = {plan.request(index).body for index in (0, 4)}
+    extract(plan, store, (0, 3), (3, 6), fetch=Earth(refused=refused))
+    checkpoint = read_checkpoint(plan, store)
+    assert checkpoint.faults == dict.fromkeys((0, 4), "failed: Rejected: no such band (HTTP 400)")
+    assert (list(checkpoint.missing(0, 6)), checkpoint.spans, checkpoint.there) == ([0, 4], (), {})
+    assert extract(plan, store, checkpoint=checkpoint, run="run-0002")[1] == [0, 4]
+    assert len(read_checkpoint(plan, store).tiles) == 6
+
+
+def test_empty_tiles_are_verified_by_their_receipt_alone(tmp_path):
+    plan, store = replace(series(1), tiles=replace(series(1).tiles, kept=(EMPTY,))), folder(tmp_path)
+    extract(plan, store)
+    assert tiles_of(store) == {}
+    for verify in ("quick", "full"):
+        checkpoint = read_checkpoint(plan, store, verify=verify)
+        assert [tile.status for tile in checkpoint.tiles.values()] == ["empty"]
+        assert checkpoint.spans == (Span(start=0, stop=1, key=receipt_key(plan.folder, 0, 1, "run-0001")),)
+
+
+@pytest.mark.parametrize("runs", [("run-0001", "run-0002"), ("run-0002", "run-0001")])
+def test_of_two_receipts_of_a_tile_that_counts_which_says_what_is_there(tmp_path, runs):
+    """An image that is not pinned has changed: as many bytes, but others. Neither receipt voids the other."""
+    plan, store = series(1, output=Output(file_format="NPY")), folder(tmp_path)
+    extract(plan, store, run=runs[0])
+    store.delete(plan.key(1))
+    _, asked = extract(plan, store, fetch=Earth(shift=1), checkpoint=read_checkpoint(plan, store), run=runs[1])
+    assert asked == [1]
+    for verify in ("quick", "full"):
+        checkpoint = read_checkpoint(plan, store, verify=verify)
+        assert (sorted(checkpoint.tiles), checkpoint.faults) == (list(range(6)), {})
+
+
+@pytest.mark.parametrize("other", ["fingerprint", b"", b"[]", b"{}", b"null", b"\xff", b'{"plan": 1, "tiles": [[]]}'])
+def test_receipts_of_another_plan_and_those_that_cannot_be_read_are_passed_over(output, other):
+    plan, store = output
+    tile = TileReceipt(index=1, fingerprint="f", status="failed", reason="of another plan")
+    wrong = Receipt(plan="0" * 64, start=0, stop=12, tiles=(tile,)).encode() if other == "fingerprint" else other
+    store.put(receipt_key(plan.folder, 0, 12, "run-0000"), wrong)
+    checkpoint = read_checkpoint(plan, store)
+    assert (len(checkpoint.tiles), len(checkpoint.spans), checkpoint.faults) == (12, 2, {})
+
+
+def test_a_receipt_that_is_removed_while_it_is_read_is_passed_over(output):
+    """Somebody prunes the output."""
+    plan, store = output
+    gone = receipt_key(plan.folder, 0, 7, "run-0001")
+
+    class Pruned(LocalStore):
+        def get(self, key):
+            if key == gone:
+                raise KeyError(key)
+            return super().get(key)
+
+    assert sorted(read_checkpoint(plan, Pruned(store.root)).tiles) == list(range(7, 12))
