@@ -6,4 +6,11 @@ import os
 # which takes about 50 s on two cores; Prefect's own patience is 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 # The server takes a run for dead after three heartbeats that it missed; by default they come every three minutes.
-os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+HEARTBEAT_S = 30
+os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))  # for processes that are started later
+
+from prefect.settings import get_current_settings  # noqa: E402 - after what it reads as it is imported
+
+_settings = get_current_settings().flows  # whoever imported Prefect before has read the default
+if "heartbeat_frequency" not in _settings.model_fields_set:
+    _settings.heartbeat_frequency = HEARTBEAT_S

@@ -53,7 +53,7 @@ def audit_name() -> str:
     return f"audit {read.get('output', 'output')} {read.get('plan') or ''}".strip()
 
 
-@flow(name="audit", flow_run_name=audit_name, task_runner=lanes())
+@flow(name="audit-output", flow_run_name=audit_name, task_runner=lanes())
 @plainly
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""

@@ -20,7 +20,7 @@ from prefect.events.filters import AutomationFilter, AutomationFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 
 NAME = "pixel-quarry: runs without a heartbeat"
-FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit")
+FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit-output")
 HEARTBEAT, RUNNING = "prefect.flow-run.heartbeat", "prefect.flow-run.Running"
 # Names of the states in which nobody sends: the run has ended, or waits for its next start, as between two attempts. Of
 # the others, a run that is Paused goes on sending, and one that is Cancelling for long becomes Cancelled by itself.

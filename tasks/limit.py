@@ -17,6 +17,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Running
 
 from tasks.earthengine.connection import is_loopback
 from tasks.earthengine.errors import BadInputError
@@ -135,9 +136,15 @@ class Limit:
         return limit.active_slots >= limit.limit
 
     def cancelled(self, client: SyncPrefectClient) -> bool:
-        """Return whether somebody has cancelled the run. Of one without a worker Prefect tells nobody."""
+        """Return whether somebody has cancelled the run. Of one without a worker Prefect tells nobody.
+
+        One that the server took for dead, as it was away itself and missed heartbeats, is set to Running again: from
+        Crashed, Prefect would not retry it.
+        """
         with contextlib.suppress(ObjectNotFound):
             state = client.read_flow_run(self.run_id).state
+            if state is not None and state.is_crashed():
+                client.set_flow_run_state(self.run_id, Running(), force=True)
             return state is not None and (state.is_cancelling() or state.is_cancelled())
         return False
 

@@ -25,6 +25,7 @@ from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
 from tasks.crashed import watch_for_crashes
 from tasks.earthengine.permits import Permits
@@ -102,7 +103,8 @@ class Slots:
         with contextlib.ExitStack() as failed:
             failed.push(self._until_the_end)
             self._limit.check(self._client, in_flight=self._permits.pace.in_flight, log=self._log)
-            watch_for_crashes(self._client)
+            if heartbeat_s := get_current_settings().flows.heartbeat_frequency:  # it can be switched off
+                watch_for_crashes(self._client, silence_s=3.0 * heartbeat_s)
             failed.pop_all()
         return self
 

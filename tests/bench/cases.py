@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import work
+import requests
+
+from tests.bench import stored, work
 from tests.bench.bench import Bench
 from tests.bench.jobs import Sample, run
 from tests.bench.proxy import proxied
 from tests.bench.replay import replaying
 from tests.bench.server import QUOTA
 from tests.bench.table import Bar
+from tests.chaos.place import Bucket, Folder
+from tests.cloud import fake
 
 FAULTS = {"p_503": 0.01, "p_dropped": 0.005, "p_truncated": 0.002, "p_hanging": 0.001}
 # Nothing may ever be lost, wrong or asked for again after it succeeded, whatever else a case is about.
@@ -30,6 +36,17 @@ class Case:
     bars: tuple[Bar, ...]
     once: Callable[[Bench, int], Mapping]
     """One repetition, by its seed."""
+
+
+@contextlib.contextmanager
+def environment_of(**settings: str) -> Iterator[None]:
+    """Let processes that are started meanwhile have some more settings."""
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name in settings:
+            del os.environ[name]
 
 
 def _beside(bench: Bench, seed: int, count: int) -> dict:
@@ -214,6 +231,57 @@ def plan_million(bench: Bench, seed: int) -> dict:
     return figures | {"errors": len(outcome.errors), "load": outcome.load}
 
 
+def resume_100000(bench: Bench, seed: int) -> dict:
+    """The check of what is stored, in a folder and in a bucket."""
+    count = bench.count(100_000)
+    bench.control.begin(seed=seed)
+    row: dict = {"errors": 0}
+    with bench.output() as folder, fake.running("bench-tiles") as cloud:
+        points = work.write_points(folder / "points.csv", count, step=15.0, columns=528)
+        bucket = {"output": "gs://bench-tiles/run", "seed_url": cloud, "bucket": "bench-tiles", "prefix": "run"}
+        with environment_of(STORAGE_EMULATOR_HOST=cloud):
+            for name, place in (("local", {"output": str(folder / "output")}), ("cloud", bucket)):
+                spec = {"job": "stored", "points": points, "url": bench.control.url} | place
+                outcome = run([spec], bench.control, log=bench.folder / f"resume-{name}.log")
+                row["errors"] += len(outcome.errors)
+                row |= {f"{name}_{k}": v for k, v in outcome.results[0].items() if k not in {"begun", "ended", "cpu_s"}}
+        calls = requests.get(f"{cloud}/fake/calls", timeout=30).json()["calls"]
+    return row | {"cloud_list_calls": calls["list"], "load": outcome.load}
+
+
+def rerun_10000(bench: Bench, seed: int) -> dict:
+    """A job that is complete, run again: its life as Prefect records it, in a folder and in a bucket behind a block."""
+    count = bench.count(10_000)
+    row: dict = {"errors": 0}
+    for place in (Folder(), Bucket()):
+        with bench.output(count // 10) as folder, place.opened(folder, bench.prefect) as (output, _, settings):
+            points = work.write_points(folder / "points.csv", count)
+            parameters = work.patches(points, output=output.address, size=64, run_retries=0)
+            with environment_of(**settings):
+                bench.control.begin(seed=seed, qps=400.0)
+                for way in ("first", "again"):
+                    before = bench.control.statistics()["pixel_requests"]
+                    spec = {"job": "flow", "flow": "patches", "parameters": parameters}
+                    log = bench.folder / f"rerun-{place.name}-{way}.log"
+                    outcome = run([spec], bench.control, log=log, prefect=bench.prefect)
+                    row["errors"] += len(outcome.errors)
+                    row |= {
+                        f"{place.name}_{way}_s": outcome.life_s,
+                        f"{place.name}_{way}_requests": outcome.statistics["pixel_requests"] - before,
+                        f"{place.name}_{way}_call_s": outcome.wall_s,
+                    }
+    return row | {"load": outcome.load}
+
+
+def durable(bench: Bench, seed: int) -> dict:
+    """Tiles of 50 KB a second into a folder from 8 threads, with and without bringing each to the disk (fsync)."""
+    row = {}
+    for name, certain in (("fsync", True), ("no_fsync", False)):
+        with bench.output() as folder:
+            row[f"{name}_tiles_s"] = stored.puts_a_second(folder / "output", durable=certain)
+    return row | {"ratio": row["fsync_tiles_s"] / row["no_fsync_tiles_s"], "errors": 0}
+
+
 def reference(bench: Bench, seed: int) -> dict:
     """The official client at 1,000 and 4,000, beside ours: from those cases, or made here."""
     row: dict = {}
@@ -289,6 +357,30 @@ CASES: dict[str, Case] = {
         ),
         plan_million,
     ),
+    "resume_100000": Case(
+        "100,000 stored tiles are seen to be stored: at most 10 s (folder), 200 list calls and 300 MB (bucket)",
+        (
+            Bar("errors", "==", 0),
+            Bar("local_missing", "==", 0),
+            Bar("cloud_missing", "==", 0),
+            Bar("local_seconds", "<=", 10),
+            Bar("cloud_list_calls", "<=", 200),
+            Bar("cloud_mb", "<=", 300),
+        ),
+        resume_100000,
+    ),
+    "rerun_10000": Case(
+        "a complete job of 10,000 tiles, run again: no pixel request, under 5 s",
+        (
+            Bar("errors", "==", 0),
+            Bar("folder_again_requests", "==", 0),
+            Bar("bucket_again_requests", "==", 0),
+            Bar("folder_again_s", "<", 5),
+            Bar("bucket_again_s", "<", 5),
+        ),
+        rerun_10000,
+    ),
+    "durable": Case("what fsync costs", (Bar("errors", "==", 0),), durable),
     "reference": Case(
         "the official client beside ours; ours ahead at 4,000", (Bar("relative_4000", ">", 1),), reference
     ),

@@ -26,7 +26,7 @@ from tasks.earthengine.plan import Output
 from tasks.earthengine.planning import Wanted, patch_tiles, plan_patches, plan_region
 from tasks.raster.points import read_points
 from tasks.raster.region import read_region
-from tests.bench import pixels, reference, work
+from tests.bench import pixels, reference, stored, work
 
 
 def flow(spec: dict):
@@ -95,7 +95,7 @@ def _status(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-JOBS = {"flow": flow, "official": official, "million": million, "pixels": pixels.job}
+JOBS = {"flow": flow, "official": official, "million": million, "pixels": pixels.job, "stored": stored.job}
 
 
 def main() -> None:

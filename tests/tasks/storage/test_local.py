@@ -1,18 +1,15 @@
 """What a folder has to itself: disks that fail, processes that are killed, kinds of mounts."""
 
-import doctest
 import errno
 import os
+import re
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-import tasks
-from tasks.storage import local, mount
-from tasks.storage.local import FORGOTTEN_S, LocalStore
+from tasks.storage import local
+from tasks.storage.local import LocalStore
 from tasks.storage.open import open_store
 from tasks.storage.store import OutputBusy, OutputConflict, OutputDenied, OutputFull, StorageError
 
@@ -22,13 +19,22 @@ KINDS = {
     OutputBusy: (errno.ESTALE, errno.ETIMEDOUT),
     StorageError: (errno.EIO,),
 }
-REMEDIES = {OutputFull: "Free some space, or", OutputBusy: "See to the mount, and run again"}
-# What is called while something is written, by the name it has in the module.
+REMEDIES = {OutputFull: "Free some space, or give", OutputBusy: "See to the mount, and run again."}
+WAYS = {
+    "put": lambda store, _: store.put("a/k", b"new"),
+    "put_file": lambda store, file: store.put_file("a/k", file),
+    "commit": lambda store, _: store.commit("a/l", b"new", fingerprint="f"),
+    "replace": lambda store, _: store.commit("a/k", b"new", fingerprint="f", seen=store.find("a/k").version),
+    "put in a new folder": lambda store, _: store.put("b/k", b"new"),
+    "put_file in a new folder": lambda store, file: store.put_file("b/k", file),
+    "commit in a new folder": lambda store, _: store.commit("b/k", b"new", fingerprint="f"),
+}
+# What the system is asked for on the way.
 CALLS = {
-    "put": ("open", "fsync", "replace", "makedirs"),
-    "put_file": ("fsync", "replace", "makedirs"),
-    "commit": ("open", "fsync", "link", "makedirs"),
-    "replace": ("open", "fsync", "replace"),
+    **dict.fromkeys(("put", "replace"), ("open", "fsync", "replace")),
+    "put_file": ("fsync", "replace"),
+    "commit": ("open", "fsync", "link"),
+    **dict.fromkeys((way for way in WAYS if "folder" in way), ("makedirs",)),
 }
 
 
@@ -60,24 +66,16 @@ def failing(monkeypatch, name, number):
 @pytest.mark.parametrize(("way", "name"), [(way, name) for way, names in CALLS.items() for name in names])
 @pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind, numbers in KINDS.items() for number in numbers])
 def test_a_failed_write_leaves_the_old_bytes_and_no_rest(store, monkeypatch, tmp_path, way, name, kind, number):
-    key = "new/k" if name == "makedirs" else "a/k"
     old = store.put("a/k", b"old")
     (tmp_path / "f").write_bytes(b"new")
     failing(monkeypatch, name, number)
     with pytest.raises(StorageError) as failure:
-        if way == "commit":
-            store.commit("new/k" if name == "makedirs" else "a/l", b"new", fingerprint="f")
-        elif way == "replace":
-            store.commit(key, b"new", fingerprint="f", seen=old.version)
-        elif way == "put":
-            store.put(key, b"new")
-        else:
-            store.put_file(key, tmp_path / "f")
+        WAYS[way](store, tmp_path / "f")
     monkeypatch.undo()
-    said = str(failure.value)
     assert type(failure.value) is kind
-    assert said.startswith(f"output = '{store.root}': ")
-    assert f"can't be written ({os.strerror(number)}). {REMEDIES.get(kind, 'Give a folder')}" in said
+    said = rf"output = '{store.root}': (a|b)/(k|l) can't be written \({os.strerror(number)}\)\. .+\."
+    assert re.fullmatch(said, str(failure.value))
+    assert REMEDIES.get(kind, "Give a folder that you may write to.") in str(failure.value)
     assert (store.get("a/k"), store.find("a/k"), files(store.root)) == (b"old", old, ["a/k"])
 
 
@@ -147,10 +145,10 @@ def test_without_hard_links_a_tile_is_created_once_too(store, monkeypatch, numbe
     assert store.commit("tiles/t", b"other", fingerprint="f", seen=first.version) == store.find("tiles/t")
 
 
-@pytest.mark.parametrize("way", ["put", "put_file", "commit", "workspace"])
+@pytest.mark.parametrize("way", [*(way for way in WAYS if "folder" in way), "workspace"])
 def test_a_folder_that_is_removed_at_this_moment_is_made_again(store, monkeypatch, tmp_path, way):
     """By another who removed the last file in it."""
-    (tmp_path / "f").touch()
+    (tmp_path / "f").write_bytes(b"new")
     real, races = os.makedirs, [FileNotFoundError, FileExistsError]
 
     def makedirs(path, *more, **options):
@@ -159,17 +157,11 @@ def test_a_folder_that_is_removed_at_this_moment_is_made_again(store, monkeypatc
         real(path, *more, **options)
 
     monkeypatch.setattr(os, "makedirs", makedirs)
-    if way == "put":
-        store.put("a/k", b"")
-    elif way == "commit":
-        store.commit("a/k", b"", fingerprint="f")
-    elif way == "put_file":
-        store.put_file("a/k", tmp_path / "f")
-    else:
+    if way == "workspace":
         with store.workspace() as folder:
             assert folder.is_dir()
-        return
-    assert files(store.root) == ["a/k"]
+    else:
+        assert WAYS[way](store, tmp_path / "f") == store.find("b/k")
 
 
 def test_a_tile_that_is_removed_meanwhile_is_written(store, monkeypatch):
@@ -235,7 +227,7 @@ def test_a_later_write_has_another_version_by_a_clock_that_stands_still(store, m
 
 
 def test_a_check_that_is_killed_leaves_nothing_to_be_listed(store, monkeypatch):
-    monkeypatch.setattr(store, "delete", lambda key: None)
+    monkeypatch.setattr(store, "delete", store.find)
     store.check()
     assert list(store.list()) == []
     monkeypatch.setattr(local, "_place", lambda: "elsewhere")
@@ -262,97 +254,3 @@ def test_what_can_t_name_a_folder_is_refused(root):
 def test_a_name_that_is_too_long_is_refused_when_it_is_written(tmp_path):
     with pytest.raises(StorageError, match=r"^output = .+ too long\)\. Give a folder"):
         open_store(str(tmp_path / ("a" * 300))).check()
-
-
-# What killed processes leave -----------------------------------------------------------------------------------------
-
-KILLED = """
-import os, sys, time
-from pathlib import Path
-from tasks.storage.local import LocalStore
-store = LocalStore(Path(sys.argv[1]))
-with store.workspace() as folder:
-    (folder / "mosaic.tif").write_bytes(b"abc")
-    os.fsync = lambda file: (print("here", flush=True), time.sleep(60))
-    store.put("tiles/a/t", b"abc")
-"""
-
-
-def test_what_a_killed_process_left_is_swept(store):
-    store.put("tiles/a/s", b"")
-    root = Path(tasks.__file__).parents[1]
-    with subprocess.Popen([sys.executable, "-c", KILLED, store.root], stdout=subprocess.PIPE, cwd=root) as process:
-        assert process.stdout.readline() == b"here\n"
-        left = set(files(store.root)) - {"tiles/a/s"}
-        assert len(left) == 2
-        assert (store.sweep(), set(files(store.root))) == (0, {"tiles/a/s", *left})
-        assert [stored.key for stored in store.list()] == ["tiles/a/s"]
-        assert store.folders() == ["tiles"]
-        process.kill()
-    assert [stored.key for stored in store.list()] == ["tiles/a/s"]
-    assert (store.sweep(), files(store.root), store.sweep()) == (2, ["tiles/a/s"], 0)
-    assert sorted(path.name for path in store.root.iterdir()) == ["tiles"]
-
-
-@pytest.mark.parametrize("owner", ["0123456789ab-1-0123", f"{local._place()}-{os.getpid()}-0123", "x", ""])
-def test_what_may_be_another_s_is_left_for_a_day(store, owner):
-    is_ours = owner.startswith(local._place())
-    part, folder = store.root / "tiles" / f".t.{owner}.part", store.root / local.WORKSPACES / (owner or "x")
-    folder.mkdir(parents=True)
-    (folder / "f").touch()
-    part.parent.mkdir()
-    part.touch()
-    for age, swept in ((0, 0), (FORGOTTEN_S - 60, 0), (FORGOTTEN_S + 60, 0 if is_ours else 2)):
-        for path in (part, folder):
-            os.utime(path, (time.time() - age,) * 2)
-        assert list(store.list()) == []
-        assert store.sweep() == swept
-    assert (part.exists(), folder.exists()) == (is_ours, is_ours)
-
-
-def test_only_below_its_prefix_is_swept(store):
-    for name in ("a/.t.x.part", "b/.t.x.part"):
-        (store.root / name).parent.mkdir(parents=True)
-        (store.root / name).touch()
-        os.utime(store.root / name, (0, 0))
-    assert (store.sweep("a/"), files(store.root)) == (1, ["b/.t.x.part"])
-
-
-# Mounts --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["fuse.gcsfuse", "fuse.rclone", "fuse.s3fs", "ext4", "fuse.sshfs", "nfs4", ""])
-def test_a_mounted_object_store_is_advised_against(tmp_path, monkeypatch, kind):
-    mounts = tmp_path / "mountinfo"
-    root = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-    mounts.write_text(f"{root}36 21 0:43 / {tmp_path} rw,noatime shared:1 - {kind} bucket rw\n" if kind else root)
-    monkeypatch.setattr(mount, "MOUNTS", mounts)
-    (tmp_path / "link").symlink_to(tmp_path)
-    for folder in (tmp_path, tmp_path / "out", tmp_path / "link" / "out"):
-        said = LocalStore(folder).check()
-        if kind in {"fuse.gcsfuse", "fuse.rclone", "fuse.s3fs"}:
-            assert said.startswith(f"output = '{folder}' is on a mounted object store ({kind})")
-            assert said.endswith("output = gs://bucket/prefix.")
-        else:
-            assert said is None
-
-
-def test_where_mounts_are_not_told_nothing_is_advised(tmp_path, monkeypatch):
-    for text in (None, "", "one\n", "36 35 98:0 / / rw -\n"):
-        monkeypatch.setattr(mount, "MOUNTS", tmp_path / "mountinfo")
-        if text is not None:
-            (tmp_path / "mountinfo").write_text(text)
-        assert LocalStore(tmp_path).check() is None
-
-
-def test_a_symbolic_link_to_a_mounted_object_store_does_not_hide_it(tmp_path, monkeypatch):
-    (tmp_path / "mounted").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "mounted")
-    (tmp_path / "mountinfo").write_text(f"36 21 0:43 / {tmp_path}/mounted rw - fuse.gcsfuse bucket rw\n")
-    monkeypatch.setattr(mount, "MOUNTS", tmp_path / "mountinfo")
-    assert "fuse.gcsfuse" in LocalStore(tmp_path / "link" / "out").check()
-
-
-def test_the_examples_of_mounts_are_true():
-    done = doctest.testmod(mount)
-    assert (done.failed, done.attempted > 0) == (0, True)

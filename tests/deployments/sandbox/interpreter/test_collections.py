@@ -89,7 +89,7 @@ def test_quality_mosaic_takes_all_bands_of_one_date(bench: Any, series: Any, mak
         st.lists(st.one_of(st.none(), st.integers(0, 60_000)), min_size=4, max_size=4), min_size=1, max_size=6
     )
 )
-def test_reducers_as_python_computes_them(  # noqa: PLR0917 - fixtures, parameters and what hypothesis draws
+def test_reducers_as_python_computes_them(
     bench: Any, make_band: Any, make_grid: Any, name: str, oracle: Any, layers: list[list[int | None]]
 ) -> None:
     images = [
