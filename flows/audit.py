@@ -1,13 +1,11 @@
 """Audit an output: what is stored, empty, missing, damaged or foreign; repair fetches just what is not whole."""
 
 # Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
-from typing import Annotated
-
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from flows.service import Service
+from flows.parameters import AuditParameters
 from flows.steps import pace, plainly
 from tasks.audit import check_unchanged, check_whole, prune, show_audit
 from tasks.course import at_quota
@@ -15,18 +13,6 @@ from tasks.earthengine.audit import PLAN, Audit, audit
 from tasks.earthengine.errors import BadInputError
 from tasks.fetch import fetch_plan, lanes
 from tasks.output import open_output, opened
-
-
-class AuditParameters(Service):
-    """An output, or one plan of it."""
-
-    plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
-    """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
-    repair: Annotated[bool, Field(title="Repair")] = False
-    """Fetch what is missing, damaged or failed, and nothing else."""
-    prune: Annotated[bool, Field(title="Prune")] = False
-    """Remove superseded plans, tiles that no other plan holds, and what killed runs left unfinished. Without it they
-    are listed."""
 
 
 class AuditResult(BaseModel):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from prefect.exceptions import CancelledRun
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -23,6 +24,8 @@ written with an equals sign: --region=-54.60,-25.30,-54.55,-25.26. Lists, GeoJSO
 
 # Exit codes; argparse, too, leaves with 2.
 FAILED, BAD_INPUT = 1, 2
+# As of a shell's command that SIGINT ended: 128 and the signal's number.
+INTERRUPTED = 130
 
 
 def parse(parameters: type[Service], program: str, arguments: Sequence[str]) -> Service:
@@ -57,19 +60,24 @@ def parse(parameters: type[Service], program: str, arguments: Sequence[str]) -> 
 
 
 def run(module: str, name: str, parameters: type[Service], arguments: Sequence[str] | None = None) -> None:
-    """Run a flow from the command line and leave with 0, 1 (failed) or 2 (bad input).
+    """Run a flow from the command line and leave with 0, 1 (failed, cancelled), 2 (bad input) or 130 (Ctrl-C).
 
     The flow is given by name: run by `python -m`, its module is `__main__`, and imported it has its one identity.
     """
     flow = getattr(importlib.import_module(module), name)
     try:
         given = parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments)
-        given.connection()  # what it lacks is told before Prefect takes seconds to start
+        if given.asks_earth_engine:
+            given.connection()  # what it lacks is told before Prefect takes seconds to start
         result = flow(given)
     except ValidationError as error:
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     except (InputError, SettingsError) as error:
         _leave(BAD_INPUT, str(error))
+    except CancelledRun as error:
+        _leave(FAILED, str(error))
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED, "Interrupted. What is stored is kept: run the same again, and only the rest is fetched.")
     except (EarthEngineError, StorageError, ExtractionFailedError) as error:
         _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
     else:

@@ -276,3 +276,20 @@ class PatchesParameters(Extraction):
                 "Give `utm` (each patch in its own zone) or one CRS, and a scale",
             )
         return self
+
+
+class AuditParameters(Service):
+    """An output, or one plan of it."""
+
+    plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
+    """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
+    repair: Annotated[bool, Field(title="Repair")] = False
+    """Fetch what is missing, damaged or failed, and nothing else."""
+    prune: Annotated[bool, Field(title="Prune")] = False
+    """Remove superseded plans, tiles that no other plan holds, and what killed runs left unfinished. Without it they
+    are listed."""
+
+    @property
+    def asks_earth_engine(self) -> bool:
+        """Whether anything is to be fetched."""
+        return self.repair

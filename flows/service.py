@@ -89,6 +89,11 @@ class Service(Worded):
                 raise refused("output", self.output, "no bucket with a prefix of plain parts", remedy) from None
         return self
 
+    @property
+    def asks_earth_engine(self) -> bool:
+        """Whether the run needs a project and a way to sign in."""
+        return True
+
     def deadlines(self) -> Deadlines:
         """Return how long an answer is waited for."""
         return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)

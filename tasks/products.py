@@ -29,6 +29,7 @@ from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
 from tasks.storage.product import Product, made_of
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import check_key
 
 T = TypeVar("T")
 
@@ -193,7 +194,7 @@ def patch_index(
     columns: dict[str, object] = {
         "patch": tile_of_point,
         "status": [tile.status for tile in own],
-        "file": [tile.key for tile in own],
+        "file": [tile.key and check_key(tile.key) for tile in own],
         "crs": [patches.crs[zone] for zone in patches.zone[tile_of_point]],
         "left": patches.left[tile_of_point],
         "top": patches.top[tile_of_point],

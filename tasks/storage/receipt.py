@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, overload
 import google_crc32c
 import orjson
 
-from tasks.storage.store import Store
+from tasks.storage.store import Store, check_key
 
 Status = Literal["stored", "empty", "failed"]
 
@@ -133,7 +133,14 @@ class Receipt:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Receipt:
-        """Read a receipt back."""
+        """Read a receipt back.
+
+        Raises:
+            ValueError: it names a file outside of the store.
+        """
+        for tile in value["tiles"]:
+            if tile["key"] is not None:
+                check_key(tile["key"])
         tiles = (
             TileReceipt(**tile | {"bands": Bands(BandSummary(**band) for band in tile["bands"])})
             for tile in value["tiles"]

@@ -10,8 +10,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from deployments.sandbox.process import running
-from flows.audit import AuditParameters, audit_output
-from flows.parameters import RegionParameters, TimeseriesParameters
+from flows.audit import audit_output
+from flows.parameters import AuditParameters, RegionParameters, TimeseriesParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks import batching

@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 
-from flows.audit import AuditParameters, audit_output
-from flows.parameters import RegionParameters
+from flows.audit import audit_output
+from flows.parameters import AuditParameters, RegionParameters
 from flows.region import extract_region
 from tests.cloud.fault import Fault
 from tests.cloud.tokens import service_account_info
