@@ -12,7 +12,8 @@ from tasks.storage.store import StorageError
 
 # Seconds between looks whether the run was stopped elsewhere.
 LOOK_S = 1.0
-# Seconds between two receipts of a batch that goes on: a killed process loses no more of them. Its tiles stay.
+# Seconds at the most between two receipts of a batch that goes on. What a killed process loses of them is not lost: its
+# tiles are found again, but each must be read for that.
 KEEP_S = 10.0
 # Requests that are in flight when a run stops have so long to end, and to be stored.
 GRACE_S = 20.0
@@ -55,9 +56,11 @@ class Batch:
             The receipts of the tiles that ended, and what stopped the run before the rest: the cause before
             its consequences, ``Stopped`` where it lies elsewhere.
         """
-        kept, known = time.monotonic(), 0
+        begun = kept = time.monotonic()
+        known = 0
         while self._goes_on():
-            if time.monotonic() - kept >= KEEP_S and len(self._tiles) > known:
+            due = kept + min(KEEP_S, max(LOOK_S, (kept - begun) / 2))  # often at first, when there is little to write
+            if time.monotonic() >= due and len(self._tiles) > known:
                 kept, known = time.monotonic(), len(self._tiles)
                 try:
                     keep(self._tiles[:known])
