@@ -52,12 +52,12 @@ class Left:
         start, end = self._gaps.pop()
         missing = 0
         for index in range(start, end):
+            if index - start == 2 * LARGEST_BATCH:
+                break
             if index not in self._known:
                 if missing == size:
                     break
                 missing += 1
-            if index - start == 2 * LARGEST_BATCH:
-                break
         else:
             index = end
         if index < end:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+from google.auth.exceptions import GoogleAuthError
 from prefect import get_run_logger
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
@@ -18,7 +19,7 @@ from prefect.filesystems import LocalFileSystem
 from tasks.earthengine.errors import BadInputError
 from tasks.storage.local import LocalStore
 from tasks.storage.open import bucket_of, open_store
-from tasks.storage.store import StorageError, Store
+from tasks.storage.store import SignInExpired, StorageError, Store
 
 # Types of blocks that an output may be, by their slug on the Prefect server.
 BUCKET, FOLDER = "gcs-bucket", "local-file-system"
@@ -104,9 +105,15 @@ def _of_block(slug: str, _endpoint: str | None) -> Store:
         # By its type: `Block.load` knows only types whose module was imported.
         kind = _bucket_type() if slug.startswith(f"{BUCKET}/") else LocalFileSystem
         block: Any = cast("Any", kind).load(slug.partition("/")[2])
-    except ValueError as error:
-        raise StorageError(
-            f"output = {slug!r}: there is no such block on the Prefect server. `prefect block ls` lists those that are."
+    except (ValueError, RuntimeError, GoogleAuthError) as error:
+        if isinstance(error.__cause__, ObjectNotFound):
+            raise StorageError(
+                f"output = {slug!r}: there is no such block on the Prefect server. "
+                "`prefect block ls` lists those that are."
+            ) from error
+        raise SignInExpired(
+            f"output = {slug!r}: the block can't be used where the flow runs ({type(error).__name__}). Mend its "
+            "credentials, or sign in there (`gcloud auth application-default login`)."
         ) from error
     if isinstance(block, LocalFileSystem):
         return LocalStore(Path(block.basepath or "."))

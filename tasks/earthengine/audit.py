@@ -100,9 +100,12 @@ def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") 
         stored = None if name == TILES else store.find(f"{name}/{PLAN}")
         if stored is not None:
             try:
-                plans[name] = Plan.from_json(json.loads(store.get(stored.key))), stored
-            except (ValueError, KeyError, TypeError) as error:
+                plan = Plan.from_json(json.loads(store.get(stored.key)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 unreadable[name] = f"{PLAN} can't be read: {error}"
+            else:
+                if plan.folder == name:  # a copy of a folder is no plan of its own
+                    plans[name] = plan, stored
     if folder is not None and folder not in {*plans, *unreadable}:
         raise KeyError(folder)
     audits = [

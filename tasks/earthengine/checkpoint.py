@@ -77,13 +77,13 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
     tiles, faults = _verified(told, listing, store, verify)
     there: dict[int, Stored] = {}
     if listing and len(tiles) < len(plan):
-        places = {index: plan.key(index) for index in range(len(plan)) if index not in tiles}
+        identities = {plan.tile_fingerprint(index): index for index in range(len(plan)) if index not in tiles}
+        places = {index: plan.key(index, identity) for identity, index in identities.items()}
         there = {index: listing[key] for index, key in places.items() if key in listing}
-        untold = {index: places[index] for index in there if index not in faults}
-        told = _told_elsewhere(plan, store, untold)
+        told = _told_elsewhere(plan, store, identities, places)
         found, damaged = _verified(told, listing, store, verify)
         tiles |= found
-        faults |= damaged
+        faults = {index: fault for index, fault in (damaged | faults).items() if index not in found}
         there = {index: stored for index, stored in there.items() if index not in found}
     return Checkpoint(tiles=tiles, spans=tuple(_spans(receipts, tiles)), there=there, faults=faults)
 
@@ -102,18 +102,20 @@ def _verified(
     faults: dict[int, str] = {}
     doubtful: list[TileReceipt] = []
     for index, candidates in told.items():
-        for tile in candidates:
-            fault = _fault(tile, listing.get(tile.key or ""))
-            if fault is None and (verify == "quick" or tile.key is None):
-                tiles[index] = tile
-                faults.pop(index, None)
-                break
-            if fault in {None, ""}:
-                doubtful.append(tile)
-                break
-            faults[index] = fault or ""
+        found = [(tile, _fault(tile, listing.get(tile.key or ""))) for tile in candidates]
+        sure = [tile for tile, fault in found if fault is None and (verify == "quick" or tile.key is None)]
+        if sure:
+            tiles[index] = sure[0]
+            continue
+        # Of several receipts with a checksum, any may be that of what is there: an image may change between them.
+        unsure = {(tile.key, tile.crc32c): tile for tile, fault in found if not fault}
+        doubtful += unsure.values()
+        if not unsure:
+            faults[index] = found[-1][1] or ""
     with ThreadPoolExecutor(READERS) as pool:
         for tile, data in zip(doubtful, pool.map(lambda tile: _crc32c(store, tile), doubtful), strict=True):
+            if tile.index in tiles:
+                continue
             if data == tile.crc32c and tile.key is not None:
                 tiles[tile.index] = replace(tile, version=listing[tile.key].version)
                 faults.pop(tile.index, None)
@@ -145,18 +147,18 @@ def _crc32c(store: Store, tile: TileReceipt) -> str | None:
         return None
 
 
-def _told_elsewhere(plan: Plan, store: Store, untold: Mapping[int, str]) -> dict[int, list[TileReceipt]]:
-    """Return what receipts of other plans say of tiles that are there."""
+def _told_elsewhere(
+    plan: Plan, store: Store, identities: Mapping[str, int], places: Mapping[int, str]
+) -> dict[int, list[TileReceipt]]:
+    """Return what receipts of other plans say of tiles that are in none of ours: that they are stored, or empty."""
     told: dict[int, list[TileReceipt]] = defaultdict(list)
-    if untold:
-        wanted = {key: index for index, key in untold.items()}
-        for folder in store.folders():
-            if folder not in {TILES, plan.folder}:
-                for _, receipt in read_receipts(store, folder, speaking_of=_prefix(plan).encode()):
-                    for tile in receipt.tiles:
-                        index = wanted.get(tile.key or "")
-                        if index is not None and tile.fingerprint == plan.tile_fingerprint(index):
-                            told[index].append(replace(tile, index=index))
+    for folder in store.folders():
+        if folder not in {TILES, plan.folder}:
+            for _, receipt in read_receipts(store, folder, speaking_of=_prefix(plan).encode()):
+                for tile in receipt.tiles:
+                    index = identities.get(tile.fingerprint)
+                    if index is not None and (tile.status == "empty" or tile.key == places[index]):
+                        told[index].append(replace(tile, index=index))
     return told
 
 

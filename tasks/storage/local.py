@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import hashlib
 import os
 import shutil
-import socket
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from tasks.storage.mount import advice
+from tasks.storage.owner import left_behind, owner
 from tasks.storage.store import (
     OutputBusy,
     OutputConflict,
@@ -28,8 +25,6 @@ from tasks.storage.store import (
 
 TEMPORARY_SUFFIX = ".part"
 WORKSPACES = ".work"
-# What another machine left unfinished is swept away after a day: whether its process is alive can't be seen from here.
-FORGOTTEN_S = 86_400
 _KINDS: dict[int | None, type[StorageError]] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), OutputFull),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
@@ -179,7 +174,7 @@ class LocalStore:
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """A folder beside the output, on the same disk, so that files are moved and not copied."""
-        folder = self.root / WORKSPACES / f"{_owner()}-{uuid.uuid4().hex}"
+        folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
         try:
             folder.mkdir(parents=True)
             yield folder
@@ -194,13 +189,13 @@ class LocalStore:
         """Remove temporary files and workspaces of processes that ended."""
         swept = 0
         for path, entry in self._walk(prefix.rpartition("/")[0]):
-            if entry.name.endswith(TEMPORARY_SUFFIX) and _left_behind(entry, entry.name.rsplit(".", 2)[-2]):
+            if entry.name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, entry.name.rsplit(".", 2)[-2]):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{self.root}/{path}")
                     swept += 1
         with contextlib.suppress(OSError), os.scandir(self.root / WORKSPACES) as entries:
             for entry in entries:
-                if _left_behind(entry, entry.name):
+                if left_behind(entry, entry.name):
                     shutil.rmtree(entry.path, ignore_errors=True)
                     swept += 1
             (self.root / WORKSPACES).rmdir()
@@ -216,7 +211,7 @@ class LocalStore:
     def _temporary(self, path: str, data: bytes | memoryview) -> Iterator[tuple[str, str]]:
         """Write a file beside its place; yield its name and its version. The name is gone afterwards."""
         folder, name = os.path.split(path)
-        temporary = f"{folder}/.{name}.{_owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        temporary = f"{folder}/.{name}.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
             with _opened(temporary) as file:
                 file.write(data)
@@ -233,7 +228,7 @@ class LocalStore:
         """Return what is there already, if it is the same as ours."""
         with open(path, "rb") as file:
             facts = os.fstat(file.fileno())
-            if facts.st_size == len(data) and file.read() == data:
+            if facts.st_size == len(data) and file.read() == memoryview(data):
                 return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
         raise OutputConflict(
             f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
@@ -312,34 +307,3 @@ def _linked(temporary: str, path: str) -> bool:
             raise
         os.replace(temporary, path)
     return True
-
-
-@functools.cache
-def _place() -> str:
-    """Say where this process runs: only from there can be seen whether it still does."""
-    facts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        facts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
-
-
-def _owner() -> str:
-    return f"{_place()}-{os.getpid()}"
-
-
-def _left_behind(entry: os.DirEntry[str], owner: str) -> bool:
-    """Whether the process that made a file or folder has ended."""
-    place, _, rest = owner.partition("-")
-    process = rest.partition("-")[0]
-    if place == _place() and process.isdecimal():
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False
-        return False
-    try:
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_S
-    except OSError:
-        return False

@@ -173,8 +173,15 @@ def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Ite
         speaking_of: What the text of a receipt must hold to be worth reading.
     """
     keys = sorted(stored.key for stored in store.list(f"{folder}/{RECEIPTS}/") if _NAME.search(stored.key))
+
+    def read(key: str) -> bytes:
+        try:
+            return store.get(key)
+        except KeyError:  # pruned since it was listed
+            return b""
+
     with ThreadPoolExecutor(READERS) as pool:
-        for key, data in zip(keys, pool.map(store.get, keys), strict=True):
+        for key, data in zip(keys, pool.map(read, keys), strict=True):
             if speaking_of in data:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     yield key, Receipt.from_json(orjson.loads(data))

@@ -1,6 +1,7 @@
 """Runs that are started again: nothing is fetched twice, nothing stale is kept, nothing is lost."""
 
 import contextlib
+import json
 import os
 import shutil
 import threading
@@ -11,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from deployments.sandbox.process import running
 from flows.audit import audit_output
+from flows.command import run
 from flows.parameters import AuditParameters, RegionParameters, TimeseriesParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
@@ -58,8 +60,19 @@ def test_a_whole_job_that_is_run_again_fetches_nothing_and_takes_no_slot(job, sa
     assert taken == []
     runs = [run for run in task_runs(again) if run["name"].startswith("tiles ")]
     assert [tag for run in runs for tag in run["tags"]] == []
-    if not output.address.startswith("gs://"):  # without a block, Prefect keeps no results in a bucket
+    results = [json.loads(output.store.get(key)) for key in before if "/results/" in key]
+    if output.address.startswith("gs://"):  # without a block, Prefect keeps no results in a bucket
+        assert results == []
+    else:
         assert [(run["state"]["name"], run["name"]) for run in runs] == [("Cached", f"tiles 0-{TILES}")]
+        assert [result["metadata"]["serializer"]["type"] for result in results] == ["json"]
+        kept = json.loads(results[0]["result"])
+        assert {status: kept[status] for status in ("stored", "empty", "failed")} == {
+            "stored": TILES,
+            "empty": 0,
+            "failed": 0,
+        }
+        assert kept["receipt"] in before
     kept = {stored.key: stored for stored in output.store.list()}
     assert {key: stored for key, stored in kept.items() if "quicklook" not in key} == {
         key: stored for key, stored in before.items() if "quicklook" not in key
@@ -108,6 +121,18 @@ def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(
     assert pixel_requests(sandbox) == before + 6
     assert {stored.key: output.store.get(stored.key) for stored in output.store.list("tiles/")} == whole
     assert audit_output(given, return_state=True).result().plans != {}
+
+
+def test_the_audit_s_exit_code_says_whether_all_is_whole(job, output, capsys):
+    region(job)
+    options = [f"--output={output.address}", "--run-retries=0"]
+    run("flows.audit", "audit_output", AuditParameters, options)
+    assert f'"stored": {TILES}' in capsys.readouterr().out
+    output.store.delete(next(iter(output.store.list("tiles/"))).key)
+    with pytest.raises(SystemExit) as left:
+        run("flows.audit", "audit_output", AuditParameters, options)
+    assert left.value.code == 1
+    assert "1 missing" in capsys.readouterr().err
 
 
 def test_repair_fetches_just_what_is_missing(job, sandbox, output):

@@ -146,6 +146,17 @@ def test_what_is_damaged_since_another_plan_stored_it_does_not_count(tmp_path):
     assert {key: data for key, data in tiles_of(output).items() if key in before} == before
 
 
+def test_what_a_receipt_says_of_another_tile_at_the_same_place_does_not_count(tmp_path):
+    """A place has but the beginning of a fingerprint in its name."""
+    plan, output = series(2), folder(tmp_path)
+    extract(THREE, output)
+    (receipt,) = output.list(f"{THREE.folder}/receipts/")
+    whole = plan.tile_fingerprint(1)
+    output.put(receipt.key, output.get(receipt.key).replace(whole.encode(), f"{whole[:-1]}?".encode()))
+    checkpoint = read_checkpoint(plan, output)
+    assert (sorted(checkpoint.tiles), sorted(checkpoint.there)) == ([0, 3, 4, 5], [1])
+
+
 def test_a_tile_that_failed_here_counts_once_another_plan_has_stored_it(tmp_path):
     plan, output = series(2), folder(tmp_path)
     extract(plan, output, fetch=Earth(refused={plan.request(1).body}))

@@ -157,8 +157,17 @@ def test_nothing_is_kept_of_a_batch_in_which_no_tile_ends(quick):
     assert (len(tiles), error, kept) == (2, None, [])
 
 
+def test_the_first_receipts_come_early_and_later_ones_seldom(quick, monkeypatch):
+    monkeypatch.setattr(batch_module, "KEEP_S", 10.0)
+    batch, kept = Batch(range(60), fetch=slowly, over=threading.Event()), []
+    working(batch)
+    batch.wait(lambda tiles: kept.append(len(tiles)))
+    assert 1 <= len(kept) <= 15
+    assert kept[0] <= 30
+
+
 def test_a_short_batch_is_kept_by_its_end_alone():
-    """By default ten seconds lie between two receipts."""
+    """Of less than a second."""
     batch, kept = Batch(range(8), fetch=slowly, over=threading.Event()), []
     working(batch)
     assert len(batch.wait(kept.append)[0]) == 8

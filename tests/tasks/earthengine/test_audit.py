@@ -160,8 +160,9 @@ CHANGES = {
 @pytest.mark.parametrize("wrong", [*TEXTS, *((field, value) for field, values in CHANGES.items() for value in values)])
 def test_while_a_plan_cannot_be_read_nothing_is_unclaimed(store, wrong):
     plan, gone = series(1), series(2)
-    extract(plan, store)
-    extract(gone, store)
+    store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
+    for index in range(6):
+        store.put(gone.key(index), b"pixels")
     text = TEXTS[wrong] if isinstance(wrong, str) else json.dumps(gone.json() | {wrong[0]: wrong[1]}).encode()
     store.put(f"{gone.folder}/plan.json", text)
     found = audit(store)

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tasks.storage import local
+from tasks.storage import owner as owner_module
 from tasks.storage.local import LocalStore
 from tasks.storage.open import open_store
 from tasks.storage.store import OutputBusy, OutputConflict, OutputDenied, OutputFull, StorageError
@@ -230,7 +231,7 @@ def test_a_check_that_is_killed_leaves_nothing_to_be_listed(store, monkeypatch):
     monkeypatch.setattr(store, "delete", store.find)
     store.check()
     assert list(store.list()) == []
-    monkeypatch.setattr(local, "_place", lambda: "elsewhere")
+    monkeypatch.setattr("tasks.storage.owner.place", lambda: "elsewhere")
     for path in store.root.iterdir():
         os.utime(path, (0, 0))
     assert (store.sweep(), files(store.root)) == (1, [])

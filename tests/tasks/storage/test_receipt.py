@@ -35,7 +35,7 @@ tiles = st.builds(
     index=st.integers(0, 2**31),
     fingerprint=st.text(max_size=3),
     status=st.sampled_from(STATUSES),
-    key=st.none() | st.text(max_size=5),
+    key=st.none() | st.text("abé ", min_size=1, max_size=5).map("tiles/{}.tif".format),
     size=st.integers(0, 2**53),
     crc32c=st.none() | st.text(max_size=8),
     version=st.none() | st.text("0123456789"),
@@ -53,7 +53,7 @@ values = st.recursive(
     | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["plan", "start", "stop", "tiles", "bands", "index"]), inner)
+        | st.dictionaries(st.sampled_from(["plan", "start", "stop", "tiles", "bands", "index", "key"]), inner)
     ),
     max_leaves=8,
 )
@@ -154,6 +154,11 @@ def test_what_is_no_receipt_is_passed_over(store, tmp_path):
     others = ("null", "[]", "1", "{}", '{"plan": "p", "start": 0, "stop": 1, "tiles": 1}', "\ufffe", "[" * 2000)
     others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [{"index": 0, "colour": 1, "bands": []}]}',)
     others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [null, [], {"bands": null}]}',)
+    one = receipt(0, 1, "stored").encode().decode()
+    others += tuple(
+        one.replace('"key":null', f'"key":{key}') for key in ('"../x"', '"/etc/passwd"', '""', "5", "[]", "{}")
+    )
+    assert len(set(others)) == 15
     for number, other in enumerate(others):
         store.put(receipt_key("p", number, number + 1, "other"), other.encode())
     store.put(receipt_key("p", 7, 8, "bytes"), bytes(range(256)))

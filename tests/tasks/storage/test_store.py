@@ -3,12 +3,14 @@
 import contextlib
 import io
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rasterio.io import MemoryFile
 
 from tasks.storage import cloud
 from tasks.storage.cloud import CloudStore
@@ -200,6 +202,21 @@ def test_a_tile_is_created_once(place):
     assert (store.get("tiles/t"), store.find("tiles/t")) == (b"abc", first)
 
 
+@pytest.mark.parametrize("as_gdal_has_them", [False, True])
+def test_bytes_are_taken_wherever_they_are(place, as_gdal_has_them):
+    place.but_emulator("ignores preconditions")
+    store, data = place.new(), bytes(range(256))
+    with MemoryFile(data) as memory:
+        view = memory.getbuffer() if as_gdal_has_them else memoryview(data)
+        first = store.commit("t", view, fingerprint="f")
+        assert store.commit("t", view, fingerprint="f") == store.commit("t", data, fingerprint="f") == first
+        assert store.commit("t", view, fingerprint="f", seen="1") == first
+        assert store.put("k", view).size == 256
+        with pytest.raises(OutputConflict):
+            store.commit("t", view[1:], fingerprint="f")
+    assert store.get("t") == store.get("k") == data
+
+
 def test_what_was_seen_is_replaced_and_nothing_else(place):
     place.but_emulator("ignores preconditions")
     store = place.new()
@@ -223,17 +240,20 @@ def test_what_was_seen_and_is_gone_is_created(place):
 
 def test_all_who_write_the_same_tile_at_once_are_told_the_same(place):
     place.but_emulator("ignores preconditions")
-    store, data = place.new(), os.urandom(300_000)
-    together = threading.Barrier(8)
+    store, together, often = place.new(), threading.Barrier(8), sys.getswitchinterval()
 
     def write(key):
         together.wait()
-        return store.commit(key, data, fingerprint="f")
+        return store.commit(key, b"abc", fingerprint="f")
 
-    with ThreadPoolExecutor(8) as pool:
-        for key in ("a", "tiles/b", "tiles/c"):
-            assert set(pool.map(write, [key] * 8)) == {store.find(key)}
-    assert len(list(store.list())) == 3
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for key in (f"tiles/{number}" for number in range(50)):
+                assert set(pool.map(write, [key] * 8)) == {store.find(key)}
+    finally:
+        sys.setswitchinterval(often)
+    assert len(list(store.list())) == 50
 
 
 @pytest.mark.parametrize("way", ["put", "put_file", "commit"])

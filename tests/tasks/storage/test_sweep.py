@@ -10,7 +10,8 @@ import pytest
 
 import tasks
 from tasks.storage import local
-from tasks.storage.local import FORGOTTEN_S, LocalStore
+from tasks.storage.local import LocalStore
+from tasks.storage.owner import FORGOTTEN_S, place
 
 
 @pytest.fixture
@@ -38,21 +39,23 @@ def test_what_a_killed_process_left_is_swept(store):
     store.put("tiles/a/s", b"")
     root = Path(tasks.__file__).parents[1]
     with subprocess.Popen([sys.executable, "-c", KILLED, store.root], stdout=subprocess.PIPE, cwd=root) as process:
-        assert process.stdout.readline() == b"here\n"
-        left = set(files(store.root)) - {"tiles/a/s"}
-        assert len(left) == 2
-        assert (store.sweep(), set(files(store.root))) == (0, {"tiles/a/s", *left})
-        assert [stored.key for stored in store.list()] == ["tiles/a/s"]
-        assert store.folders() == ["tiles"]
-        process.kill()
+        try:
+            assert process.stdout.readline() == b"here\n"
+            left = set(files(store.root)) - {"tiles/a/s"}
+            assert len(left) == 2
+            assert (store.sweep(), set(files(store.root))) == (0, {"tiles/a/s", *left})
+            assert [stored.key for stored in store.list()] == ["tiles/a/s"]
+            assert store.folders() == ["tiles"]
+        finally:
+            process.kill()
     assert [stored.key for stored in store.list()] == ["tiles/a/s"]
     assert (store.sweep(), files(store.root), store.sweep()) == (2, ["tiles/a/s"], 0)
     assert sorted(path.name for path in store.root.iterdir()) == ["tiles"]
 
 
-@pytest.mark.parametrize("owner", ["0123456789ab-1-0123", f"{local._place()}-{os.getpid()}-0123", "x", ""])
+@pytest.mark.parametrize("owner", ["0123456789ab-1-0123", f"{place()}-{os.getpid()}-0123", "x", ""])
 def test_what_may_be_another_s_is_left_for_a_day(store, owner):
-    is_ours = owner.startswith(local._place())
+    is_ours = owner.startswith(place())
     part, folder = store.root / "tiles" / f".t.{owner}.part", store.root / local.WORKSPACES / (owner or "x")
     folder.mkdir(parents=True)
     (folder / "f").touch()
