@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,6 +18,7 @@ from prefect.client.schemas.sorting import AutomationSort
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.filters import AutomationFilter, AutomationFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.states import Crashed
 
 NAME = "pixel-quarry: runs without a heartbeat"
 FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit-output")
@@ -63,6 +64,31 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
     return created in [kept.id for kept in found[:1]]
 
 
+def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
+    """Mark those of our runs Crashed which have been silent for long, and return how many.
+
+    That is what the automation does, but for a heartbeat that was lost: with a server that was restarted as a process
+    was killed. A run that is alive all the same sets itself Running again.
+    """
+    since = (datetime.now(UTC) - timedelta(seconds=silence_s)).isoformat()
+    running = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": since}}
+    asked = {"flows": {"name": {"any_": list(FLOWS)}}, "flow_runs": running, "limit": 50}
+    marked = 0
+    try:
+        for run in client.request("POST", "/flow_runs/filter", json=asked).json():
+            beats = {
+                "event": {"name": [HEARTBEAT]},
+                "resource": {"id": [f"prefect.flow-run.{run['id']}"]},
+                "occurred": {"since": since},
+            }
+            if not client.request("POST", "/events/filter", json={"filter": beats, "limit": 1}).json()["total"]:
+                client.set_flow_run_state(run["id"], Crashed(message=_words(silence_s)))
+                marked += 1
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        _log.debug("Runs without a heartbeat were not looked for: %s", error)
+    return marked
+
+
 def _found(client: SyncPrefectClient) -> list[Automation]:
     """Return the automations of our name, the oldest first."""
     ours = AutomationFilter(name=AutomationFilterName(any_=[NAME]))
@@ -80,9 +106,12 @@ def _automation(silence_s: float) -> AutomationCore:
         posture=Posture.Proactive,
         within=timedelta(seconds=silence_s),
     )
-    message = (
+    crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=_words(silence_s))
+    return AutomationCore(name=NAME, description=__doc__ or "", trigger=trigger, actions=[crash])
+
+
+def _words(silence_s: float) -> str:
+    return (
         f"No heartbeat for {silence_s:.0f} s: its process was killed, or lost the server. "
         "What it stored is kept: run the same again."
     )
-    crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
-    return AutomationCore(name=NAME, description=__doc__ or "", trigger=trigger, actions=[crash])

@@ -27,7 +27,7 @@ from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from tasks.crashed import watch_for_crashes
+from tasks.crashed import mark_the_silent, watch_for_crashes
 from tasks.earthengine.permits import Permits
 from tasks.limit import Limit, Log, server, share, tag_of
 
@@ -105,6 +105,7 @@ class Slots:
             self._limit.check(self._client, in_flight=self._permits.pace.in_flight, log=self._log)
             if heartbeat_s := get_current_settings().flows.heartbeat_frequency:  # it can be switched off
                 watch_for_crashes(self._client, silence_s=3.0 * heartbeat_s)
+                mark_the_silent(self._client, silence_s=3.0 * heartbeat_s)
             failed.pop_all()
         return self
 

@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelling, Completed, Running, Suspended
 
 from tasks import crashed
-from tasks.crashed import FLOWS, HEARTBEAT, NAME, watch_for_crashes
+from tasks.crashed import FLOWS, HEARTBEAT, NAME, mark_the_silent, watch_for_crashes
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 # The shortest silence that Prefect takes, and the longest until a silence is noticed: it looks every 5 s.
@@ -222,3 +222,17 @@ def test_a_run_of_somebody_else_is_left(names):
 
 def test_a_living_run_that_was_taken_for_dead_ends_as_if_nothing_had_been(names):
     assert names["mistaken"] == ["Pending", "Running", "Crashed", "Completed"]
+
+
+def test_a_run_whose_heartbeats_were_lost_with_its_server_is_marked_by_the_next(client):
+    """The automation has seen none of it: here, it is not there."""
+    remove(client)
+    silent, living = (Run(client, name=OURS) for _ in range(2))
+    foreign = Run(client, name="train-model")
+    end = time.monotonic() + PATIENCE_S
+    while mark_the_silent(client, silence_s=10.0) < 1 and time.monotonic() < end:  # the server keeps events in bundles
+        living.beat()
+        time.sleep(1)
+    states = [client.read_flow_run(run.id).state for run in (silent, living, foreign)]
+    assert [state.name for state in states] == ["Crashed", "Running", "Running"]
+    assert "run the same again" in states[0].message

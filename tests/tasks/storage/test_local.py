@@ -1,4 +1,4 @@
-"""What a folder has to itself: disks that fail, processes that are killed, kinds of mounts."""
+"""What a folder has to itself: disks that fail, and names that are no folder."""
 
 import errno
 import os
@@ -9,7 +9,6 @@ import time
 import pytest
 
 from tasks.storage import local
-from tasks.storage import owner as owner_module
 from tasks.storage.local import LocalStore
 from tasks.storage.open import open_store
 from tasks.storage.store import OutputBusy, OutputConflict, OutputDenied, OutputFull, StorageError
