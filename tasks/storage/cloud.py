@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn, cast
 from urllib.parse import urlsplit
 
 import google.auth.exceptions
+import google_crc32c
 import requests
 from google.api_core import exceptions, retry
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
@@ -124,26 +129,29 @@ class CloudStore:
         blob = self._blob(key)
         with self._speaking(key, "written"):
             blob.upload_from_filename(path, content_type="application/octet-stream", checksum="crc32c", **self._call)
+        stored = self._whole(key, blob, _checksum(path))
         path.unlink()
-        return _stored(key, blob)
+        return stored
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
         """Create an object, or replace the generation that was seen, with the fingerprint in its metadata."""
         data = bytes(data)
-        try:
-            return self._upload(key, data, {"fingerprint": fingerprint}, if_generation_match=int(seen or 0))
-        except exceptions.PreconditionFailed:
-            # Another run was quicker, or the answer to our own first try was lost.
-            blob = self._blob(key)
-            with self._speaking(key, "read"):
-                blob.reload(**self._call)
-            there = _stored(key, blob)
-            if there.fingerprint == fingerprint and there.crc32c == crc32c(data):
-                return there
-            raise OutputConflict(
-                f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
-                "project, or of GDAL, write to the same output? Let one end, or give another output."
-            ) from None
+        for generation in (int(seen or 0), 0):
+            try:
+                return self._upload(key, data, {"fingerprint": fingerprint}, if_generation_match=generation)
+            except exceptions.PreconditionFailed as error:
+                # Another run was quicker, or the answer to our own first try was lost; or what was seen is gone.
+                refused, there = error, self.find(key)
+            if there is not None:
+                break
+        if there is None:
+            self._fail(key, "written", refused)
+        if there.fingerprint == fingerprint and there.crc32c == crc32c(data):
+            return there
+        raise OutputConflict(
+            f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
+            "project, or of GDAL, write to the same output? Let one end, or give another output."
+        )
 
     def get(self, key: str) -> bytes:
         """Download an object; its checksum is held against the bytes."""
@@ -170,17 +178,18 @@ class CloudStore:
 
     def open(self, key: str) -> IO[bytes]:
         """Read an object in ranges, as it is asked for."""
-        if self.find(key) is None:
+        stored = self.find(key)
+        if stored is None:
             raise KeyError(key)
-        with self._speaking(key, "read"):
-            file: IO[bytes] = self._blob(key).open("rb", chunk_size=RANGE, **self._call)
-        return file
+        blob = self._bucket.blob(self._prefix + key, generation=int(stored.version))
+        reader: Any = _Reader(blob, partial(self._speaking, key, "read"), chunk_size=RANGE, **self._call)
+        return cast("IO[bytes]", reader)
 
     def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
         """Copies, many at once."""
 
         def copied(key: str) -> tuple[str, Path]:
-            path = folder / check_key(key).replace("/", "_")
+            path = folder / check_key(key).replace("~", "~0").replace("/", "~1")  # each its own
             path.write_bytes(self.get(key))
             return key, path
 
@@ -195,12 +204,13 @@ class CloudStore:
             )
             for _ in pages:
                 pass
-            return sorted(name.removeprefix(self._prefix).rstrip("/") for name in pages.prefixes)
+            return sorted({name.removeprefix(self._prefix).rstrip("/") for name in pages.prefixes} - {""})
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """List objects, a thousand a call."""
         for blob in self._listing(prefix, page_size=PAGE):
-            yield _stored(blob.name.removeprefix(self._prefix), blob)
+            if not blob.name.endswith("/"):  # as the console makes a folder
+                yield _stored(blob.name.removeprefix(self._prefix), blob)
 
     def delete(self, key: str) -> None:
         """Remove an object."""
@@ -234,16 +244,21 @@ class CloudStore:
         """
         blob = self._blob(key)
         blob.metadata = metadata
-        with self._speaking(key, "written"):
+        with self._speaking(key, "written", but=(exceptions.PreconditionFailed,) if conditions else ()):
             blob.upload_from_string(
                 data, content_type="application/octet-stream", checksum="crc32c", **conditions, **self._call
             )
+        return self._whole(key, blob, crc32c(data))
+
+    def _whole(self, key: str, blob: Blob, checksum: str) -> Stored:
+        """Hold what the service says of an object against what was sent; what is damaged is removed."""
         stored = _stored(key, blob)
-        if stored.crc32c not in {None, crc32c(data)}:
-            with self._speaking(key, "removed"):
-                blob.delete(if_generation_match=int(stored.version), **self._call)
-            raise OutputDamaged(f"output = {self.uri!r}: {key} came to another checksum than was sent. Run again.")
-        return stored
+        if stored.crc32c in {None, checksum}:
+            return stored
+        replaced = exceptions.NotFound, exceptions.PreconditionFailed
+        with self._speaking(key, "removed"), contextlib.suppress(*replaced):
+            blob.delete(if_generation_match=int(stored.version), **self._call)
+        raise OutputDamaged(f"output = {self.uri!r}: {key} came to another checksum than was sent. Run again.")
 
     def _listing(self, prefix: str, **paging: int) -> Iterator[Blob]:
         with self._speaking(prefix, "listed"):
@@ -252,10 +267,10 @@ class CloudStore:
             )
 
     @contextlib.contextmanager
-    def _speaking(self, key: str, what: str) -> Iterator[None]:
+    def _speaking(self, key: str, what: str, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         try:
             yield
-        except exceptions.PreconditionFailed:
+        except but:
             raise
         except (
             exceptions.GoogleAPIError,
@@ -276,6 +291,32 @@ class CloudStore:
         raise kind(f"output = {self.uri!r}: {key or 'it'} can't be {what} ({reason}). {remedy}") from error
 
 
+class _Reader(BlobReader):  # type: ignore[misc]  # it ships no types
+    """Reads an object in ranges; its errors are those of the output."""
+
+    def __init__(self, blob: Blob, speaking: Callable[[], AbstractContextManager[None]], **options: Any) -> None:
+        super().__init__(blob, **options)
+        self._speaking = speaking
+
+    def read(self, size: int = -1) -> bytes:
+        with self._speaking():
+            data: bytes = super().read(size)
+        return data
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        with self._speaking():
+            there: int = super().seek(position, whence)
+        return there
+
+
+def _checksum(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(RANGE):
+            checksum = google_crc32c.extend(checksum, chunk)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
+
+
 def _status(error: Exception) -> int | None:
     """Return the HTTP status of an error, which the library's uploads keep elsewhere than its other calls."""
     status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", None)
@@ -286,6 +327,8 @@ def _kind(error: Exception) -> type[StorageError]:
     status = _status(error)
     if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
         return OutputDamaged
+    if status == 404 and "bucket does not exist" not in str(error):
+        return StorageError  # an object, or an upload, that was removed meanwhile
     if status is not None:
         kinds = {401: SignInExpired, 403: OutputDenied, 404: OutputMissing, 408: OutputBusy, 429: OutputBusy}
         return kinds.get(status, OutputBusy if status >= 500 else StorageError)

@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TypeVar
 
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
@@ -23,6 +25,8 @@ from tasks.storage.store import (
     check_key,
 )
 
+T = TypeVar("T")
+
 TEMPORARY_SUFFIX = ".part"
 WORKSPACES = ".work"
 _KINDS: dict[int | None, type[StorageError]] = {
@@ -30,6 +34,8 @@ _KINDS: dict[int | None, type[StorageError]] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
     **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), OutputBusy),
 }
+# What is said of a key that is not there; a folder is no key.
+_NOTHING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # A file system without hard links says so in one of these ways.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -65,7 +71,7 @@ class LocalStore:
 
     def check(self) -> str | None:
         """Make the folder and write a file in it."""
-        probe = f".probe-{uuid.uuid4().hex}"
+        probe = f".probe.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"  # which is not listed, and swept
         self.put(probe, b"")
         self.delete(probe)
         return advice(self.root)
@@ -87,10 +93,10 @@ class LocalStore:
         """Move a file to its place."""
         destination = self._path(key)
         with self._writing(key):
-            os.makedirs(os.path.dirname(destination), exist_ok=True)
+            _stamp(str(path))
             self._sync(str(path))
             facts = os.stat(path)
-            os.replace(path, destination)
+            _in_folder(destination, lambda: os.replace(path, destination))
             self._sync(os.path.dirname(destination))
         return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
@@ -101,7 +107,10 @@ class LocalStore:
             if seen is not None and self._version(path) == seen:
                 os.replace(temporary, path)
             elif not _linked(temporary, path):
-                return self._there(key, path, data)
+                with contextlib.suppress(FileNotFoundError):
+                    return self._there(key, path, data)
+                if not _linked(temporary, path):  # the other was removed just now, and yet another came
+                    return self._there(key, path, data)
             self._sync(os.path.dirname(path))
         return Stored(key=key, size=len(data), version=version)
 
@@ -110,7 +119,7 @@ class LocalStore:
         path = Path(self._path(key))
         try:
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except _NOTHING:
             raise KeyError(key) from None
         except OSError as error:
             raise self._error(key, "read", error) from error
@@ -119,24 +128,30 @@ class LocalStore:
         """Look at a file."""
         try:
             facts = os.stat(self._path(key))
-        except (FileNotFoundError, NotADirectoryError):
+        except _NOTHING:
             return None
         except OSError as error:
             raise self._error(key, "read", error) from error
+        if stat.S_ISDIR(facts.st_mode):
+            return None
         return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def open(self, key: str) -> IO[bytes]:
         """Open a file."""
         try:
             return Path(self._path(key)).open("rb")
-        except (FileNotFoundError, NotADirectoryError):
+        except _NOTHING:
             raise KeyError(key) from None
         except OSError as error:
             raise self._error(key, "read", error) from error
 
     def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
         """The files themselves."""
-        return {key: Path(self._path(key)) for key in keys}
+        files = {key: Path(self._path(key)) for key in keys}
+        for key, path in files.items():
+            if not path.is_file():
+                raise KeyError(key)
+        return files
 
     def folders(self) -> list[str]:
         """Folders of the root, but hidden ones."""
@@ -145,21 +160,27 @@ class LocalStore:
                 return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise self._error("it", "read", error) from error
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Walk the folder that the prefix names."""
-        for path, entry in self._walk(prefix.rpartition("/")[0]):
+        for path, entry in self._walk(_folder(prefix)):
             if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
-                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                try:
                     facts = entry.stat()
-                    yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
+                except FileNotFoundError:  # gone meanwhile
+                    continue
+                except OSError as error:
+                    raise self._error(path, "read", error) from error
+                yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def delete(self, key: str) -> None:
         """Remove a file, and the folders that are empty without it."""
         path = self._path(key)
         try:
             os.unlink(path)
-        except FileNotFoundError:
+        except _NOTHING:
             return
         except OSError as error:
             raise self._error(key, "removed", error) from error
@@ -176,7 +197,7 @@ class LocalStore:
         """A folder beside the output, on the same disk, so that files are moved and not copied."""
         folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
         try:
-            folder.mkdir(parents=True)
+            _in_folder(str(folder), folder.mkdir)
             yield folder
         except OSError as error:
             raise error if isinstance(error, StorageError) else self._error(WORKSPACES, "written", error) from error
@@ -188,7 +209,7 @@ class LocalStore:
     def sweep(self, prefix: str = "") -> int:
         """Remove temporary files and workspaces of processes that ended."""
         swept = 0
-        for path, entry in self._walk(prefix.rpartition("/")[0]):
+        for path, entry in self._walk(_folder(prefix)):
             if entry.name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, entry.name.rsplit(".", 2)[-2]):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{self.root}/{path}")
@@ -213,9 +234,10 @@ class LocalStore:
         folder, name = os.path.split(path)
         temporary = f"{folder}/.{name}.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
-            with _opened(temporary) as file:
+            with _in_folder(temporary, lambda: open(temporary, "wb")) as file:
                 file.write(data)
                 file.flush()
+                _stamp(file.fileno())
                 if self._durable:
                     os.fsync(file.fileno())
                 version = str(os.fstat(file.fileno()).st_mtime_ns)
@@ -287,13 +309,26 @@ class LocalStore:
         return kind(f"output = {self.uri!r}: {key} can't be {what} ({error.strerror or error}). {remedy}")
 
 
-def _opened(path: str) -> BinaryIO:
-    """Open a file for writing, in a folder that may not be there yet, or be removed at this moment."""
-    for _ in range(3):
+def _in_folder(path: str, make: Callable[[], T]) -> T:
+    """Make something in a folder that may not be there yet, or be removed at this moment."""
+    for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
-            return open(path, "wb")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    return open(path, "wb")
+            return make()
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # the latter, if it was removed just then
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+    return make()
+
+
+def _folder(prefix: str) -> str:
+    """Return the folder that holds all keys with a prefix."""
+    return check_key(prefix.rpartition("/")[0]) if "/" in prefix else ""
+
+
+def _stamp(file: int | str) -> None:
+    """Give a file a time of its own: the kernel's stands still for milliseconds, and it is the file's version."""
+    now = time.time_ns()
+    with contextlib.suppress(OSError):
+        os.utime(file, ns=(now, now))
 
 
 def _linked(temporary: str, path: str) -> bool:
@@ -305,5 +340,7 @@ def _linked(temporary: str, path: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
+        if os.path.lexists(path):  # another may still come between
+            return False
         os.replace(temporary, path)
     return True

@@ -33,7 +33,7 @@ def mounted_type(folder: Path, mounts: str) -> str | None:
 def advice(folder: Path) -> str | None:
     """Return what the user of a folder should know, if it is on a mounted object store."""
     try:
-        kind = mounted_type(folder, MOUNTS.read_text())
+        kind = mounted_type(folder.resolve(), MOUNTS.read_text())
     except (OSError, IndexError):  # another system than Linux
         return None
     if kind is None or not OBJECT_STORES.fullmatch(kind):

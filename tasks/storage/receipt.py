@@ -156,6 +156,8 @@ def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
 
 def crc32c(data: bytes | memoryview) -> str:
     """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
+    # It takes no memoryview of Python's own, but GDAL's.
+    data = bytes(data) if isinstance(data, memoryview) else data
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
@@ -183,5 +185,5 @@ def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Ite
     with ThreadPoolExecutor(READERS) as pool:
         for key, data in zip(keys, pool.map(read, keys), strict=True):
             if speaking_of in data:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     yield key, Receipt.from_json(orjson.loads(data))
