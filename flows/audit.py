@@ -12,7 +12,9 @@ from tasks.course import at_quota
 from tasks.earthengine.audit import PLAN, Audit, audit
 from tasks.earthengine.errors import BadInputError
 from tasks.fetch import fetch_plan, lanes
+from tasks.manifest import manifest
 from tasks.output import open_output, opened
+from tasks.products import unvisited
 
 
 class AuditResult(BaseModel):
@@ -43,7 +45,7 @@ def audit_name() -> str:
 @plainly
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
-    output = opened(parameters.output)
+    output = opened(parameters.output, write=parameters.repair or parameters.prune)
     store = open_output(output)
 
     def look() -> Audit:
@@ -79,7 +81,7 @@ def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
                 connection.project, pace(parameters), parameters.deadlines(), workload_tag=parameters.workload_tag
             ) as course:
                 check_unchanged(connection, plan)
-                fetch_plan(
+                tiles = fetch_plan(
                     plan.plan,
                     plan.checkpoint,
                     output=output,
@@ -87,6 +89,7 @@ def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
                     connection=connection,
                     course=course,
                 )
+                manifest(unvisited(plan.plan), unvisited(tiles), output=output)
 
 
 if __name__ == "__main__":

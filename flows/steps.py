@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.parameters import Extraction
 from flows.service import Service
-from tasks.again import again
+from tasks.again import again, check_not_cancelled
 from tasks.course import RunCancelled, at_quota
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError
@@ -139,6 +139,7 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
     def told(parameters: P) -> R:
         try:
             with undisturbed():
+                check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:
             cancelled: Any = Cancelled(message=str(end))
@@ -211,8 +212,8 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
         plan = make_plan(connection)
         cost = estimate(plan, per_second=parameters.requests_per_second)
         log_plan(plan, cost, in_flight=parameters.requests_in_flight)
+        plan_key = store_plan(plan, output)  # first: what a plan holds is not pruned
         checkpoint = stored_before(plan, output, verify=parameters.verify)
-        plan_key = store_plan(plan, output)
         begun = time.monotonic()
         tiles = fetch_plan(
             plan,

@@ -94,6 +94,8 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
         # The value may be a secret that was meant for something else.
         return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"There are: {known}"))
     value = None if details["type"] == "missing" else details["input"]
+    if details["type"] == "block" or (names == ["output"] and isinstance(value, dict)):
+        value = HIDDEN  # a block, with its secrets
     reason = "missing" if details["type"] == "missing" else details["msg"].removeprefix("Input ")
     remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
     return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.runtime import flow_run
 
+from tasks.course import RunCancelled
 from tasks.earthengine.errors import EarthEngineError
 from tasks.report import ExtractionFailedError, in_words
 from tasks.storage.store import StorageError
@@ -42,6 +44,21 @@ def again(error: BaseException, *, retries: int, delay_s: float) -> bool:
         *(type(error).__name__, error, in_words(delay), run.run_count, retries),
     )
     return True
+
+
+def check_not_cancelled() -> None:
+    """See that nobody has cancelled the flow run while it waited for its retry: Prefect would start it all the same.
+
+    Raises:
+        RunCancelled: somebody has.
+    """
+    if not flow_run.id:
+        return
+    with get_client(sync_client=True) as client:
+        states = sorted(client.read_flow_run_states(UUID(flow_run.id)), key=lambda state: state.timestamp)
+    before = [state for state in states if not state.is_running()][-1:]
+    if before and (before[0].is_cancelled() or before[0].is_cancelling()):
+        raise RunCancelled("Cancelled while it waited for its retry. What is stored is kept: run the same again.")
 
 
 def delay_before(retry: int, delay_s: float) -> float:

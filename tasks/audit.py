@@ -10,7 +10,7 @@ from humanize import naturalsize
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.earthengine.audit import Audit, PlanAudit, changed
+from tasks.earthengine.audit import Audit, PlanAudit, changed, claimed_by, plans_of
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.report import ExtractionFailedError
@@ -63,6 +63,8 @@ def check_whole(audit: Audit) -> None:
     Raises:
         AuditError: something is missing, damaged, failed or can't be read.
     """
+    if not audit.plans and not audit.unreadable:
+        raise AuditError("There is no plan in this output: is it the right one?")
     faults = [fault for fault in audit.faults if fault.plan not in audit.superseded]
     if not faults and not audit.unreadable:
         return
@@ -96,7 +98,9 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
 
 def prune(audit: Audit, store: Store) -> int:
     """Remove superseded plans, tiles of no plan that counts, and what killed processes left; say how many files."""
-    keys = [stored.key for stored in audit.unclaimed]
+    plans, unreadable = plans_of(store)  # anew: a run may have begun since
+    claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in audit.superseded)
+    keys = [] if unreadable else [stored.key for stored in audit.unclaimed if stored.key not in claimed]
     keys += [stored.key for folder in audit.superseded for stored in store.list(f"{folder}/")]
     _delete(store, keys)
     return len(keys) + store.sweep()

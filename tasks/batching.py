@@ -41,7 +41,7 @@ class Left:
     def __init__(self, count: int, checkpoint: Checkpoint) -> None:
         self._gaps = list(gaps(checkpoint.spans, count))[::-1]
         self._known = checkpoint.tiles
-        self.missing = count - len(checkpoint.tiles)
+        self.missing = sum(1 for _ in checkpoint.missing(0, count))
         """Tiles that are not verified, and in no batch yet."""
 
     def __bool__(self) -> bool:

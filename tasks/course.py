@@ -108,6 +108,8 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines, *, workload_tag: st
         slots.on_cancel = course.cancel
         try:
             slots.wait_for_room()
+            if course.cancelled.is_set():
+                raise RunCancelled("Cancelled while it waited for slots. Nothing was fetched.")
             yield course
         finally:
             del _COURSES[key]

@@ -82,6 +82,10 @@ def fetch_batch(start: int, stop: int, *, plan_key: str) -> dict[str, Any]:
     error = outcome.error
     try:
         keep(outcome.receipt)
+        if outcome.receipt.complete:  # what others said of these tiles, it says as well
+            for old in work.checkpoint.receipts:
+                if old.key != key and start <= old.start and old.stop <= stop:
+                    work.store.delete(old.key)
     except StorageError as failure:  # its tiles are stored all the same, and found by the next run
         error = error or failure
     if error is None:

@@ -18,7 +18,7 @@ from prefect.filesystems import LocalFileSystem
 
 from tasks.earthengine.errors import BadInputError
 from tasks.storage.local import LocalStore
-from tasks.storage.open import bucket_of, open_store
+from tasks.storage.open import bucket_of, forget, open_store
 from tasks.storage.store import SignInExpired, StorageError, Store
 
 # Types of blocks that an output may be, by their slug on the Prefect server.
@@ -72,20 +72,28 @@ def open_output(output: str) -> Store:
     return open_store(output)
 
 
-def opened(output: str) -> str:
+def opened(output: str, *, write: bool = True) -> str:
     """See that an output can be used, and return what stands for it wherever it is opened: no relative path.
+
+    It is opened anew for each run: the block, the sign-in or the folder where we are may be another since the last.
+
+    Args:
+        output: As the user gave it.
+        write: Whether anything is to be written.
 
     Raises:
         BadInputError: a folder can't be written.
         StorageError: a bucket can't be used.
     """
+    forget()
+    _of_block.cache_clear()
     try:
         store = open_output(output)
-        advice = store.check()
+        advice = store.check() if write else None
     except StorageError as error:
         if is_block(output) or output.startswith("gs://"):
             raise
-        reason, remedy = str(error.__cause__), "Give a folder that you may write to"
+        reason, remedy = str(error.__cause__ or error), "Give a folder that you may write to"
         raise BadInputError("output", output, reason, remedy) from error
     if advice:
         get_run_logger().warning("%s", advice)

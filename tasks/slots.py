@@ -112,6 +112,9 @@ class Slots:
     def wait_for_room(self) -> None:
         """Wait until a slot is free, without taking it: what is asked before the first pixel is asked one by one."""
         while self._client and self._limit.full(self._client):
+            if self._limit.cancelled(self._client):
+                self.on_cancel()
+                return
             self._complain(f"all slots of {self._limit.name} are taken")
             time.sleep(EAGER_S)
 

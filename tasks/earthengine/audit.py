@@ -14,6 +14,7 @@ from tasks.earthengine.expression import fingerprint
 from tasks.earthengine.image import UNPINNED
 from tasks.earthengine.metadata import get_asset
 from tasks.earthengine.plan import Plan, Source
+from tasks.storage.receipt import RECEIPTS
 from tasks.storage.store import Store, Stored
 
 PLAN = "plan.json"
@@ -94,18 +95,8 @@ def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") 
         KeyError: there is no such plan.
         StorageError: the output can't be read.
     """
-    plans: dict[str, tuple[Plan, Stored]] = {}
-    unreadable: dict[str, str] = {}
-    for name in store.folders():
-        stored = None if name == TILES else store.find(f"{name}/{PLAN}")
-        if stored is not None:
-            try:
-                plan = Plan.from_json(json.loads(store.get(stored.key)))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                unreadable[name] = f"{PLAN} can't be read: {error}"
-            else:
-                if plan.folder == name:  # a copy of a folder is no plan of its own
-                    plans[name] = plan, stored
+    listed = list(store.list(f"{TILES}/"))  # before the plans: a run stores its plan before its tiles
+    plans, unreadable = plans_of(store)
     if folder is not None and folder not in {*plans, *unreadable}:
         raise KeyError(folder)
     audits = [
@@ -114,21 +105,40 @@ def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") 
         if folder in {None, name}
     ]
     superseded = tuple(_superseded(audits))
-    kept = [plan for name, (plan, _) in plans.items() if name not in superseded]
-    claimed = {plan.key(index) for plan in kept for index in range(len(plan))}
-    unclaimed, foreign = [], []
-    for stored in store.list(f"{TILES}/"):
-        if not _OURS.match(stored.key):
-            foreign.append(stored.key)
-        elif stored.key not in claimed:
-            unclaimed.append(stored)
+    claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in superseded)
+    ours = [stored for stored in listed if _OURS.match(stored.key)]
     return Audit(
         plans=tuple(audits),
         unreadable=unreadable,
         superseded=superseded,
-        unclaimed=() if unreadable else tuple(unclaimed),  # they may be those of a plan that can't be read
-        foreign=tuple(sorted(foreign)),
+        # Without a plan that can't be read nobody knows which are its own.
+        unclaimed=() if unreadable else tuple(stored for stored in ours if stored.key not in claimed),
+        foreign=tuple(sorted({stored.key for stored in listed} - {stored.key for stored in ours})),
     )
+
+
+def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, Stored]], dict[str, str]]:
+    """Return the plans of an output by their folders, and why those that can't be read can't be."""
+    plans: dict[str, tuple[Plan, Stored]] = {}
+    unreadable: dict[str, str] = {}
+    for name in store.folders():
+        stored = None if name == TILES else store.find(f"{name}/{PLAN}")
+        if stored is None and name != TILES and next(store.list(f"{name}/{RECEIPTS}/"), None):
+            unreadable[name] = f"{PLAN} is gone: run the flow that made it again, and it is written anew"
+        if stored is not None:
+            try:
+                plan = Plan.from_json(json.loads(store.get(stored.key)))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                unreadable[name] = f"{PLAN} can't be read: {error}"
+            else:
+                if plan.folder == name:  # a copy of a folder is no plan of its own
+                    plans[name] = plan, stored
+    return plans, unreadable
+
+
+def claimed_by(plans: Iterable[Plan]) -> set[str]:
+    """Return where the tiles of plans are."""
+    return {plan.key(index) for plan in plans for index in range(len(plan))}
 
 
 def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
@@ -150,9 +160,26 @@ def _superseded(audits: Iterable[PlanAudit]) -> Iterator[str]:
         request = [each.plan.name, sources, each.plan.tiles.json(), asdict(each.plan.output)]
         same[fingerprint(request)].append(each)
     for plans in same.values():
-        newest = max(plans, key=lambda each: int(each.stored.version))
-        if newest.complete:
-            yield from sorted(each.plan.folder for each in plans if each is not newest)
+        for newest in plans:
+            older = [each for each in plans if each is not newest and _is_older(each.plan, newest.plan)]
+            if newest.complete and len(older) == len(plans) - 1:
+                yield from sorted(each.plan.folder for each in older)
+
+
+def _is_older(plan: Plan, other: Plan) -> bool:
+    """Whether no image of a plan is newer than its like in another, as far as their versions tell."""
+    pairs = [
+        pair
+        for source, like in zip(plan.sources, other.sources, strict=True)
+        for pair in zip(_moments(source.version), _moments(like.version), strict=False)
+    ]
+    told = all(UNPINNED not in pair and pair[0][:1].isdigit() == pair[1][:1].isdigit() for pair in pairs)
+    return told and all(mine <= its for mine, its in pairs)
+
+
+def _moments(version: str) -> list[str]:
+    """Return the times of a version: of one image, or of all that a day is mosaicked of."""
+    return [moment for _, moment in json.loads(version)] if version.startswith("[") else [version]
 
 
 def changed(connection: Connection, source: Source) -> str | None:

@@ -19,7 +19,7 @@ TILES = "tiles"
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Tiles [start, stop) of a plan that one receipt speaks of, all of them verified."""
+    """Tiles [start, stop) of a plan that one receipt speaks of."""
 
     start: int
     stop: int
@@ -35,6 +35,8 @@ class Checkpoint:
     """Verified: their bytes are there as their receipts say, or they are known to be empty."""
     spans: tuple[Span, ...] = ()
     """Whole batches that are verified, in order, none over another."""
+    receipts: tuple[Span, ...] = ()
+    """All that were read, whole or not."""
     there: Mapping[int, Stored] = field(default_factory=dict)
     """What is at the place of tiles that are not verified."""
     faults: Mapping[int, str] = field(default_factory=dict)
@@ -53,7 +55,8 @@ class Checkpoint:
 
         It was stored whole, so it is ours once its bytes are seen to be such a tile.
         """
-        return None if index in self.faults else self.there.get(index)
+        fault = self.faults.get(index, "failed:")  # what failed once may have been stored later
+        return self.there.get(index) if fault.startswith("failed:") else None
 
 
 def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Checkpoint:
@@ -72,7 +75,8 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
         if receipt.plan == plan.fingerprint:
             receipts.append((key, receipt.start, receipt.stop, receipt.complete))
             for tile in receipt.tiles:
-                told[tile.index].append(tile)
+                if 0 <= tile.index < len(plan) and tile.fingerprint == plan.tile_fingerprint(tile.index):
+                    told[tile.index].append(tile)
     listing = {stored.key: stored for stored in store.list(_prefix(plan))}
     tiles, faults = _verified(told, listing, store, verify)
     there: dict[int, Stored] = {}
@@ -85,7 +89,8 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
         tiles |= found
         faults = {index: fault for index, fault in (damaged | faults).items() if index not in found}
         there = {index: stored for index, stored in there.items() if index not in found}
-    return Checkpoint(tiles=tiles, spans=tuple(_spans(receipts, tiles)), there=there, faults=faults)
+    read = tuple(Span(start=start, stop=stop, key=key) for key, start, stop, _ in receipts)
+    return Checkpoint(tiles=tiles, spans=tuple(_spans(receipts, tiles)), receipts=read, there=there, faults=faults)
 
 
 def _prefix(plan: Plan) -> str:

@@ -154,7 +154,7 @@ class BadInputError(InputError):
         self.field, self.value, self.reason, self.remedy = field, value, reason, remedy
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        shown = redacted(repr(self.value))
         shown = shown if len(shown) <= 120 else shown[:117] + "..."
         end = "" if self.remedy.endswith((".", "?")) else "."
         return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"

@@ -155,7 +155,9 @@ class Lane:
     def _found(self, index: int, fingerprint: str, begun: float) -> TileReceipt | None:
         """Return the receipt of a tile that was stored before its process was killed, if it is such a tile."""
         stored = self.checkpoint.untold(index)
-        if stored is None or stored.fingerprint not in {None, fingerprint}:
+        # In a folder, only a GeoTIFF itself says which tile it is.
+        says = (fingerprint, None) if self.plan.output.file_format == "GEO_TIFF" else (fingerprint,)
+        if stored is None or stored.fingerprint not in says:
             return None
         try:
             data = self.store.get(stored.key)

@@ -33,12 +33,18 @@ def bucket_of(address: str) -> tuple[str, str]:
 
 
 def open_store(address: str) -> Store:
-    """Return the store of ``gs://bucket/prefix``, or of a folder, local or mounted; one a process.
+    """Return the store of ``gs://bucket/prefix``, or of a folder, local or mounted; one until `forget`.
 
     Raises:
         StorageError: it is no such address.
     """
     return _open(address, os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+def forget() -> None:
+    """Open every store anew from now on."""
+    _open.cache_clear()
+    _client.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)

@@ -20,7 +20,7 @@ def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
     """Return the identity of what a product is made of: tiles, by the checksums of their bytes, and whatever else."""
     digest = sha256(orjson.dumps([VERSION, *more]))
     for tile in tiles:
-        digest.update(f"\n{tile.index} {tile.status} {tile.crc32c} {tile.reason}".encode())
+        digest.update(f"\n{tile.index} {tile.status} {tile.key} {tile.crc32c} {tile.reason}".encode())
     return digest.hexdigest()
 
 

@@ -23,6 +23,8 @@ Status = Literal["stored", "empty", "failed"]
 RECEIPTS = "receipts"
 # Receipts that are read at once: each waits for a store that may be far away.
 READERS = 16
+# Bytes of a receipt at the most: it has 20,000 tiles at the most. More is none of ours, and would fill the memory.
+LARGEST = 512 << 20
 _NAME = re.compile(r"/\d{9,}-\d{9,}-[^/]+\.json$")
 
 
@@ -136,16 +138,22 @@ class Receipt:
         """Read a receipt back.
 
         Raises:
-            ValueError: it names a file outside of the store.
+            ValueError: it is none, or names a file outside of the store.
         """
+        start, stop = value["start"], value["stop"]
+        if not (type(start) is int and type(stop) is int and 0 <= start < stop):
+            raise ValueError(f"start = {start!r}, stop = {stop!r}: no range of tiles")
         for tile in value["tiles"]:
+            numbers = tile["index"], tile["size"], tile["pixels"], tile["attempts"]
+            if any(type(number) is not int for number in numbers) or tile["status"] not in get_args(Status):
+                raise ValueError(f"tile {tile['index']!r}: no receipt of a tile")
             if tile["key"] is not None:
                 check_key(tile["key"])
         tiles = (
             TileReceipt(**tile | {"bands": Bands(BandSummary(**band) for band in tile["bands"])})
             for tile in value["tiles"]
         )
-        return cls(plan=value["plan"], start=value["start"], stop=value["stop"], tiles=tuple(tiles))
+        return cls(plan=value["plan"], start=start, stop=stop, tiles=tuple(tiles))
 
 
 def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
@@ -174,7 +182,8 @@ def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Ite
         folder: Of the plan.
         speaking_of: What the text of a receipt must hold to be worth reading.
     """
-    keys = sorted(stored.key for stored in store.list(f"{folder}/{RECEIPTS}/") if _NAME.search(stored.key))
+    listed = store.list(f"{folder}/{RECEIPTS}/")
+    keys = sorted(stored.key for stored in listed if _NAME.search(stored.key) and stored.size <= LARGEST)
 
     def read(key: str) -> bytes:
         try:

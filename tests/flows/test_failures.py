@@ -13,7 +13,7 @@ import time
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 
 from deployments.sandbox.process import running
 from flows.parameters import RegionParameters
@@ -24,7 +24,7 @@ from tasks.storage.cloud import CloudStore
 from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, OutputMissing, SignInExpired
 from tests.chaos.place import save_block
 from tests.cloud.fault import Fault
-from tests.flows.conftest import BUCKET, pixel_requests, task_runs, turn
+from tests.flows.conftest import BUCKET, forget_requests, pixel_requests, task_runs, turn
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -36,11 +36,19 @@ GIVEN = {"image": {"asset": SCENE}, "region": [-54.60, -25.30, -54.55, -25.26], 
 TILES = 72
 
 
-@pytest.fixture
-def sandbox():
-    """A sandbox of the test's own, slow enough for something to happen meanwhile."""
-    with running(latency_median=0.1, latency_sigma=0.2) as url:
+@pytest.fixture(scope="module")
+def served():
+    """A sandbox of these tests' own."""
+    with running() as url:
         yield url
+
+
+@pytest.fixture
+def sandbox(served):
+    """It counts the requests of each test, and is slow enough for something to happen meanwhile."""
+    turn(served, latency_median=0.1, latency_sigma=0.2, max_pixels=None)
+    forget_requests(served)
+    return served
 
 
 @pytest.fixture
@@ -168,6 +176,24 @@ def test_a_run_that_fails_for_a_passing_reason_is_started_again_and_resumes(job,
         run = client.read_flow_run(state.state_details.flow_run_id)
     assert run.run_count == 2
     assert pixel_requests(sandbox) <= TILES + 12  # what each thread could not store
+
+
+def test_a_run_that_is_cancelled_while_it_waits_for_its_retry_is_not_started_again(job, sandbox, cloud, tmp_path):
+    job = job | {"output": f"gs://{BUCKET}/{tmp_path.name}", "run_retries": 2, "run_retry_delay": 8}
+    cloud.faults.append(Fault(match="POST /upload/", after=30, status=503))
+    states = []
+    thread = threading.Thread(target=lambda: states.append(region(job)))
+    thread.start()
+    with get_client(sync_client=True) as client:
+        waiting = {"flow_runs": {"state": {"name": {"any_": ["AwaitingRetry"]}}}}
+        while not (found := client._client.post("/flow_runs/filter", json=waiting).json()):
+            time.sleep(0.2)
+        cloud.faults.clear()
+        before = pixel_requests(sandbox)
+        client.set_flow_run_state(found[0]["id"], Cancelled(), force=True)
+        thread.join()
+        assert client.read_flow_run(found[0]["id"]).state.is_cancelled()
+    assert pixel_requests(sandbox) == before
 
 
 def test_a_run_that_fails_for_a_lasting_reason_is_not(job, sandbox, tmp_path):

@@ -19,7 +19,7 @@ from flows.timeseries import extract_timeseries
 from tasks import batching
 from tasks import fetch as fetch_module
 from tasks.audit import AuditError
-from tests.flows.conftest import files, pixel_requests, task_runs
+from tests.flows.conftest import files, forget_requests, pixel_requests, task_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -29,11 +29,18 @@ GIVEN = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 40
 TILES = 20
 
 
-@pytest.fixture
-def sandbox():
-    """A sandbox of the test's own, which counts its requests."""
+@pytest.fixture(scope="module")
+def served():
+    """A sandbox of these tests' own."""
     with running() as url:
         yield url
+
+
+@pytest.fixture
+def sandbox(served):
+    """It counts the requests of each test."""
+    forget_requests(served)
+    return served
 
 
 @pytest.fixture
@@ -133,6 +140,12 @@ def test_the_audit_s_exit_code_says_whether_all_is_whole(job, output, capsys):
         run("flows.audit", "audit_output", AuditParameters, options)
     assert left.value.code == 1
     assert "1 missing" in capsys.readouterr().err
+
+
+def test_the_audit_of_an_output_that_is_not_there_fails_and_makes_none(tmp_path):
+    state = audit_output(AuditParameters(output=str(tmp_path / "none"), run_retries=0), return_state=True)
+    assert state.message.startswith("AuditError: There is no plan in this output")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_repair_fetches_just_what_is_missing(job, sandbox, output):

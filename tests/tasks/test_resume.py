@@ -64,9 +64,11 @@ def test_tiles_whose_receipts_are_lost_are_told_again_without_a_request(tmp_path
     assert len(stored) >= 3
     assert (sorted(checkpoint.there), dict(checkpoint.tiles), checkpoint.faults) == (stored, {}, {})
     (again,), asked = extract(plan, store, fetch=Earth(mask, dtype), checkpoint=checkpoint)
-    assert asked == [tile.index for tile in receipt.tiles if tile.status == "empty"]
-    assert {tile.attempts for tile in again.tiles if tile.status == "stored"} == {0}
-    assert list(map(bare, again.tiles)) == list(map(bare, receipt.tiles))
+    found = output.file_format == "GEO_TIFF"  # of the formats, it alone says which tile it is
+    assert asked == [tile.index for tile in receipt.tiles if tile.status == "empty" or not found]
+    assert {tile.attempts for tile in again.tiles if tile.status == "stored"} == ({0} if found else {1})
+    told = {tile.index: bare(tile) for tile in receipt.tiles}
+    assert [replace(bare(tile), version=told[tile.index].version) for tile in again.tiles] == list(told.values())
     assert json.loads(json.dumps(again.json())) == again.json()
 
 
@@ -114,7 +116,7 @@ def test_what_is_no_such_tile_is_not_taken_for_one_but_replaced(tmp_path, output
     checkpoint = read_checkpoint(plan, store)
     assert 1 in checkpoint.there
     _, asked = extract(plan, store, checkpoint=checkpoint)
-    assert asked == ([1] if output in {PNG, JPEG} else [1, EMPTY])
+    assert asked == ([1, EMPTY] if output.file_format == "GEO_TIFF" else list(range(6)))
     assert tiles_of(store) == before
 
 

@@ -89,9 +89,9 @@ def test_packed_summaries_are_the_summaries(given):
             bands[number]
 
 
-@given(st.lists(tiles, max_size=3), st.text(max_size=5), st.integers(0, 2**31), st.integers(0, 2**31))
-def test_a_receipt_that_was_written_is_read_back(tiles, plan, start, stop):
-    receipt = Receipt(plan=plan, start=start, stop=stop, tiles=tuple(tiles))
+@given(st.lists(tiles, max_size=3), st.text(max_size=5), st.integers(0, 2**31), st.integers(1, 2**31))
+def test_a_receipt_that_was_written_is_read_back(tiles, plan, start, count):
+    receipt = Receipt(plan=plan, start=start, stop=start + count, tiles=tuple(tiles))
     assert Receipt.from_json(json.loads(receipt.encode())) == receipt
     assert receipt.json() == json.loads(receipt.encode())
     for told, tile in zip(receipt.json()["tiles"], tiles, strict=True):
@@ -202,3 +202,28 @@ def test_just_those_that_speak_of_something_are_read(store):
     assert told(b'"f1"') == [keys[1]]
     assert told(b'"f1') == keys[1:]
     assert told(b"nothing of the kind") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "a"},
+        {"stop": None},
+        {"stop": 0},
+        *(
+            {"tile": {field: value}}
+            for field, value in (("index", "0"), ("index", [1]), ("size", "5"), ("pixels", "9"))
+        ),
+        *({"tile": {"key": key}} for key in ("../x", "a//b", "/etc/passwd", 5)),
+        {"tile": {"status": "odd"}},
+    ],
+    ids=str,
+)
+def test_a_receipt_that_is_none_is_passed_over(tmp_path, change):
+    tile = TileReceipt(index=0, fingerprint="f", status="stored", key="tiles/a.tif", size=1)
+    value = Receipt(plan="p", start=0, stop=1, tiles=(tile,)).json()
+    value |= {key: wrong for key, wrong in change.items() if key != "tile"}
+    value["tiles"][0] |= change.get("tile", {})
+    store = LocalStore(tmp_path)
+    store.put(receipt_key("plan", 0, 1, "run"), json.dumps(value).encode())
+    assert list(read_receipts(store, "plan")) == []
