@@ -72,9 +72,9 @@ class Service(Worded):
     run_retries: Annotated[int, Field(ge=0, le=100, title="Retries of the run")] = 3
     """How often a run that fails for a passing reason (an outage, throttling) is started again by Prefect. It resumes:
     nothing is fetched twice. One that fails for a lasting reason is not started again."""
-    run_retry_delay: Annotated[float, Field(ge=0, le=86_400, title="Delay before a retry")] = 60.0
-    """Seconds before the first retry of the run, twice as many before each further one, half of it by chance. No slot
-    of the quota is held meanwhile."""
+    run_retry_delay: Annotated[float, Field(ge=0, le=3600, title="Delay before a retry")] = 60.0
+    """Seconds before the first retry of the run, twice as many before each further one (3600 at the most), half of it
+    by chance. No slot of the quota is held meanwhile."""
 
     @model_validator(mode="after")
     def _addressed(self) -> Self:
