@@ -31,8 +31,8 @@ def stored_before(plan: Plan, output: str, *, verify: Verify) -> Checkpoint:
     store, begun, log = open_output(output), time.monotonic(), _log()
     checkpoint = read_checkpoint(plan, store, verify=verify)
     check_room(store, plan, missing=len(plan) - len(checkpoint.tiles))
+    store.sweep()
     if checkpoint.tiles or checkpoint.there:
-        store.sweep()
         kinds = Counter(fault.partition(":")[0] for fault in checkpoint.faults.values())
         log.info(
             "%d of %d tiles are stored%s%s; looked up in %.1f s",
