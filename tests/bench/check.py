@@ -25,7 +25,7 @@ def tiles_of(folder: Path) -> tuple[Plan, dict[int, Path | None]]:
     """Return a plan, and of each tile that is accounted for its file, or None where it is empty."""
     plan = Plan.from_json(json.loads((folder / "plan.json").read_text()))
     found: dict[int, Path | None] = {}
-    for path in (folder / "receipts").glob("*.json"):
+    for path in (folder / "receipts").glob("[0-9]*.json"):
         for tile in Receipt.from_json(json.loads(path.read_text())).tiles:
             if tile.status == "empty":
                 found[tile.index] = None
