@@ -206,7 +206,8 @@ def test_a_run_that_fails_for_a_lasting_reason_is_not(job, sandbox, tmp_path):
 
 
 SCRIPT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what is started in the background
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 print("began", flush=True)

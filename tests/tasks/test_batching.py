@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,12 @@ def test_spans_are_whole_batches_none_over_another_and_none_is_left_out(tmp_path
     for number, (start, length, holes) in enumerate(given):
         stop = min(start + length, 12)
         tiles = [index for index in range(start, stop) if index not in holes]
-        receipt = Receipt(plan=plan.fingerprint, start=start, stop=stop, tiles=tuple(map(empty, tiles)))
+        receipt = Receipt(
+            plan=plan.fingerprint,
+            start=start,
+            stop=stop,
+            tiles=tuple(replace(empty(index), fingerprint=plan.tile_fingerprint(index)) for index in tiles),
+        )
         store.put(receipt_key(plan.folder, start, stop, f"run-{number:04d}"), receipt.encode())
         told.update(tiles)
         complete += [(start, stop)] if len(tiles) == stop - start else []
