@@ -10,12 +10,20 @@ import pytest
 from google.cloud.storage.retry import DEFAULT_RETRY
 from prefect.client.orchestration import get_client
 
+from deployments.sandbox.process import running
 from tasks.storage.cloud import CloudStore
 from tasks.storage.local import LocalStore
 from tasks.storage.open import open_store
 from tests.cloud.fake import fake
 
 BUCKET = "pixels-of-tests"
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A sandbox of the module's own: what it counts is of its tests alone."""
+    with running() as url:
+        yield url
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Cancelling
 
-from deployments.sandbox.process import running
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks import again
@@ -34,13 +33,6 @@ pytestmark = [
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 GIVEN = {"image": {"asset": SCENE}, "region": [-54.60, -25.30, -54.55, -25.26], "scale": 30, "tile_size": 20}
 TILES = 72
-
-
-@pytest.fixture(scope="module")
-def served():
-    """A sandbox of these tests' own."""
-    with running() as url:
-        yield url
 
 
 @pytest.fixture

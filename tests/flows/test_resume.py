@@ -29,13 +29,6 @@ GIVEN = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 40
 TILES = 20
 
 
-@pytest.fixture(scope="module")
-def served():
-    """A sandbox of these tests' own."""
-    with running() as url:
-        yield url
-
-
 @pytest.fixture
 def sandbox(served):
     """It counts the requests of each test."""
