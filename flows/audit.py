@@ -6,7 +6,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from flows.parameters import AuditParameters
-from flows.steps import pace, plainly
+from flows.steps import plainly
 from tasks.audit import check_unchanged, check_whole, prune, show_audit
 from tasks.course import at_quota
 from tasks.earthengine.audit import PLAN, Audit, audit
@@ -45,7 +45,8 @@ def audit_name() -> str:
 @plainly
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
-    output = opened(parameters.output, write=parameters.repair or parameters.prune)
+    changes = not parameters.plan_only
+    output = opened(parameters.output, write=changes and (parameters.repair or parameters.prune))
     store = open_output(output)
 
     def look() -> Audit:
@@ -58,10 +59,10 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
         return found
 
     found = look()
-    if parameters.repair and found.faults:
+    if changes and parameters.repair and found.faults:
         repair(parameters, found, output)
         found = look()
-    pruned = prune(found, store) if parameters.prune else 0
+    pruned = prune(found, store) if changes and parameters.prune else 0
     check_whole(found)
     return AuditResult(
         output=store.uri,
@@ -74,25 +75,17 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
 
 def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
     """Fetch what is not whole of the plans that are not superseded."""
-    connection = parameters.connection()
+    account = parameters.connect()
     for plan in found.plans:
         if plan.faults and plan.plan.folder not in found.superseded:
-            with at_quota(
-                connection.project, pace(parameters), parameters.deadlines(), workload_tag=parameters.workload_tag
-            ) as course:
-                check_unchanged(connection, plan)
+            with at_quota(account, parameters.deadlines()) as course:
+                check_unchanged(account.connection, plan)
                 tiles = fetch_plan(
                     plan.plan,
                     plan.checkpoint,
                     output=output,
                     plan_key=f"{plan.plan.folder}/{PLAN}",
-                    connection=connection,
+                    connection=account.connection,
                     course=course,
                 )
                 manifest(unvisited(plan.plan), unvisited(tiles), output=output)
-
-
-if __name__ == "__main__":
-    from flows.command import run
-
-    run("flows.audit", "audit_output", AuditParameters)

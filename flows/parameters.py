@@ -8,14 +8,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
+from pydantic_core import CoreSchema
 
+from flows.pickers import AsTabs, Recipes, ordered
 from flows.service import Service
 from flows.wording import Parameters, Worded, csv, one_of, refused
 from tasks.earthengine.expression import as_expression, canonical
@@ -24,25 +20,26 @@ from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
 
-class StoredImage(Parameters):
+class StoredImage(Parameters, title="Asset"):
     """An asset of Earth Engine, read with getPixels."""
 
     asset: Annotated[str, Field(min_length=1, title="Asset id")]
     """Id of an image, or for a time series of an image collection, such as `MODIS/061/MOD13Q1`."""
 
 
-class RecipeImage(Parameters):
+class RecipeImage(Parameters, title="Recipe"):
     """A named function that builds an image from parameters, read with computePixels."""
 
-    recipe: Annotated[str, Field(min_length=1, title="Recipe")]
-    """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`."""
+    recipe: Annotated[str, Field(min_length=1, title="Recipe"), Recipes()]
+    """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`; in a
+    deployment only those of your own that its operator lists in PIXEL_QUARRY_RECIPES."""
     parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe", default_factory=dict)]
     """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
     as_of: Annotated[date | None, Field(title="As of")] = None
     """Day up to which a growing collection is read; part of the image's identity. Without it: unpinned."""
 
 
-class ExpressionImage(Parameters):
+class ExpressionImage(Parameters, title="Expression"):
     """An expression of your own: an `ee.Image` from Python, or its JSON."""
 
     expression: Annotated[dict[str, Any], BeforeValidator(as_expression), Field(title="Expression")]
@@ -78,6 +75,7 @@ ImageChoice = Annotated[
     ),
     BeforeValidator(_as_image),
     Field(title="Image"),
+    AsTabs(),
 ]
 
 
@@ -183,8 +181,22 @@ class Pixels(Worded):
         )
 
 
+# The form begins with what differs from job to job.
+FIRST = (
+    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
+    *("output", "connection"),
+)
+
+
 class Extraction(Service, Pixels):
     """What every extraction takes: pydantic lists the fields of the last base first."""
+
+    plan_only: Annotated[bool, Field(title="Plan only")] = False
+    """Dry run: show the requests, bytes, best time and a map of the grid, and fetch and write nothing."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return ordered(handler.resolve_ref_schema(handler(schema)), FIRST)
 
     max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
     """A plan of more is refused before the first: raise it on purpose."""
@@ -236,20 +248,21 @@ class RegionParameters(Areal):
 
 
 class TimeseriesParameters(Areal):
-    """Every image of a collection between two dates, over one grid."""
+    """Every image of a collection between two dates, or since a date, over one grid."""
 
     image: ImageChoice
     """What is read: an image collection as an asset, a recipe or an expression."""
     start: Annotated[date, Field(title="First day")]
     """First day, UTC, such as 2020-01-01."""
-    end: Annotated[date, Field(title="End")]
-    """Day after the last, UTC."""
+    end: Annotated[date | None, Field(title="End")] = None
+    """Day after the last, UTC. Empty = a growing series: each run finds by listing what is new or changed in the
+    collection, fetches just that, and renews table and plot."""
     region: Region
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
-        if self.end <= self.start:
+        if self.end is not None and self.end <= self.start:
             raise refused(
                 "end", self.end.isoformat(), f"not after start = {self.start}", "Give a later day, or swap them"
             )
@@ -283,6 +296,8 @@ class AuditParameters(Service):
 
     plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
     """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
+    plan_only: Annotated[bool, Field(title="Plan only")] = False
+    """Dry run: show what repair would fetch and pruning would remove, and do neither."""
     repair: Annotated[bool, Field(title="Repair")] = False
     """Fetch what is missing, damaged or failed, and nothing else."""
     prune: Annotated[bool, Field(title="Prune")] = False

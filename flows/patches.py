@@ -17,8 +17,8 @@ from tasks.report import show_picture
 class PatchesResult(ExtractionResult):
     """Patches on disk."""
 
-    index: str
-    """GeoParquet: one row a point, with its properties, its file, grid and state."""
+    index: str | None = None
+    """GeoParquet: one row a point, with its properties, its file, grid and state. None after a dry run."""
 
 
 @flow(name="extract-patches", flow_run_name=run_name, task_runner=lanes())
@@ -36,6 +36,8 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         return plan
 
     extracted = extract(parameters, make_plan)
+    if extracted.planned_only:
+        return PatchesResult(**extracted.result())
     assert tile_of_point is not None
     plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
     index = patch_index.submit(
@@ -56,11 +58,5 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
         picture, png = drawn
         show_picture(png)
     table = index.result()
-    extracted.check(parameters)
-    return PatchesResult(**extracted.result(), index=extracted.path(table), quicklook=extracted.path(picture))
-
-
-if __name__ == "__main__":
-    from flows.command import run
-
-    run("flows.patches", "extract_patches", PatchesParameters)
+    result = PatchesResult(**extracted.result(), index=extracted.path(table), quicklook=extracted.path(picture))
+    return extracted.finish(parameters, result)

@@ -30,6 +30,8 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
             connection, named(parameters), wanted(parameters), region=region, tile_size=parameters.tile_size
         ),
     )
+    if extracted.planned_only:
+        return RegionResult(**extracted.result())
     path = picture = None
     if parameters.file_format == "GEO_TIFF":
         path = mosaic(
@@ -40,11 +42,5 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
     elif drawn := pictures(unvisited(extracted.plan), unvisited(extracted.tiles), output=extracted.output):
         picture, png = drawn
         show_picture(png)
-    extracted.check(parameters)
-    return RegionResult(**extracted.result(), mosaic=extracted.path(path), quicklook=extracted.path(picture))
-
-
-if __name__ == "__main__":
-    from flows.command import run
-
-    run("flows.region", "extract_region", RegionParameters)
+    result = RegionResult(**extracted.result(), mosaic=extracted.path(path), quicklook=extracted.path(picture))
+    return extracted.finish(parameters, result)

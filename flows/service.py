@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from flows.pickers import Blocks
 from flows.wording import Worded, refused
+from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Verify
-from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection
+from tasks.earthengine.connection import HIDDEN, HIGH_VOLUME, WORKLOAD_TAG, Connection, is_googles
 from tasks.earthengine.errors import BadInputError
-from tasks.earthengine.permits import IN_FLIGHT, PER_SECOND
+from tasks.earthengine.permits import IN_FLIGHT
 from tasks.earthengine.transport import Deadlines
-from tasks.output import BUCKET, FOLDER, slug_of
+from tasks.output import BUCKET, CONNECTION, FOLDER, slug_of
 from tasks.storage.open import bucket_of
 from tasks.storage.store import StorageError
-
-
-class _Pickers:
-    """Lets the form offer the saved blocks beside a line of text, without a second's import of their classes."""
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        text = handler(schema)
-        blocks = [
-            {"title": title, "type": "object", "block_type_slug": slug}
-            for title, slug in (("GCS Bucket", BUCKET), ("Local File System", FOLDER))
-        ]
-        return {"anyOf": [text | {"title": "Address"}, *blocks]}
 
 
 def _saved(value: Any) -> Any:
@@ -39,7 +30,18 @@ def _saved(value: Any) -> Any:
         raise PydanticCustomError("block", "{message}", {"message": f"should be {error}"}) from None
 
 
-Output = Annotated[str, BeforeValidator(_saved), Field(min_length=1, title="Output"), _Pickers()]
+Output = Annotated[
+    str,
+    BeforeValidator(_saved),
+    Field(min_length=1, title="Output"),
+    Blocks("Address", (("GCS Bucket", BUCKET), ("Local File System", FOLDER))),
+]
+SavedConnection = Annotated[
+    Annotated[str, Field(pattern=rf"^{CONNECTION}/[a-z0-9-]+$")] | None,
+    BeforeValidator(_saved),
+    Field(title="Earth Engine connection"),
+    Blocks("Name", (("Earth Engine Connection", CONNECTION),)),
+]
 
 
 class Service(Worded):
@@ -51,24 +53,34 @@ class Service(Worded):
     verify: Annotated[Verify, Field(title="Verify")] = "quick"
     """How what is stored already is held against its receipts: `quick` by size and time (folder) or checksum (bucket),
     `full` by reading every byte."""
+    connection: SavedConnection = None
+    """A saved connection, such as `earth-engine-connection/pixel-quarry`: project, endpoint, credentials, quota and
+    workload tag. Empty = the fields below, else the environment where the flow runs."""
     project: Annotated[str | None, Field(title="Earth Engine project")] = None
-    """Google Cloud project whose quota is used. Empty = EARTHENGINE_PROJECT where the flow runs."""
+    """Google Cloud project whose quota is used. Empty = that of the connection, else EARTHENGINE_PROJECT where the flow
+    runs."""
     endpoint: Annotated[str | None, Field(title="Endpoint")] = None
-    """Base URL. Empty = EARTHENGINE_ENDPOINT where the flow runs, else Earth Engine's high-volume endpoint."""
+    """Base URL. Empty = that of the connection, else EARTHENGINE_ENDPOINT where the flow runs, else Earth Engine's
+    high-volume endpoint."""
     credentials_file: Annotated[str | None, Field(title="Service-account key")] = None
-    """Path of a key file where the flow runs. Empty = Application Default Credentials or `earthengine authenticate`."""
-    requests_in_flight: Annotated[int, Field(ge=1, le=1000, title="Requests in flight")] = IN_FLIGHT
-    """At most so many at once: the project's interactive quota (default of a project: 40)."""
-    requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second")] = PER_SECOND
-    """At most so many may begin in a second (default of a project: 100)."""
+    """Path of a key file where the flow runs. Empty = that of the connection, else Application Default Credentials or
+    `earthengine authenticate`."""
+    requests_in_flight: Annotated[int | None, Field(ge=1, le=1000, title="Requests in flight")] = None
+    """At most so many of this run at once. Empty = as the connection has it, else 40, the interactive quota that a
+    project has by default."""
+    requests_per_second: Annotated[float | None, Field(gt=0, le=1000, title="Requests a second")] = None
+    """At most so many of the whole project may begin in a second. Empty = as the connection has it, else 100."""
     read_deadline: Annotated[float, Field(gt=0, le=3600, title="Deadline of a request")] = Deadlines.read_s
     """Seconds after which an answer is no longer awaited, and the request is repeated. Earth Engine may compute for
     300."""
     computation_limit: Annotated[float, Field(ge=0, le=3600, title="Longest computation")] = Deadlines.computing_s
     """Seconds that Earth Engine may go on with a request that was given up: so long it keeps its place in the quota."""
-    workload_tag: Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$", title="Workload tag")] = "pixel-quarry"
+    workload_tag: Annotated[Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$")] | None, Field(title="Workload tag")] = (
+        None
+    )
     """Label of the run's requests in Cloud Monitoring, by which their cost is told apart: up to 63 lower-case letters,
-    digits, dashes and underscores, a letter or digit first and last."""
+    digits, dashes and underscores, a letter or digit first and last. Empty = that of the connection, else
+    `pixel-quarry`."""
     run_retries: Annotated[int, Field(ge=0, le=100, title="Retries of the run")] = 3
     """How often a run that fails for a passing reason (an outage, throttling) is started again by Prefect. It resumes:
     nothing is fetched twice. One that fails for a lasting reason is not started again."""
@@ -89,6 +101,17 @@ class Service(Worded):
                 raise refused("output", self.output, "no bucket with a prefix of plain parts", remedy) from None
         return self
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.connection is not None:
+            # Whoever may start a run must not send the credentials of a block elsewhere.
+            for field in ("project", "endpoint", "credentials_file"):
+                if getattr(self, field) is not None:
+                    shown = getattr(self, field) if field == "project" else HIDDEN
+                    reason = f"the connection {self.connection} says it"
+                    raise refused(field, shown, reason, "Leave it empty, or give no connection")
+        return self
+
     @property
     def asks_earth_engine(self) -> bool:
         """Whether the run needs a project and a way to sign in."""
@@ -98,12 +121,35 @@ class Service(Worded):
         """Return how long an answer is waited for."""
         return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)
 
-    def connection(self) -> Connection:
-        """Return the connection, completed from the environment of this process.
+    def connect(self) -> Account:
+        """Return the account to draw on: the saved connection, or what is given here and in this process's environment.
 
         Raises:
             BadInputError: there is no project, or one of the values can't be.
         """
+        if self.connection is not None:
+            from tasks.connection import open_account  # takes a second, which a run without a block does not need
+
+            account = open_account(self.connection)
+            if self.requests_in_flight is not None and self.requests_in_flight > account.quota:
+                raise BadInputError(
+                    "requests_in_flight",
+                    self.requests_in_flight,
+                    f"above the quota of {self.connection}, which is {account.quota}",
+                    "Give at most that, or leave it empty",
+                )
+            lane = self.requests_in_flight or account.lane
+        else:
+            account = Account(connection=self._from_environment(), quota=self.requests_in_flight or IN_FLIGHT)
+            lane = None
+        return replace(
+            account,
+            lane=lane,
+            per_second=self.requests_per_second or account.per_second,
+            workload_tag=self.workload_tag or account.workload_tag,
+        )
+
+    def _from_environment(self) -> Connection:
         project = self.project or os.environ.get("EARTHENGINE_PROJECT")
         if not project:
             raise BadInputError(
@@ -113,4 +159,10 @@ class Service(Worded):
                 "Give the id of a Google Cloud project registered for Earth Engine, or set EARTHENGINE_PROJECT",
             )
         endpoint = self.endpoint or os.environ.get("EARTHENGINE_ENDPOINT") or HIGH_VOLUME
-        return Connection(project=project, endpoint=endpoint, credentials_file=self.credentials_file)
+        connection = Connection(project=project, endpoint=endpoint, credentials_file=self.credentials_file)
+        if self.endpoint and not is_googles(self.endpoint):
+            # Whoever may start a run must not send the credentials of the machine where it runs elsewhere.
+            reason = "neither Google's nor on this machine, and it would get credentials"
+            remedy = f"Give {HIGH_VOLUME} or a loopback address; set EARTHENGINE_ENDPOINT, or make a connection of it"
+            raise BadInputError("endpoint", self.endpoint, reason, remedy)
+        return connection

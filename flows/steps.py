@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
@@ -19,18 +20,29 @@ from flows.parameters import Extraction
 from flows.service import Service
 from tasks.again import again, check_not_cancelled
 from tasks.course import RunCancelled, at_quota
+from tasks.coverage import coverage, show_grid
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.image import Named
-from tasks.earthengine.permits import Pace
-from tasks.earthengine.plan import Plan, estimate
+from tasks.earthengine.news import News
+from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import Wanted
+from tasks.earthengine.recipes import check_allowed
 from tasks.fetch import fetch_plan, store_plan
 from tasks.manifest import manifest
 from tasks.output import open_output, opened
 from tasks.products import unvisited
 from tasks.raster.refusal import InputError
-from tasks.report import ExtractionFailedError, check_complete, log_plan, show_plan, show_summary
+from tasks.report import (
+    ExtractionFailedError,
+    Spent,
+    check_complete,
+    log_plan,
+    name_run,
+    show_outputs,
+    show_plan,
+    show_summary,
+)
 from tasks.resume import stored_before
 from tasks.storage.receipt import TileReceipt, counted
 from tasks.storage.store import StorageError
@@ -53,8 +65,10 @@ class ExtractionResult(BaseModel):
     """Tiles without a valid pixel: nothing is stored for them but their receipt."""
     failed: int
     """Tiles that Earth Engine refused; none, unless failures are allowed."""
-    manifest: str
-    """GeoParquet: one row a tile, with its file, grid, checksum and state."""
+    missing: int = 0
+    """Tiles that a run would fetch; none, but after a dry run."""
+    manifest: str | None = None
+    """GeoParquet: one row a tile, with its file, grid, checksum and state. None after a dry run."""
     quicklook: str | None = None
     """A picture of it."""
 
@@ -65,16 +79,22 @@ class Extracted:
 
     plan: Plan
     tiles: tuple[TileReceipt, ...]
+    """Of a dry run those that are stored already, else all."""
     output: str
     """Root of the output: a block's slug, or an address."""
-    seconds: float
-    """From the first request to the last receipt."""
-    best_seconds: float
-    """What the rate limit alone would have taken."""
-    manifest: PrefectFuture[str]
-    """On its way."""
+    spent: Spent | None = None
+    """None after a dry run."""
+    manifest: PrefectFuture[str] | None = None
+    """On its way; none after a dry run."""
+    coverage: PrefectFuture[str] | None = None
+    """As above: the picture of what is stored."""
     suggested_side: int | None = None
     """Tile size that fits, where tiles were too heavy for one request."""
+
+    @property
+    def planned_only(self) -> bool:
+        """Whether it was a dry run."""
+        return self.spent is None
 
     @overload
     def path(self, key: str) -> str: ...
@@ -91,31 +111,26 @@ class Extracted:
             "output": store.uri,
             "folder": store.open_path(self.plan.folder),
             "fingerprint": self.plan.fingerprint,
-            "manifest": self.path(self.manifest.result()),
+            "missing": len(self.plan) - len(self.tiles),
+            "manifest": self.path(self.manifest.result() if self.manifest else None),
             **counted(self.tiles),
         }
 
-    def check(self, parameters: Extraction) -> None:
+    def finish(self, parameters: Extraction, result: T) -> T:
         """Show what became of the tiles; fail the run if one is missing, once products are made of what is there."""
-        self.manifest.wait()
-        show_summary(
-            self.plan,
-            self.tiles,
-            seconds=self.seconds,
-            best_seconds=self.best_seconds,
-            output=open_output(self.output).uri,
-            suggested_side=self.suggested_side,
-        )
-        check_complete(
-            self.tiles,
-            expected=len(self.plan),
-            output=open_output(self.output).uri,
-            allow_failures=parameters.allow_failures,
-        )
+        uri = open_output(self.output).uri
+        if self.spent is not None:
+            if self.coverage is not None:
+                self.coverage.wait()
+            show_summary(self.plan, self.tiles, self.spent, output=uri, suggested_side=self.suggested_side)
+            show_outputs(result.model_dump())
+            check_complete(self.tiles, expected=len(self.plan), output=uri, allow_failures=parameters.allow_failures)
+        return result
 
 
 P = TypeVar("P", bound=Service)
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T", bound=ExtractionResult)
 
 
 def run_name() -> str:
@@ -168,8 +183,15 @@ def undisturbed() -> Iterator[None]:
 
 
 def named(parameters: Extraction) -> Named:
-    """Return what is to be read, as the planner takes it."""
+    """Return what is to be read, as the planner takes it.
+
+    Raises:
+        BadInputError: a deployment's run names a function that its operator has not listed.
+    """
     image = parameters.image.model_dump()
+    run = FlowRunContext.get()
+    if image.get("recipe") and run and run.flow_run and run.flow_run.deployment_id:
+        check_allowed(image["recipe"])
     return Named(
         asset=image.get("asset"),
         recipe=image.get("recipe"),
@@ -193,25 +215,38 @@ def wanted(parameters: Extraction) -> Wanted:
     )
 
 
-def pace(parameters: Service) -> Pace:
-    """Return the quota that a run was told."""
-    return Pace(in_flight=parameters.requests_in_flight, per_second=parameters.requests_per_second)
+def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan], *, growing: bool = False) -> Extracted:
+    """Prepare, plan, show the plan, fetch it all.
 
-
-def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> Extracted:
-    """Prepare, plan, show the plan, fetch it all, show what became of it.
+    Args:
+        parameters: Of the flow.
+        make_plan: Asks for metadata, and plans.
+        growing: Whether the plan is a series without an end, of which just what is new or changed is fetched.
 
     Raises:
         BadInputError: a parameter can't be; nothing was fetched.
         EarthEngineError, StorageError: the run can't go on; the message says why.
     """
-    connection, output = parameters.connection(), opened(parameters.output)
-    with at_quota(
-        connection.project, pace(parameters), parameters.deadlines(), workload_tag=parameters.workload_tag
-    ) as course:
-        plan = make_plan(connection)
-        cost = estimate(plan, per_second=parameters.requests_per_second)
-        log_plan(plan, cost, in_flight=parameters.requests_in_flight)
+    dry = parameters.plan_only
+    account, output = parameters.connect(), opened(parameters.output, write=not dry)
+    with at_quota(account, parameters.deadlines()) as course:
+        whole = make_plan(account.connection)
+        known = stored_before(whole, output, verify=parameters.verify, sweep=not dry) if dry or growing else None
+
+        def show(stored: int) -> None:
+            name_run(whole, dry=dry)
+            show_plan(whole, stored=stored, pace=account.pace)
+
+        log_plan(whole, stored=len(known.tiles) if known else 0, pace=account.pace)
+        if known and (dry or len(known.tiles) == len(whole)):
+            show(len(known.tiles))
+            tiles = tuple(known.tiles[index] for index in sorted(known.tiles))
+            if dry:
+                show_grid(whole, tiles)
+                return Extracted(plan=whole, tiles=tiles, output=output)
+            return _extracted(whole, tiles, output, Spent(seconds=0.0, fetched=(), pace=account.pace))
+        part = News(whole, known) if known else None
+        plan = part.plan if part else whole
         plan_key = store_plan(plan, output)  # first: what a plan holds is not pruned
         checkpoint = stored_before(plan, output, verify=parameters.verify)
         begun = time.monotonic()
@@ -220,18 +255,26 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan]) -> 
             checkpoint,
             output=output,
             plan_key=plan_key,
-            connection=connection,
+            connection=account.connection,
             course=course,
-            show=lambda: show_plan(plan, cost, in_flight=parameters.requests_in_flight, stored=len(checkpoint.tiles)),
+            show=lambda: show(len((known or checkpoint).tiles)),
         )
-        seconds = time.monotonic() - begun
+        fetched = tuple(tile for tile in tiles if tile.index not in checkpoint.tiles)
+        spent = Spent(seconds=time.monotonic() - begun, fetched=fetched, pace=account.pace)
         side = course.run.sizes.suggested_side
+    return _extracted(whole, part.with_known(tiles) if part else tiles, output, spent, side)
+
+
+def _extracted(
+    plan: Plan, tiles: tuple[TileReceipt, ...], output: str, spent: Spent, side: int | None = None
+) -> Extracted:
+    """Set the manifest and the map on their way, while the flow makes its products."""
     return Extracted(
         plan=plan,
         tiles=tiles,
         output=output,
-        seconds=seconds,
-        best_seconds=cost.best_seconds,
+        spent=spent,
         manifest=manifest.submit(unvisited(plan), unvisited(tiles), output=output),
+        coverage=coverage.submit(unvisited(plan), unvisited(tiles), output=output),
         suggested_side=side,
     )

@@ -12,7 +12,8 @@ from prefect.runtime import flow_run
 
 from tasks.course import RunCancelled
 from tasks.earthengine.errors import EarthEngineError
-from tasks.report import ExtractionFailedError, in_words
+from tasks.progress import in_words
+from tasks.report import ExtractionFailedError
 from tasks.storage.store import StorageError
 
 # A retry is never further away than this.

@@ -16,10 +16,10 @@ from prefect import get_run_logger
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
+from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Checkpoint
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.lane import Lane
-from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.run import Run
 from tasks.earthengine.transport import Deadlines, fetch
@@ -94,7 +94,7 @@ _COURSES: dict[str, Course] = {}
 
 
 @contextlib.contextmanager
-def at_quota(project: str, pace: Pace, deadlines: Deadlines, *, workload_tag: str) -> Iterator[Course]:
+def at_quota(account: Account, deadlines: Deadlines) -> Iterator[Course]:
     """Share a project's quota with other runs, for as long as the block. No slot is held before tiles are fetched.
 
     Raises:
@@ -103,8 +103,11 @@ def at_quota(project: str, pace: Pace, deadlines: Deadlines, *, workload_tag: st
     # Without Prefect's engine around it, a flow's function may be called as well: it plans, and refuses bad input.
     key = flow_run.id or str(uuid4())
     log = get_run_logger() if flow_run.id else logging.getLogger(__name__)
-    with Run(pace) as run, Slots(project, run.permits, run_id=UUID(key), log=log) as slots:
-        course = _COURSES[key] = Course(run, slots, deadlines, workload_tag, key)
+    with (
+        Run(account.pace) as run,
+        Slots(account.connection.project, run.permits, run_id=UUID(key), log=log, quota=account.quota) as slots,
+    ):
+        course = _COURSES[key] = Course(run, slots, deadlines, account.workload_tag, key)
         slots.on_cancel = course.cancel
         try:
             slots.wait_for_room()

@@ -27,7 +27,7 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError, Stopped
 from tasks.earthengine.plan import Plan
 from tasks.output import open_output, result_storage
-from tasks.report import Progress
+from tasks.progress import Progress
 from tasks.storage.receipt import Receipt, TileReceipt, counted, receipt_key
 from tasks.storage.store import StorageError
 

@@ -153,17 +153,23 @@ class Limit:
         tag = self.wanted.removeprefix("tag:")
         return bool(set(client.read_concurrency_limit_by_tag(tag).active_slots) - {self.run_id})
 
-    def check(self, client: SyncPrefectClient, *, in_flight: int, log: Log) -> None:
+    def check(self, client: SyncPrefectClient, *, in_flight: int, quota: int, log: Log) -> None:
         """Create the limits, or hold that of the quota against what the run was told.
+
+        Args:
+            client: Of the server.
+            in_flight: What the run may have in flight.
+            quota: Slots that a limit gets which is not there yet.
+            log: Of the flow run.
 
         Raises:
             BadInputError: it is there, but counts nothing.
         """
-        found, created = _found_or_created(client, self.name, in_flight)
+        found, created = _found_or_created(client, self.name, quota)
         if created:
-            log.warning("There was no limit %s: it was created with %d slots.", self.name, in_flight)
+            log.warning("There was no limit %s: it was created with %d slots.", self.name, quota)
         _found_or_created(client, self.wanted, BOUNDLESS)
-        remedy = f"Mend it: `prefect global-concurrency-limit update {self.name} --limit {in_flight} --enable`"
+        remedy = f"Mend it: `prefect global-concurrency-limit update {self.name} --limit {quota} --enable`"
         if not found.active or found.limit < 1 or found.slot_decay_per_second:
             state = "switched off" if not found.active else "decaying" if found.slot_decay_per_second else "zero"
             raise BadInputError("requests_in_flight", in_flight, f"the limit {self.name} is {state}", remedy)

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.earthengine.plan import Plan
-from tasks.earthengine.tiles import PixelGrid
+from tasks.earthengine.tiles import corners
 from tasks.output import open_output
 from tasks.raster.crs import WGS84, crs_of
 from tasks.storage.product import Product, made_of
@@ -70,23 +70,18 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "reason": [tile.reason for tile in tiles],
         }
     )
-    corners = np.array([_corners(grid) for grid in grids]).reshape(-1, 4, 2)
+    found = corners(grids)
     for number, (name, side) in enumerate({"left": 0, "bottom": 1, "right": 0, "top": 1}.items()):
-        ends = corners[:, :, side]
+        ends = found[:, :, side]
         table.insert(7 + number, name, ends.min(axis=1) if name in {"left", "bottom"} else ends.max(axis=1))
-    return geopandas.GeoDataFrame(table, geometry=_footprints(corners, table["crs"]))
+    return geopandas.GeoDataFrame(table, geometry=_footprints(found, table["crs"]))
 
 
-def _corners(grid: PixelGrid) -> list[tuple[float, float]]:
-    across, down = grid.width, grid.height
-    return [grid.affine @ corner for corner in ((0, 0), (across, 0), (across, down), (0, down))]
-
-
-def _footprints(corners: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
+def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
     """Return polygons in WGS 84 of corners, shape (tile, 4, 2), each in its own CRS."""
-    shapes = np.empty(len(corners), dtype=object)
+    shapes = np.empty(len(found), dtype=object)
     for name in crs.unique():
         chosen = (crs == name).to_numpy()
-        given = geopandas.GeoSeries(shapely.polygons(corners[chosen]), crs=crs_of(name).proj)
+        given = geopandas.GeoSeries(shapely.polygons(found[chosen]), crs=crs_of(name).proj)
         shapes[chosen] = given.to_crs(WGS84).to_numpy()
     return geopandas.GeoSeries(shapes, crs=WGS84)

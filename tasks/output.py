@@ -21,8 +21,9 @@ from tasks.storage.local import LocalStore
 from tasks.storage.open import bucket_of, forget, open_store
 from tasks.storage.store import SignInExpired, StorageError, Store
 
-# Types of blocks that an output may be, by their slug on the Prefect server.
+# Types of blocks that an output may be, by their slug on the Prefect server; and that of a connection.
 BUCKET, FOLDER = "gcs-bucket", "local-file-system"
+CONNECTION = "earth-engine-connection"
 # What their names are made of: https://docs.prefect.io/v3/concepts/blocks
 _SLUG = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
 

@@ -6,7 +6,10 @@ import contextlib
 import csv
 import hashlib
 import io
+from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, cast
 
@@ -28,8 +31,8 @@ from tasks.raster.properties import free_name
 from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
 from tasks.storage.product import Product, made_of
-from tasks.storage.receipt import TileReceipt
-from tasks.storage.store import check_key
+from tasks.storage.receipt import READERS, TileReceipt
+from tasks.storage.store import Store, check_key
 
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
     store, tiling = open_output(output), plan.tiles.tiling
     offset = source * len(plan.tiles)
     own = [tile for tile in tiles if offset <= tile.index < offset + len(plan.tiles)]
-    product = Product(store, plan.folder, f"{name}.tif", made_of(own))
+    product = _mosaic(store, plan, own, name)
     if product.is_there:
         return product.key
     with store.workspace() as folder:
@@ -68,10 +71,33 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
             folder / product.name,
             bands=[band.id for band in plan.bands],
             dtype=common_dtype(band.dtype for band in plan.bands),
-            tags=plan.sources[source].tags(plan.fingerprint),
+            # A growing series has another fingerprint with each date; its older files stay as they are.
+            tags=plan.sources[source].tags(plan.sources[source].identity if plan.home else plan.fingerprint),
             codec=plan.output.codec,
         )
         return product.put_file(path)
+
+
+def mosaics_there(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> dict[str, str]:
+    """Return the keys of those mosaics of a series that are there already, of the same tiles, by date."""
+    store = open_output(output)
+    own: dict[int, list[TileReceipt]] = defaultdict(list)
+    for tile in tiles:
+        own[tile.index // len(plan.tiles)].append(tile)
+    products = [_mosaic(store, plan, own[number], source.label) for number, source in enumerate(plan.sources)]
+    with ThreadPoolExecutor(READERS) as pool:
+        there = pool.map(lambda product: product.is_there, products)
+        return {
+            source.label: product.key
+            for source, product, is_there in zip(plan.sources, products, there, strict=True)
+            if is_there
+        }
+
+
+def _mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], name: str) -> Product:
+    # Of each tile its place in the image: the same image of a longer series has the same mosaic.
+    placed = [replace(tile, index=tile.index % len(plan.tiles)) for tile in tiles]
+    return Product(store, plan.folder, f"{name}.tif", made_of(placed))
 
 
 @task(name="quicklook", cache_policy=NO_CACHE)
@@ -125,14 +151,18 @@ def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[
 @task(name="summarise-series", cache_policy=NO_CACHE)
 def series_summary(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, str]:
     """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both keys."""
+    store, made = open_output(output), made_of(tiles)
+    table, plot = (Product(store, plan.folder, name, made) for name in ("series.csv", "series.png"))
+    if table.is_there and plot.is_there:
+        return table.key, plot.key
     points = list(series_points(plan, tiles))
     with io.StringIO() as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
         rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
-        table = _write(plan, "series.csv", text.getvalue().encode(), output)
+        table.put(text.getvalue().encode())
     title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
-    return table, _write(plan, "series.png", plot_series(points, title=title), output)
+    return table.key, plot.put(plot_series(points, title=title))
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:

@@ -21,8 +21,14 @@ from tasks.storage.store import Store
 LEAST_SHARE = 0.25
 
 
-def stored_before(plan: Plan, output: str, *, verify: Verify) -> Checkpoint:
-    """Return what is stored of a plan, once what killed runs left unfinished is removed, and say so.
+def stored_before(plan: Plan, output: str, *, verify: Verify, sweep: bool = True) -> Checkpoint:
+    """Return what is stored of a plan, and say so.
+
+    Args:
+        plan: What is to be fetched.
+        output: Where to.
+        verify: How much is read.
+        sweep: Whether what killed runs left unfinished is removed.
 
     Raises:
         BadInputError: there is no room for the rest.
@@ -31,7 +37,8 @@ def stored_before(plan: Plan, output: str, *, verify: Verify) -> Checkpoint:
     store, begun, log = open_output(output), time.monotonic(), _log()
     checkpoint = read_checkpoint(plan, store, verify=verify)
     check_room(store, plan, missing=len(plan) - len(checkpoint.tiles))
-    store.sweep()
+    if sweep:
+        store.sweep()
     if checkpoint.tiles or checkpoint.there:
         kinds = Counter(fault.partition(":")[0] for fault in checkpoint.faults.values())
         log.info(

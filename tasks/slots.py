@@ -64,15 +64,17 @@ class Slots:
         permits: What the leases are counted for.
         run_id: Flow run that holds them.
         log: Of the flow run.
+        quota: Slots that the project's limit gets if it is not there yet; None = what the run may have in flight.
     """
 
-    def __init__(self, project: str, permits: Permits, *, run_id: UUID, log: Log) -> None:
+    def __init__(self, project: str, permits: Permits, *, run_id: UUID, log: Log, quota: int | None = None) -> None:
         self.tag = tag_of(project)
         self.on_cancel: Callable[[], object] = lambda: None
         """Called when somebody has cancelled the flow run."""
         self._asked = -float("inf")
         self._permits = permits
         self._limit = Limit(project, run_id)
+        self._quota = quota or permits.pace.in_flight
         self._log = log
         self._leases: list[_Lease] = []
         self._wish: _Lease | None = None
@@ -102,7 +104,7 @@ class Slots:
         self._client = self._until_the_end.enter_context(server())
         with contextlib.ExitStack() as failed:
             failed.push(self._until_the_end)
-            self._limit.check(self._client, in_flight=self._permits.pace.in_flight, log=self._log)
+            self._limit.check(self._client, in_flight=self._permits.pace.in_flight, quota=self._quota, log=self._log)
             if heartbeat_s := get_current_settings().flows.heartbeat_frequency:  # it can be switched off
                 watch_for_crashes(self._client, silence_s=3.0 * heartbeat_s)
                 mark_the_silent(self._client, silence_s=3.0 * heartbeat_s)
@@ -202,7 +204,7 @@ class Slots:
             self._wish_for(client, self._wanted)
             state = self._limit.read(client, wanted=self._wanted)
         except ObjectNotFound:  # somebody has deleted one
-            self._limit.check(client, in_flight=self._permits.pace.in_flight, log=self._log)
+            self._limit.check(client, in_flight=self._permits.pace.in_flight, quota=self._quota, log=self._log)
             return False
         self._permits.quota = max(1, state.limit)  # a limit of 0 leaves a run the slot of its lane, and no other
         due = share(state.limit, wanted=self._wanted, all_wanted=state.all_wanted)

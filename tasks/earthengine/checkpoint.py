@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tasks.earthengine.plan import Plan
-from tasks.storage.receipt import READERS, TileReceipt, crc32c, read_receipts
+from tasks.storage.receipt import EMPTY, READERS, TileReceipt, crc32c, read_receipts
 from tasks.storage.store import Store, Stored
 
 Verify = Literal["quick", "full"]
@@ -159,7 +159,7 @@ def _told_elsewhere(
     told: dict[int, list[TileReceipt]] = defaultdict(list)
     for folder in store.folders():
         if folder not in {TILES, plan.folder}:
-            for _, receipt in read_receipts(store, folder, speaking_of=_prefix(plan).encode()):
+            for _, receipt in read_receipts(store, folder, speaking_of=(_prefix(plan).encode(), EMPTY)):
                 for tile in receipt.tiles:
                     index = identities.get(tile.fingerprint)
                     if index is not None and (tile.status == "empty" or tile.key == places[index]):

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ _initialising = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Where the requests go and who pays. It holds no secret, so it may be a task's parameter."""
+    """Where the requests go and who pays. It shows no secret."""
 
     project: str
     """Google Cloud project that is registered for Earth Engine: its quota is used."""
@@ -41,6 +41,8 @@ class Connection:
     """Base URL of the API."""
     credentials_file: str | None = None
     """Path of a service-account key; None = Application Default Credentials or `earthengine authenticate`."""
+    key: Any = field(default=None, repr=False)
+    """google.auth credentials with :data:`SCOPES` that were loaded elsewhere; None = as above."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", self.project):
@@ -94,6 +96,8 @@ class Connection:
         """
         if self.is_loopback:
             return None
+        if self.key is not None:
+            return self.key
         try:
             if self.credentials_file:
                 return service_account.Credentials.from_service_account_file(self.credentials_file, scopes=SCOPES)
@@ -112,11 +116,23 @@ class Connection:
 
 def is_loopback(url: str) -> bool:
     """Whether a URL is on this machine."""
-    host = urlsplit(url).hostname or ""
+    host = _host(url)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_googles(url: str) -> bool:
+    """Whether a URL is on this machine, or one of Google's APIs: what a run may name without its operator's doing."""
+    return is_loopback(url) or _host(url).endswith(".googleapis.com")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_base_url(text: str) -> bool:

@@ -141,7 +141,7 @@ def open_series(
         raise BadInputError(
             "start",
             start.isoformat(),
-            f"the collection holds nothing here from {start} to {end}",
+            f"the collection holds nothing here from that day to {end}",
             "Widen the dates or the region",
         )
     return tuple(series)

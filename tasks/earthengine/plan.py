@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
-from tasks.earthengine.tiles import PixelGrid, Tiles, tiles_from_json
+from tasks.earthengine.tiles import PixelGrid, Tiles, is_code, tiles_from_json
 from tasks.earthengine.transport import PixelRequest
+from tasks.raster.crs import SINUSOIDAL, crs_of
 
 # Part of every fingerprint: raised when the same request would give other bytes.
 PLAN_VERSION = 1
@@ -107,6 +108,8 @@ class Plan:
     tiles: Tiles
     bands: tuple[PlannedBand, ...]
     output: Output
+    home: str | None = None
+    """Folder of its products; None = one by its fingerprint. No part of its identity."""
 
     def __len__(self) -> int:
         return len(self.sources) * len(self.tiles)
@@ -144,7 +147,7 @@ class Plan:
     def tile_fingerprint(self, index: int) -> str:
         """Return the identity of a tile: sha256 over source, grid, bands and format."""
         source, tile = self.locate(index)
-        return fingerprint([source.identity, self.tiles.grid(tile).json(), self._format_identity])
+        return fingerprint([source.identity, self.tiles.grid(tile).json(), self.format_identity])
 
     def key(self, index: int, fingerprint: str | None = None) -> str:
         """Return where a tile is stored: its place for a person, its fingerprint (if it is known) for the rest."""
@@ -157,15 +160,30 @@ class Plan:
     @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of the whole plan. Names, credentials, endpoint, quota and engine are no part of it."""
-        return fingerprint([[source.identity for source in self.sources], self.tiles.json(), self._format_identity])
+        return fingerprint([[source.identity for source in self.sources], self.tiles.json(), self.format_identity])
 
     @property
     def folder(self) -> str:
         """Where the plan, its receipts and its products are stored, beside the tiles."""
-        return f"{self.name}-{self.fingerprint[:12]}"
+        return self.home or f"{self.name}-{self.fingerprint[:12]}"
+
+    def places(self) -> str:
+        """Return the CRS of its grids in a word: `32721`, `utm` for patches in several zones, `sinusoidal`."""
+        names = set(self.tiles.names)
+        if len(names) > 1:
+            return "utm"
+        name = names.pop()
+        if name == SINUSOIDAL:
+            return "sinusoidal"
+        return name.removeprefix("EPSG:") if is_code(name) else crs_of(name).proj.name.replace(" ", "_")
+
+    def only(self, sources: Iterable[int]) -> Plan:
+        """Return the plan of some of the sources, in their order, with a folder of its own."""
+        return replace(self, sources=tuple(self.sources[number] for number in sources), home=None)
 
     @functools.cached_property
-    def _format_identity(self) -> str:
+    def format_identity(self) -> str:
+        """Digest of the bands and of what is stored of them."""
         bands = [[band.id, band.dtype] for band in self.bands]
         return fingerprint([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.output)])
 

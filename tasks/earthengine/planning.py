@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import geopandas
 
 NATIVE = "native"
+# No image is of that day: the end of a series that has none.
+NEVER = date(2200, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,16 @@ def plan_region(connection: Connection, named: Named, wanted: Wanted, *, region:
 
 
 def plan_timeseries(
-    connection: Connection, named: Named, wanted: Wanted, *, region: Region, start: date, end: date, tile_size: int
+    connection: Connection,
+    named: Named,
+    wanted: Wanted,
+    *,
+    region: Region,
+    start: date,
+    end: date | None,
+    tile_size: int,
 ) -> Plan:
-    """Plan every day of a collection in [start, end) over one grid.
+    """Plan every day of a collection in [start, end) over one grid; without an end, all that it holds.
 
     Raises:
         BadInputError: a parameter can't be.
@@ -87,7 +96,7 @@ def plan_timeseries(
     """
     area = region.wgs84
     geometry = shapely.geometry.mapping(area)
-    series = open_series(connection, named, start=start, end=end, geometry=geometry, box=region_box(area))
+    series = open_series(connection, named, start=start, end=end or NEVER, geometry=geometry, box=region_box(area))
     bands = series[0].bands(wanted.bands)
     tiles, output = _region_tiles(series[0], bands, wanted, region, tile_size)
     return _checked(_plan("timeseries", connection, series, bands, output, tiles), wanted, "tile_size", tile_size)

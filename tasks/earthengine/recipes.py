@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from tasks.earthengine.errors import BadInputError
 
 Box = list[float]
+ALLOWED = "PIXEL_QUARRY_RECIPES"
+"""Environment variable of an operator: `module:function`, separated by commas, that runs of deployments may name."""
 FILLED_IN = ("region", "as_of")
 
 Start = Annotated[date, Field(description="First day (UTC), such as 2020-05-01.")]
@@ -193,6 +196,24 @@ class Recipe:
             for name, field in fields
         )
         return ", ".join(shown) or "no parameters"
+
+
+def allowed() -> set[str]:
+    """Return the `module:function` that runs of a deployment may name: those that its operator lists."""
+    return {name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()}
+
+
+def check_allowed(name: str) -> None:
+    """Check the recipe of a run that somebody else may have started: to name a function is to run it.
+
+    Raises:
+        BadInputError: it is neither built in nor listed.
+    """
+    if name not in BUILT_IN and name not in allowed():
+        remedy = (
+            f"Give one of {', '.join(sorted({*BUILT_IN, *allowed()}))}, or list it in {ALLOWED} where the flow runs"
+        )
+        raise BadInputError("image.recipe", name, "not on the list of this deployment", remedy)
 
 
 def find(name: str) -> Recipe:

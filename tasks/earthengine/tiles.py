@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +53,15 @@ def is_code(crs: str) -> bool:
     return "[" not in crs
 
 
+def corners(grids: Iterable[PixelGrid]) -> NDArray[np.float64]:
+    """Return the corners of grids, clockwise from the first pixel's, in CRS units: shape (grid, 4, 2) of (x, y)."""
+    found = [
+        [grid.affine @ corner for corner in ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))]
+        for grid in grids
+    ]
+    return np.array(found, np.float64).reshape(-1, 4, 2)
+
+
 class Tiles(Protocol):
     """A finite, ordered set of pixel grids."""
 
@@ -62,6 +72,15 @@ class Tiles(Protocol):
     @property
     def pixels(self) -> int:
         """Number of pixels in all tiles, of one band."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The CRS that occur."""
+        ...
+
+    def zones(self) -> NDArray[np.int32]:
+        """Return for each tile its CRS, as an index into `names`."""
         ...
 
     def grid(self, tile: int) -> PixelGrid:
@@ -92,6 +111,15 @@ class RegionTiles:
 
     def __len__(self) -> int:
         return len(self.tiling) if self.kept is None else len(self.kept)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one CRS."""
+        return (self.crs,)
+
+    def zones(self) -> NDArray[np.int32]:
+        """Return zeroes."""
+        return np.zeros(len(self), np.int32)
 
     def place(self, tile: int) -> int:
         """Return the number of a tile in the whole tiling."""
@@ -153,6 +181,15 @@ class PatchTiles:
     def pixels(self) -> int:
         """Pixels of all patches, those that overlap counted twice."""
         return len(self) * self.size**2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that occur."""
+        return self.crs
+
+    def zones(self) -> NDArray[np.int32]:
+        """Return the CRS of each patch."""
+        return self.zone
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a patch."""

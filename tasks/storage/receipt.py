@@ -21,6 +21,8 @@ from tasks.storage.store import Store, check_key
 Status = Literal["stored", "empty", "failed"]
 
 RECEIPTS = "receipts"
+# How the text of a receipt says that a tile has no valid pixel, and so no file.
+EMPTY = b'"status":"empty"'
 # Receipts that are read at once: each waits for a store that may be far away.
 READERS = 16
 # Bytes of a receipt at the most: it has 20,000 tiles at the most. More is none of ours, and would fill the memory.
@@ -174,13 +176,13 @@ def receipt_key(folder: str, start: int, stop: int, run: str) -> str:
     return f"{folder}/{RECEIPTS}/{start:09d}-{stop:09d}-{run[:8]}.json"
 
 
-def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Iterator[tuple[str, Receipt]]:
+def read_receipts(store: Store, folder: str, *, speaking_of: Sequence[bytes] = (b"",)) -> Iterator[tuple[str, Receipt]]:
     """Return all receipts of a plan, each with its key. One that can't be read is passed over: its tiles do not count.
 
     Args:
         store: Where.
         folder: Of the plan.
-        speaking_of: What the text of a receipt must hold to be worth reading.
+        speaking_of: What the text of a receipt must hold to be worth reading: any of these.
     """
     listed = store.list(f"{folder}/{RECEIPTS}/")
     keys = sorted(stored.key for stored in listed if _NAME.search(stored.key) and stored.size <= LARGEST)
@@ -193,6 +195,6 @@ def read_receipts(store: Store, folder: str, *, speaking_of: bytes = b"") -> Ite
 
     with ThreadPoolExecutor(READERS) as pool:
         for key, data in zip(keys, pool.map(read, keys), strict=True):
-            if speaking_of in data:
+            if any(word in data for word in speaking_of):
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     yield key, Receipt.from_json(orjson.loads(data))

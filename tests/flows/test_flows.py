@@ -58,10 +58,10 @@ def test_a_region_becomes_one_mosaic(prefect_server, place):
     assert Path(result.quicklook).read_bytes().startswith(b"\x89PNG")
     artifacts = artifacts_of(state)
     assert {"plan", "quicklook", "summary"} <= set(artifacts)
-    assert "| requests | 9 |" in artifacts["plan"]["data"]
+    assert "| requests to make | 9 |" in artifacts["plan"]["data"]
     assert artifacts["quicklook"]["data"].startswith("data:image/png;base64,")
     assert [a["data"] for a in artifacts.values() if a["type"] == "progress"] == [100.0]
-    assert "| 9 | 9 | 0 | 0 |" in artifacts["summary"]["data"]
+    assert "| stored | 9 (" in artifacts["summary"]["data"]
 
 
 def test_a_polygon_is_clipped_and_tiles_outside_it_are_not_asked_for(prefect_server, place):

@@ -85,14 +85,25 @@ WRONG = {
     "verify": {"other": "slow"},
     "run_retries": {"negative": -1, "many": 101},
     "run_retry_delay": {"negative": -1, "long": 100_000},
-    "project": {"type": 3},
-    "endpoint": {"type": 3},
-    "credentials_file": {"type": 3},
+    "connection": {"type": 3, "name alone": "pixel-quarry", "another type": "gcs-bucket/pixels"},
+    "project": {
+        "type": 3,
+        "beside a connection": {"project": "my-project", "connection": "earth-engine-connection/pixel-quarry"},
+    },
+    "endpoint": {
+        "type": 3,
+        "beside a connection": {"endpoint": "https://a.example", "connection": "earth-engine-connection/pixel-quarry"},
+    },
+    "credentials_file": {
+        "type": 3,
+        "beside a connection": {"credentials_file": "/key", "connection": "earth-engine-connection/pixel-quarry"},
+    },
     "requests_in_flight": {"type": "many", "zero": 0, "large": 1001, "fraction": 1.5},
     "read_deadline": {"type": "long", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "computation_limit": {"type": "long", "negative": -1, "large": 1e9, "nan": math.nan},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "workload_tag": {"type": 3, "empty": "", "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
+    "plan_only": {"type": "perhaps"},
     "max_requests": {"type": "all", "zero": 0},
     "allow_failures": {"type": "perhaps"},
 }
@@ -104,7 +115,7 @@ OWN = {
     },
     TimeseriesParameters: {
         "start": {"missing": None, "type": "soon", "no such day": "2020-02-30"},
-        "end": {"missing": None, "type": "soon", "same": "2020-01-01", "reversed": "2019-01-01"},
+        "end": {"type": "soon", "same": "2020-01-01", "reversed": "2019-01-01"},
         "region": {"missing": None, "type": 3},
         "tile_size": {"small": 15},
         "clip": {"of unknown masks": {"clip": True, "masks": "unknown"}},
@@ -122,7 +133,7 @@ def matrix():
         for field, wrongs in {**WRONG, **OWN[model]}.items():
             for kind, value in wrongs.items():
                 # Where two fields contradict each other, both are given.
-                together = isinstance(value, dict) and field in value and field in {"crs", "scale", "clip"}
+                together = isinstance(value, dict) and field in value
                 given = good | (value if together else {field: value})
                 yield pytest.param(model, given, field, id=f"{model.__name__}-{field}-{kind}")
         for field, info in model.model_fields.items():

@@ -196,7 +196,7 @@ def test_just_those_that_speak_of_something_are_read(store):
         store.put(key, receipt(start, start + 1, "stored").encode())
 
     def told(speaking_of):
-        return [key for key, _ in read_receipts(store, "p", speaking_of=speaking_of)]
+        return [key for key, _ in read_receipts(store, "p", speaking_of=[speaking_of])]
 
     assert told(b"") == told(b'"stored"') == keys
     assert told(b'"f1"') == [keys[1]]

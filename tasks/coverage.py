@@ -1,0 +1,76 @@
+"""The map of a plan: its grid before a run; what is stored, empty, failed or missing after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.earthengine.plan import Plan
+from tasks.earthengine.tiles import corners
+from tasks.output import open_output
+from tasks.progress import forgiving
+from tasks.raster.coverage import Status, coverage_map, degrees
+from tasks.raster.crs import WGS84, reproject
+from tasks.report import show_picture
+from tasks.storage.product import Product, made_of
+from tasks.storage.receipt import TileReceipt
+
+NAME = "coverage.png"
+
+
+@task(name="coverage", cache_policy=NO_CACHE)
+def coverage(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
+    """Draw what became of every tile, show it, store it and return its key."""
+    store = open_output(output)
+    product = Product(store, plan.folder, NAME, made_of(tiles))
+    if product.is_there:
+        png = store.get(product.key)
+    else:
+        png = draw(plan, tiles, without=Status.MISSING)
+        product.put(png)
+    with forgiving():
+        show_picture(png, key="coverage")
+    return product.key
+
+
+def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
+    """Show the grid of a plan, and which of its tiles are stored already."""
+    with forgiving():
+        show_picture(draw(plan, stored, without=Status.PLANNED), key="grid")
+
+
+def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
+    """Return the map of a plan as PNG.
+
+    Args:
+        plan: Its grid.
+        tiles: Receipts of some of its tiles, or all.
+        without: What a tile is that has no receipt.
+    """
+    clip = plan.output.clip
+    status = np.full(len(plan), without, np.uint8)
+    for tile in tiles:
+        status[tile.index] = Status[tile.status.upper()]
+    return coverage_map(
+        lonlat(plan),
+        status.reshape(len(plan.sources), len(plan.tiles)),
+        labels=[source.label for source in plan.sources],
+        region=None if clip is None else reproject(shapely.from_wkt(clip), plan.grid(0).crs, WGS84),
+        title=f"{plan.sources[0].name.partition('/')[0]}: {len(plan):,} tiles",
+    )
+
+
+def lonlat(plan: Plan) -> NDArray[np.float64]:
+    """Return the corners of the tiles of one image in longitude and latitude: shape (tile, 4, 2)."""
+    tiles = plan.tiles
+    found = corners(tiles.grid(number) for number in range(len(tiles)))
+    zones = tiles.zones()
+    for zone, name in enumerate(tiles.names):
+        chosen = zones == zone
+        found[chosen] = degrees(found[chosen], name)
+    return found
