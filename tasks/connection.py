@@ -48,7 +48,7 @@ class EarthEngineConnection(Block):
         ```
     """
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, hide_input_in_errors=True)
 
     _block_type_name = "Earth Engine Connection"
     _block_type_slug = "earth-engine-connection"
