@@ -9,8 +9,11 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Nor does either of them write to a server that the user's shell points to.
 unexport PREFECT_API_URL PREFECT_API_KEY PREFECT_PROFILE
 export NO_PROXY := 127.0.0.1,localhost
+# Of `make up`; a PORT in the user's environment means something else.
+PORT := 4200
+SANDBOX_PORT := 9080
 
-.PHONY: help setup demo test bench chaos check format lock clean
+.PHONY: help setup demo up down test bench chaos check format lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +29,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## The main job on the sandbox: three flows, with pictures to look at
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m deployments.demo
+
+up: $(READY) ## Prefect server, sandbox and worker on loopback, with all deployments; PORT=4300 SANDBOX_PORT=9180 for others
+	$(BIN)/python -m deployments.up start --port $(PORT) --sandbox-port $(SANDBOX_PORT)
+
+down: ## Stop what `make up` started
+	@test ! -x $(BIN)/python || $(BIN)/python -m deployments.up stop
 
 test: $(READY) ## All tests
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest
@@ -50,5 +59,5 @@ lock: ## Compile the lock anew (no index addresses, with hashes)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --upgrade --quiet --output-file requirements.lock
 
-clean: ## Remove what the targets made
-	rm -rf .venv .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: down ## Remove what the targets made, and stop what runs
+	rm -rf .venv .cache .demo .up .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,89 +1,145 @@
-"""The command line of a flow: the options are the fields of its parameters, the words of an error the same."""
+"""The command line: a subcommand a flow, its options the fields of the form, the words of an error the same."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
 
-from prefect.exceptions import CancelledRun
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from cyclopts import App, CycloptsError
 
-from flows.parameters import Extraction
-from flows.service import Service
-from tasks.earthengine.errors import EarthEngineError
-from tasks.raster.refusal import InputError
-from tasks.report import ExtractionFailedError
-from tasks.storage.store import StorageError
+if TYPE_CHECKING:
+    from flows.service import Service
 
-HELP = """Give exactly one of --image.asset, --image.recipe and --image.expression. A value that begins with a minus is
-written with an equals sign: --region=-54.60,-25.30,-54.55,-25.26. Lists, GeoJSON and parameters of recipes are JSON."""
-
-# Exit codes; argparse, too, leaves with 2.
+# Exit codes.
 FAILED, BAD_INPUT = 1, 2
 # As of a shell's command that SIGINT ended: 128 and the signal's number.
 INTERRUPTED = 130
 
 
-def parse(parameters: type[Service], program: str, arguments: Sequence[str]) -> Service:
-    """Return the parameters that a command line gives.
+@dataclass(frozen=True)
+class Command:
+    """A flow by names, so that the list of commands imports none."""
 
-    Raises:
-        ValidationError: a value can't be; the message is that of the form.
-        SystemExit: `--help`, or an option that does not exist.
-    """
+    module: str
+    flow: str
+    parameters: str
+    help: str
 
-    class Options(BaseSettings, parameters):  # type: ignore[misc, valid-type]  # one class a flow, made at run time
-        model_config = SettingsConfigDict(
-            cli_prog_name=program,
-            cli_avoid_json=True,
-            cli_enforce_required=False,  # of a union one member is required: the model says so better
-            cli_hide_none_type=True,
-            cli_implicit_flags=True,
-            cli_kebab_case=True,
-        )
+    def load(self) -> Callable[..., None]:
+        """Return what runs it, with its options."""
+        from flows import parameters
+        from flows.options import command
 
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del settings_cls  # pydantic-settings gives it by position
-            # A variable SCALE or OUTPUT in the environment is nobody's parameter.
-            return (init_settings,)
+        return command(getattr(parameters, self.parameters), self._run)
 
-    Options.__doc__ = f"{parameters.__doc__}\n\n{HELP if issubclass(parameters, Extraction) else ''}"
-    given = CliApp.run(Options, cli_args=list(arguments))
-    return parameters.model_validate(given.model_dump(exclude_unset=True))
+    def _run(self, given: Service) -> None:
+        if given.asks_earth_engine and given.connection is None:
+            given.connect()  # what it lacks is told before Prefect takes seconds to start
+        flow = getattr(importlib.import_module(self.module), self.flow)
+        from flows.bar import bar
 
-
-def run(module: str, name: str, parameters: type[Service], arguments: Sequence[str] | None = None) -> None:
-    """Run a flow from the command line and leave with 0, 1 (failed, cancelled), 2 (bad input) or 130 (Ctrl-C).
-
-    The flow is given by name: run by `python -m`, its module is `__main__`, and imported it has its one identity.
-    """
-    flow = getattr(importlib.import_module(module), name)
-    try:
-        given = parse(parameters, f"python -m {module}", sys.argv[1:] if arguments is None else arguments)
-        if given.asks_earth_engine:
-            given.connection()  # what it lacks is told before Prefect takes seconds to start
-        result = flow(given)
-    except ValidationError as error:
-        _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
-    except (InputError, SettingsError) as error:
-        _leave(BAD_INPUT, str(error))
-    except CancelledRun as error:
-        _leave(FAILED, str(error))
-    except KeyboardInterrupt:
-        _leave(INTERRUPTED, "Interrupted. What is stored is kept: run the same again, and only the rest is fetched.")
-    except (EarthEngineError, StorageError, ExtractionFailedError) as error:
-        _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
-    else:
+        _reach_server()
+        with bar():
+            result = flow(given)
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
 
-def _leave(code: int, message: str) -> None:
+COMMANDS = {
+    "region": Command(
+        "flows.region",
+        "extract_region",
+        "RegionParameters",
+        "A region of one image, tile by tile, then one mosaic.",
+    ),
+    "timeseries": Command(
+        "flows.timeseries",
+        "extract_timeseries",
+        "TimeseriesParameters",
+        "Every image of a collection between two dates, or since a date, over one grid.",
+    ),
+    "patches": Command(
+        "flows.patches", "extract_patches", "PatchesParameters", "Square patches of one image around points."
+    ),
+    "audit": Command("flows.audit", "audit_output", "AuditParameters", "An output, or one plan of it."),
+}
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run what a command line asks for: leave with 1 (failed, cancelled), 2 (bad input) or 130 (Ctrl-C), or return.
+
+    The result is JSON on standard output; all else goes to standard error.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _app(words)(words)
+    except CycloptsError as error:
+        _leave(BAD_INPUT, f"{error} `--help` lists what there is.")
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED, "Interrupted. What is stored is kept: run the same again, and only the rest is fetched.")
+    except Exception as error:
+        _explain(error)
+        raise
+
+
+def _app(words: Sequence[str]) -> App:
+    """Return the commands; only of one that is called the options are made, which takes a second."""
+    app = App(
+        name="python -m flows",
+        help="Pixels out of Google Earth Engine. The result is written as JSON.",
+        help_format="markdown",
+        version_flags=(),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, command in COMMANDS.items():
+        called = name in words
+        app.command(command.load() if called else _nothing, name=name, help=None if called else command.help)
+    return app
+
+
+def _nothing() -> None:
+    """Stand for a command that is not called."""
+
+
+def _reach_server() -> None:
+    """Leave if the Prefect server that is configured does not answer: the engine's traceback fills a screen."""
+    from flows.ephemeral import start_server
+    from tasks.limit import server
+
+    start_server()
+    with server() as client:
+        if client.api_healthcheck() is not None:
+            _leave(
+                FAILED, f"The Prefect server at {client.api_url} does not answer. Start it, or unset PREFECT_API_URL."
+            )
+
+
+def _explain(error: Exception) -> None:
+    """Leave with one message, if the cause is not in the code."""
+    from prefect.exceptions import CancelledRun
+    from pydantic import ValidationError
+
+    from tasks.earthengine.errors import EarthEngineError
+    from tasks.raster.refusal import InputError
+    from tasks.report import ExtractionFailedError
+    from tasks.storage.store import StorageError
+
+    if isinstance(error, ValidationError):
+        _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
+    if isinstance(error, InputError):
+        _leave(BAD_INPUT, str(error))
+    if isinstance(error, CancelledRun):
+        _leave(FAILED, str(error))
+    if isinstance(error, (EarthEngineError, StorageError, ExtractionFailedError)):
+        _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
+
+
+def _leave(code: int, message: str) -> NoReturn:
     sys.stderr.write(f"{message}{os.linesep}")
     sys.exit(code)

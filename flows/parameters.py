@@ -8,10 +8,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
-from pydantic_core import CoreSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from flows.pickers import AsTabs, Recipes, ordered
+from flows.pickers import AsTabs, Recipes
 from flows.service import Service
 from flows.wording import Parameters, Worded, csv, one_of, refused
 from tasks.earthengine.expression import as_expression, canonical
@@ -181,22 +180,11 @@ class Pixels(Worded):
         )
 
 
-# The form begins with what differs from job to job.
-FIRST = (
-    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
-    *("output", "connection"),
-)
-
-
 class Extraction(Service, Pixels):
     """What every extraction takes: pydantic lists the fields of the last base first."""
 
     plan_only: Annotated[bool, Field(title="Plan only")] = False
     """Dry run: show the requests, bytes, best time and a map of the grid, and fetch and write nothing."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return ordered(handler.resolve_ref_schema(handler(schema)), FIRST)
 
     max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
     """A plan of more is refused before the first: raise it on purpose."""

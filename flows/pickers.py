@@ -36,11 +36,19 @@ class Recipes:
         return handler(schema) | {"enum": [*BUILT_IN, *sorted(allowed())]}
 
 
-def ordered(schema: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:
-    """Return the schema of a model with some of its fields first, as somebody asks for them who fills in the form."""
+def as_form(schema: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of a model as the UI makes a good form of it.
+
+    Some of its fields come first, as somebody asks for them who fills it in. Where blocks are offered there is no
+    default: the UI would put it, which is no block, under each tab.
+    """
     given = schema.get("properties", {})
     names = [name for name in first if name in given] + [name for name in given if name not in first]
-    return schema | {"properties": {name: given[name] | {"position": n} for n, name in enumerate(names)}}
+    fields = {name: given[name] | {"position": number} for number, name in enumerate(names)}
+    for field in fields.values():
+        if any("block_type_slug" in kind for kind in field.get("anyOf", [])):
+            field.pop("default", None)
+    return schema | {"properties": fields}
 
 
 @dataclass(frozen=True)

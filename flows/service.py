@@ -7,10 +7,10 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from flows.pickers import Blocks
+from flows.pickers import Blocks, as_form
 from flows.wording import Worded, refused
 from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Verify
@@ -44,8 +44,19 @@ SavedConnection = Annotated[
 ]
 
 
+# The form begins with what differs from job to job.
+FIRST = (
+    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
+    *("output", "plan", "repair", "prune", "connection"),
+)
+
+
 class Service(Worded):
     """Where to, where from, how fast, how often."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return as_form(handler.resolve_ref_schema(handler(schema)), FIRST)
 
     output: Output = "output"
     """Where tiles, products and receipts go: a saved block (`gcs-bucket/name`, `local-file-system/name`), a bucket

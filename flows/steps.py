@@ -40,6 +40,7 @@ from tasks.report import (
     log_plan,
     name_run,
     show_outputs,
+    show_picture,
     show_plan,
     show_summary,
 )
@@ -86,7 +87,7 @@ class Extracted:
     """None after a dry run."""
     manifest: PrefectFuture[str] | None = None
     """On its way; none after a dry run."""
-    coverage: PrefectFuture[str] | None = None
+    coverage: PrefectFuture[bytes] | None = None
     """As above: the picture of what is stored."""
     suggested_side: int | None = None
     """Tile size that fits, where tiles were too heavy for one request."""
@@ -121,7 +122,7 @@ class Extracted:
         uri = open_output(self.output).uri
         if self.spent is not None:
             if self.coverage is not None:
-                self.coverage.wait()
+                show_picture(self.coverage.result(), key="coverage", description="Stored, empty, failed tiles")
             show_summary(self.plan, self.tiles, self.spent, output=uri, suggested_side=self.suggested_side)
             show_outputs(result.model_dump())
             check_complete(self.tiles, expected=len(self.plan), output=uri, allow_failures=parameters.allow_failures)
@@ -140,7 +141,8 @@ def run_name() -> str:
     read = given if isinstance(given, dict) else given.model_dump()
     image = read.get("image") or {}
     label = image.get("asset") or image.get("recipe") or image.get("name") or "expression"
-    return " ".join(str(part) for part in (kind, label, read.get("crs", "utm"), read.get("scale") or "") if part)
+    scale = read.get("scale")
+    return " ".join(filter(None, (kind, label, read.get("crs", "utm"), f"{scale:g}" if scale else "")))
 
 
 def plainly(function: Callable[[P], R]) -> Callable[[P], R]:

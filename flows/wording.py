@@ -74,6 +74,16 @@ def refused(field: str, value: object, reason: str, remedy: str) -> PydanticCust
     return PydanticCustomError("bad_input", "{message}", {"message": message})
 
 
+# The words of the form, which holds what is typed against its JSON schema: a run says the same.
+_AS_THE_FORM = {
+    "greater_than_equal": "{value} is less than the minimum of {ge:g}",
+    "greater_than": "{value} is less than or equal to the minimum of {gt:g}",
+    "less_than_equal": "{value} is greater than the maximum of {le:g}",
+    "less_than": "{value} is greater than or equal to the maximum of {lt:g}",
+    "literal_error": "{value!r} is not one of [{expected}]",
+}
+
+
 def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     """One error in our words: field, value, what is wrong, what to do."""
     if details["type"] == "bad_input":
@@ -96,7 +106,16 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     value = None if details["type"] == "missing" else details["input"]
     if details["type"] == "block" or (names == ["output"] and isinstance(value, dict)):
         value = HIDDEN  # a block, with its secrets
-    reason = "missing" if details["type"] == "missing" else details["msg"].removeprefix("Input ")
+    told = _AS_THE_FORM.get(details["type"])
+    if details["type"] == "missing":
+        reason = "missing"
+    elif told is not None and value is not HIDDEN:
+        context = details.get("ctx", {})
+        if "expected" in context:
+            context = context | {"expected": context["expected"].replace(" or ", ", ")}
+        reason = told.format(value=value, **context)
+    else:
+        reason = details["msg"].removeprefix("Input ")
     remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
     return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))
 

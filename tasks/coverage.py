@@ -24,8 +24,8 @@ NAME = "coverage.png"
 
 
 @task(name="coverage", cache_policy=NO_CACHE)
-def coverage(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
-    """Draw what became of every tile, show it, store it and return its key."""
+def coverage(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> bytes:
+    """Draw what became of every tile, store the picture and return it."""
     store = open_output(output)
     product = Product(store, plan.folder, NAME, made_of(tiles))
     if product.is_there:
@@ -33,15 +33,14 @@ def coverage(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
     else:
         png = draw(plan, tiles, without=Status.MISSING)
         product.put(png)
-    with forgiving():
-        show_picture(png, key="coverage")
-    return product.key
+    return png
 
 
 def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
     """Show the grid of a plan, and which of its tiles are stored already."""
     with forgiving():
-        show_picture(draw(plan, stored, without=Status.PLANNED), key="grid")
+        png = draw(plan, stored, without=Status.PLANNED)
+        show_picture(png, key="grid", description="Tiles to fetch, and those that are stored already")
 
 
 def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:

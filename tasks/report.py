@@ -119,9 +119,10 @@ def _pixel(plan: Plan) -> str:
     return f"{abs(grid.affine.a):.6g}{short.get(unit, unit)}"
 
 
-def show_picture(png: bytes, *, key: str = "quicklook") -> None:
+def show_picture(png: bytes, *, key: str = "quicklook", description: str = "What the pixels show") -> None:
     """Show a picture. It is part of the artifact, so that it is seen wherever the UI is."""
-    create_image_artifact("data:image/png;base64," + base64.b64encode(png).decode(), key=key)
+    url = "data:image/png;base64," + base64.b64encode(png).decode()
+    create_image_artifact(url, key=key, description=description)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,129 @@
+"""The declaration of deployments: `prefect.yaml`, in the format of `prefect deploy`, of which this is what we use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+
+from tasks.earthengine.errors import BadInputError
+
+DECLARATION = Path(__file__).parents[1] / "prefect.yaml"
+_VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")
+_ENTRYPOINT = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
+
+
+class _Declared(BaseModel):
+    # Prefect ignores what it does not know: a misspelt field would be no mistake.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Declared):
+    """When a deployment runs by itself."""
+
+    slug: str
+    """Name by which it is told from the deployment's others."""
+    cron: str | None = None
+    interval: PositiveFloat | None = None
+    """Seconds."""
+    anchor_date: AwareDatetime | None = None
+    """Some moment at which a run of an interval begins; without it, each provisioning would give another."""
+    timezone: str
+    active: bool = True
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.cron is None) == (self.interval is None) or (self.interval is None) != (self.anchor_date is None):
+            raise ValueError("should have either cron, or interval (seconds) with anchor_date")
+        self.create()  # Prefect knows what a cron expression and a time zone are
+        return self
+
+    def create(self) -> DeploymentScheduleCreate:
+        """Return what Prefect takes."""
+        when: Any
+        if self.cron is not None:
+            when = CronSchedule(cron=self.cron, timezone=self.timezone)
+        else:
+            when = IntervalSchedule.model_validate(
+                {"interval": self.interval, "anchor_date": self.anchor_date, "timezone": self.timezone}
+            )
+        return DeploymentScheduleCreate(schedule=when, active=self.active, slug=self.slug)
+
+
+class _WorkPool(_Declared):
+    name: str
+
+
+class _Limit(ConcurrencyLimitConfig):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entry(_Declared):
+    """One deployment."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    entrypoint: Annotated[str, Field(pattern=_ENTRYPOINT)]
+    """Module and flow, dotted: a path would give a module a second identity."""
+    description: Annotated[str, Field(min_length=1)]
+    tags: tuple[str, ...]
+    parameters: dict[str, Any]
+    enforce_parameter_schema: Literal[True]
+    work_pool: _WorkPool
+    concurrency_limit: _Limit | None = None
+    """Runs of this deployment at once."""
+    schedules: tuple[Schedule, ...] = ()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if len({schedule.slug for schedule in self.schedules}) < len(self.schedules):
+            raise ValueError("two schedules have the same slug")
+        return self
+
+
+class _File(_Declared):
+    pull: Annotated[list[Any], Field(max_length=0)]
+    """Nothing is pulled: the package is installed where the worker runs. Left out, Prefect would note a folder."""
+    deployments: Annotated[tuple[Entry, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if len({entry.name for entry in self.deployments}) < len(self.deployments):
+            raise ValueError("two deployments have the same name")
+        return self
+
+
+def read(path: Path, variables: Mapping[str, str]) -> tuple[Entry, ...]:
+    """Return the deployments that a file declares.
+
+    Args:
+        path: The file.
+        variables: What `{{ $NAME }}` stands for.
+
+    Raises:
+        BadInputError: it can't be read, or holds what it should not.
+    """
+    try:
+        text = json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise BadInputError("file", str(path), f"it can't be read: {error}", "Mend it") from None
+    except TypeError as error:  # a date: Prefect, too, stumbles over it
+        raise BadInputError("file", str(path), str(error), "Put dates between quotes") from None
+    if missing := sorted(set(_VARIABLE.findall(text)) - set(variables)):
+        raise BadInputError("file", str(path), f"{', '.join(missing)} not set in the environment", "Set it") from None
+    text = _VARIABLE.sub(lambda found: json.dumps(variables[found[1]])[1:-1], text)
+    if "{{" in text:
+        reason = "it holds a placeholder that is no {{ $VARIABLE }} of the environment"
+        raise BadInputError("file", str(path), reason, "Write the value")
+    try:
+        return _File.model_validate_json(text).deployments
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise BadInputError("file", str(path), wrong, "Mend it") from None

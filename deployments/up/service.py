@@ -1,0 +1,244 @@
+"""The services of `make up`: how each is started, and how it is seen to be ready."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from deployments.up.mark import Mark, leader, marked
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
+POOL = "pixel-quarry"
+PROJECT = "my-project"  # any is served by the sandbox
+WORKER = "make-up"
+PATIENCE = 300.0  # seconds: the first start of a server migrates its database, two minutes on a busy machine
+_TAIL = 20  # lines of a log that say why
+
+
+class UpError(Exception):
+    """The services cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that runs until it is stopped.
+
+    Attributes:
+        name: Of the service, its log and its mark.
+        command: What is run, in the checkout.
+        environment: All of its environment, but for the mark.
+        ready: Whether a process of it that began at a time is ready.
+        address: What to show for it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready: Callable[[datetime], bool]
+    address: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the services run: a folder for their data, and two ports of loopback."""
+
+    folder: Path
+    port: int
+    sandbox_port: int
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The server's and the sandbox's."""
+        return self.port, self.sandbox_port
+
+    @property
+    def url(self) -> str:
+        """The Prefect UI; its API is below."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def sandbox(self) -> str:
+        """The Earth Engine endpoint."""
+        return f"http://{HOST}:{self.sandbox_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of all services: nothing of the user's own Prefect or Earth Engine account."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "EARTHENGINE_"))}
+        return kept | {
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PYTHONUNBUFFERED": "1",  # a log ends where the process is
+            "NO_PROXY": f"{HOST},localhost",
+            "no_proxy": f"{HOST},localhost",
+        }
+
+    @property
+    def client(self) -> dict[str, str]:
+        """Environment of what talks to the server."""
+        return self.environment | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_WORKER_QUERY_SECONDS": "2"}
+
+    def services(self) -> tuple[Service, Service, Service]:
+        """Return the server, the sandbox, and the worker, which needs both."""
+        serving = {
+            # In memory, as by default, a restarted server would never free the slots of runs that died.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_UI_API_URL": f"{self.url}/api",  # by default port 4200, whatever `--port` says
+        }
+        return (
+            Service(
+                "server",
+                _python("prefect", "server", "start", "--host", HOST, "--port", str(self.port)),
+                self.environment | serving,
+                lambda _: _get(f"{self.url}/api/health") is not None,
+                self.url,
+            ),
+            Service(
+                "sandbox",
+                _python("deployments.sandbox", "--host", HOST, "--port", str(self.sandbox_port)),
+                self.environment,
+                lambda _: _get(f"{self.sandbox}/sandbox/statistics") is not None,
+                f"{self.sandbox} (stands in for Earth Engine; project {PROJECT})",
+            ),
+            Service(
+                "worker",
+                _python("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER),
+                self.client,
+                self._worker_is_online,
+                f"{WORKER}, for the work pool {POOL}",
+            ),
+        )
+
+    def _worker_is_online(self, since: datetime) -> bool:
+        workers = _get(f"{self.url}/api/work_pools/{POOL}/workers/filter", method="POST") or ()
+        return any(
+            worker["name"] == WORKER
+            and worker["status"] == "ONLINE"
+            and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
+            for worker in workers
+        )
+
+
+def provision(place: Place, output: Path) -> None:
+    """Put blocks, quota, work pool and deployments on the server, for the sandbox.
+
+    Args:
+        place: Where the server and the sandbox run.
+        output: Folder of the files that the flows write.
+
+    Raises:
+        UpError: it failed; it has said why.
+    """
+    command = _python(
+        "deployments.provision", "--project", PROJECT, "--endpoint", place.sandbox, "--output", str(output)
+    )
+    environment = place.client | Mark("provision", place.ports, place.folder).environment
+    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:  # noqa: S603 - our own module
+        raise UpError("`python -m deployments.provision` failed: see above.")
+
+
+def _python(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *words)
+
+
+def _get(url: str, method: str = "GET") -> Any:
+    with requests.Session() as session:
+        session.trust_env = False  # whatever proxy the user has, this is loopback
+        try:
+            answer = session.request(method, url, json={} if method == "POST" else None, timeout=5)
+            return answer.json() if answer.ok else None
+        except requests.RequestException:  # not yet
+            return None
+
+
+def check(place: Place) -> None:
+    """Check that the ports are free, or this place's own.
+
+    Raises:
+        UpError: they are not.
+    """
+    there = marked(place.folder)
+    for process, mark in there:
+        if mark.ports != place.ports:
+            raise UpError(
+                f"It is up with PORT={mark.ports[0]} SANDBOX_PORT={mark.ports[1]} already (process {process.pid}). "
+                "Stop that first: `make down`."
+            )
+    if place.port == place.sandbox_port:
+        raise UpError(f"PORT and SANDBOX_PORT are both {place.port}: two services cannot share a port.")
+    names = {mark.service for _, mark in there}
+    for service, name, port in (("server", "PORT", place.port), ("sandbox", "SANDBOX_PORT", place.sandbox_port)):
+        if service not in names and (reason := _refusal(port)):
+            raise UpError(
+                f"{name}={port} cannot be had for the {service} ({reason}). Nothing was started. "
+                f"Stop what has it, or take another: `make up {name}={port + 100}`."
+            )
+
+
+def _refusal(port: int) -> str | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that only waits for stragglers is free
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            return str(error.strerror)
+    return None
+
+
+def launch(service: Service, place: Place) -> subprocess.Popen[bytes]:
+    """Start a service, in a session of its own: it outlives this process and the terminal."""
+    environment = {**service.environment, **Mark(service.name, place.ports, place.folder).environment}
+    with log_of(service, place).open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - this interpreter, and modules that are named here
+            service.command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def log_of(service: Service, place: Place) -> Path:
+    """Return the file that a service writes what it says to."""
+    return place.folder / f"{service.name}.log"
+
+
+def until_ready(service: Service, place: Place, patience: float = PATIENCE) -> Iterator[float]:
+    """Wait until a service is ready; yields the seconds so far, now and then.
+
+    Raises:
+        UpError: it ended, or is not ready after so long; with the end of its log.
+    """
+    begun = time.monotonic()
+    while True:
+        process = leader(place.folder, service.name, service.command)
+        seconds = time.monotonic() - begun
+        if process is None:
+            raise UpError(f"The {service.name} ended by itself.\n{_end_of_log(service, place)}")
+        # Its clock starts in ticks, the server's heartbeat in microseconds.
+        if service.ready(datetime.fromtimestamp(process.create_time() - 1, UTC)):
+            return
+        if seconds > patience:
+            raise UpError(f"The {service.name} is not ready after {patience:.0f} s.\n{_end_of_log(service, place)}")
+        yield seconds
+        time.sleep(0.5)
+
+
+def _end_of_log(service: Service, place: Place) -> str:
+    log = log_of(service, place)
+    lines = log.read_text(errors="replace").splitlines()[-_TAIL:] if log.exists() else []
+    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in lines)])

@@ -1,0 +1,130 @@
+"""What the tests of the UI share: all of `make up`, and Debian's Chromium."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.bench.server import free_port
+
+ROOT = Path(__file__).parents[2]
+# What was seen, for whoever looks at it afterwards; `make screenshots` takes those of the README from here.
+SEEN = ROOT / ".cache" / "screenshots"
+PATIENCE_MS = 60_000
+# The machine's network may be closed, and Chromium would ask for much.
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+
+
+def ask(url: str, method: str, body: object) -> object:
+    """Send JSON, and return what is answered."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), method=method)
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read() or "null")
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory):
+    """A server, the sandbox and a worker, as `make up` starts them, at free ports and with data of their own."""
+    folder, port, sandbox_port = tmp_path_factory.mktemp("up"), free_port(), free_port()
+    command = [sys.executable, "-m", "deployments.up"]
+    place = ["--port", str(port), "--sandbox-port", str(sandbox_port), f"--folder={folder}"]
+    output = folder / "output"
+    try:
+        subprocess.run([*command, "start", *place, f"--output={output}"], cwd=ROOT, check=True)
+        yield SimpleNamespace(
+            url=f"http://127.0.0.1:{port}", sandbox=f"http://127.0.0.1:{sandbox_port}", folder=folder, output=output
+        )
+    finally:
+        subprocess.run([*command, "stop", *place], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    assert path, "There is no Chromium: `apt-get install chromium`."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+class Ui:
+    """The Prefect UI as a person uses it."""
+
+    def __init__(self, page: Page, up: SimpleNamespace) -> None:
+        self.page, self.up = page, up
+
+    def open_deployment(self, name: str) -> None:
+        """Find a deployment in the list, and open it."""
+        self.page.goto(f"{self.up.url}/deployments")
+        self.page.get_by_role("link", name=name, exact=True).first.click()
+
+    def open_form(self, name: str) -> None:
+        """Open the form of a deployment's run."""
+        self.open_deployment(name)
+        self.page.get_by_role("button", name="Run", exact=True).click()
+        self.page.get_by_text("Custom run").click()
+        expect(self.field("Plan only")).to_be_visible()
+
+    def field(self, title: str) -> Locator:
+        """A field of the form by its title."""
+        label = self.page.locator(".schema-form-property__label", has_text=title)
+        return self.page.locator(".schema-form-property").filter(has=label).last
+
+    def submit(self) -> None:
+        """Send the form."""
+        self.page.get_by_role("button", name="Submit").click()
+
+    def view_run(self) -> str:
+        """Open the run that was just started, and return its id."""
+        self.page.get_by_role("button", name="View run").click()
+        self.page.wait_for_url("**/runs/flow-run/*")
+        return self.page.url.rpartition("/")[2].partition("?")[0]
+
+    def expect_state(self, name: str) -> None:
+        """Wait until the page of a run shows a state."""
+        expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
+
+    def open_artifact(self, run: str, key: str) -> None:
+        """Open an artifact of a run."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
+        (artifact,) = ask(f"{self.up.url}/api/artifacts/filter", "POST", wanted)
+        self.page.goto(f"{self.up.url}/artifacts/artifact/{artifact['id']}")
+
+    def turn(self, **knobs: object) -> None:
+        """Turn knobs of the sandbox."""
+        ask(f"{self.up.sandbox}/sandbox/knobs", "PATCH", knobs)
+
+    def pixel_requests(self) -> int:
+        """How many the sandbox has seen."""
+        with urllib.request.urlopen(f"{self.up.sandbox}/sandbox/statistics") as answer:
+            return json.load(answer)["pixel_requests"]
+
+    def look(self, name: str) -> None:
+        """Keep what is seen."""
+        SEEN.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SEEN / f"{name}.png")
+
+
+@pytest.fixture
+def ui(browser, up):
+    """A new page; no knob is turned before or after."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    ui = Ui(context.new_page(), up)
+    ui.turn(latency_median=0.0)
+    yield ui
+    ui.turn(latency_median=0.0)
+    context.close()

@@ -1,0 +1,107 @@
+"""What a scientist does in the Prefect UI, in a real browser, against all of `make up`."""
+
+import re
+
+import pytest
+import rasterio
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(400)]
+
+
+def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
+    ui.open_deployment("region")
+    ui.page.get_by_text("Description", exact=True).click()
+    expect(ui.page.get_by_text("A region of one image")).to_be_visible()
+    ui.look("description")
+
+    ui.open_form("region")
+    ui.look("form")
+    # Blocks are picked, a number is typed, a recipe is chosen from a list.
+    connection = ui.field("Earth Engine connection")
+    connection.get_by_role("button", name="Earth Engine Connection").click()
+    connection.get_by_text("Select a block").click()
+    ui.page.get_by_role("option", name="pixel-quarry").click()
+    ui.field("Scale").locator("input").fill("40")
+    ui.field("Tile size").locator("input").fill("128")
+    recipe = ui.field("Recipe (")
+    expect(recipe.get_by_text("sentinel2_median").last).to_be_visible()
+    connection.scroll_into_view_if_needed()
+    ui.look("form_pickers")
+
+    ui.turn(latency_median=4.0)
+    ui.submit()
+    run = ui.view_run()
+    ui.expect_state("Running")
+    progress = ui.page.get_by_text("progress").first
+    ui.page.get_by_text("Artifacts", exact=True).click()
+    expect(progress).to_be_visible()
+    expect(ui.page.get_by_text(re.compile(r"\d+ of 21 tiles")).first).to_be_visible()
+    ui.look("progress")
+    ui.turn(latency_median=0.0)
+    ui.expect_state("Completed")
+    expect(ui.page.get_by_text("region sentinel2_median 32721 40m 21 tiles").first).to_be_visible()
+    ui.look("completed")
+
+    for key in ("quicklook", "coverage"):
+        ui.open_artifact(run, key)
+        picture = ui.page.locator("img[src^='data:image/png']").first
+        expect(picture).to_be_visible()
+        assert picture.evaluate("image => image.naturalWidth") > 300
+        ui.look(key)
+    for key, words in {"plan": "requests to make", "summary": "best possible at the quota", "output": "mosaic"}.items():
+        ui.open_artifact(run, key)
+        expect(ui.page.get_by_role("table")).to_contain_text(words)
+        ui.look(key)
+    path = ui.page.locator("code", has_text="mosaic.tif").inner_text()
+    with rasterio.open(path) as file:
+        assert (file.crs, file.res, file.count) == ("EPSG:32721", (40, 40), 4)
+
+
+def test_a_wrong_value_is_refused_by_the_form(ui):
+    before = ui.pixel_requests()
+    ui.open_form("region")
+    ui.field("Tile size").locator("input").fill("5")
+    ui.submit()
+    expect(ui.page.get_by_text("5 is less than the minimum of 16")).to_be_visible()
+    ui.look("refused_by_the_form")
+    assert ui.pixel_requests() == before
+
+
+def test_what_a_form_can_t_know_is_refused_by_the_run_before_anything_is_spent(ui):
+    before = ui.pixel_requests()
+    ui.open_form("region")
+    ui.field("CRS").locator("textarea").fill("EPSG:1")
+    ui.submit()
+    ui.view_run()
+    ui.expect_state("Failed")
+    expect(ui.page.get_by_text("crs 'EPSG:1' is not known to PROJ").first).to_be_visible()
+    ui.look("refused_by_the_run")
+    assert ui.pixel_requests() == before
+
+
+def test_a_dry_run_shows_a_map_of_the_grid(ui):
+    before = ui.pixel_requests()
+    ui.open_form("patches")
+    ui.field("Plan only").locator("input, button, .p-toggle").first.click()
+    ui.submit()
+    run = ui.view_run()
+    ui.expect_state("Completed")
+    ui.open_artifact(run, "grid")
+    expect(ui.page.locator("img[src^='data:image/png']").first).to_be_visible()
+    ui.look("grid")
+    assert ui.pixel_requests() == before
+
+
+def test_a_run_is_cancelled(ui):
+    ui.turn(latency_median=3.0)
+    ui.open_form("region")
+    ui.field("Scale").locator("input").fill("15")
+    ui.submit()
+    run = ui.view_run()
+    ui.expect_state("Running")
+    ui.page.get_by_role("button", name="Cancel", exact=True).click()
+    ui.page.get_by_role("button", name="Cancel run").click()
+    ui.expect_state("Cancelled")
+    ui.look("cancelled")
+    assert run
