@@ -56,7 +56,7 @@ format: $(READY) ## Put the code in its one format
 	$(BIN)/ruff format .
 
 lock: ## Compile the lock anew (no index addresses, with hashes)
-	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --no-header --no-annotate \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --no-strip-extras --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --upgrade --quiet --output-file requirements.lock
 
 clean: down ## Remove what the targets made, and stop what runs

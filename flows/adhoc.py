@@ -16,6 +16,7 @@ from datetime import date
 from typing import Any, TypeAlias, TypeVar
 
 import ee
+from prefect.exceptions import CancelledRun
 from pydantic import ValidationError
 
 from flows.ephemeral import start_server
@@ -124,7 +125,7 @@ def _run(flow: Callable[[P], R], parameters: type[P], given: Mapping[str, Any]) 
         return flow(checked)
     except ValidationError as error:
         raise InputError("\n".join(details["msg"] for details in error.errors())) from None
-    except (InputError, EarthEngineError, StorageError, ExtractionFailedError) as error:
+    except (InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun) as error:
         raise error.with_traceback(None) from None
     except KeyboardInterrupt:
         kept = "Interrupted. What is stored is kept: run the same again, and only the rest is fetched."

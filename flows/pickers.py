@@ -6,26 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
 from tasks.earthengine.recipes import BUILT_IN, allowed
 
+# Titles of fields that offer blocks.
+PICKED = ("Output", "Earth Engine connection")
 
-@dataclass(frozen=True)
-class Blocks:
-    """Lets the form offer saved blocks beside a line of text, without a second's import of their classes."""
 
-    text: str
-    """Title of the line of text."""
-    blocks: tuple[tuple[str, str], ...]
-    """Title and slug of each block type."""
+def block(title: str, slug: str) -> type[BaseModel]:
+    """Return what stands for a block type in a union: its class takes a second to import, and nothing of it is read.
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        given = handler(schema)
-        kinds = [kind for kind in given.get("anyOf", [given]) if kind.get("type") != "null"]
-        blocks = [{"title": title, "type": "object", "block_type_slug": slug} for title, slug in self.blocks]
-        return {"anyOf": [*(kind | {"title": self.text} for kind in kinds), *blocks]}
+    The UI knows a picker by its slug, and only among the definitions of a schema, where pydantic puts models.
+    """
+    config = ConfigDict(title=title, json_schema_extra={"block_type_slug": slug})
+    return create_model(title.replace(" ", ""), __config__=config)
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def as_form(schema: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:
     names = [name for name in first if name in given] + [name for name in given if name not in first]
     fields = {name: given[name] | {"position": number} for number, name in enumerate(names)}
     for field in fields.values():
-        if any("block_type_slug" in kind for kind in field.get("anyOf", [])):
+        if field["title"] in PICKED:
             field.pop("default", None)
     return schema | {"properties": fields}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flows.pickers import Blocks, as_form
+from flows.pickers import as_form, block
 from flows.wording import Worded, refused
 from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Verify
@@ -24,24 +24,34 @@ from tasks.storage.store import StorageError
 
 
 def _saved(value: Any) -> Any:
+    """Take the slug of a saved block, or of a reference to one as a picker sends it; a line of text as it is."""
     try:
-        return slug_of(value)
+        slug = slug_of(value)
     except ValueError as error:
         raise PydanticCustomError("block", "{message}", {"message": f"should be {error}"}) from None
+    if slug is not None and not isinstance(slug, str):
+        raise PydanticCustomError("block", "should be a line of text, or a saved block")
+    return slug
 
 
-Output = Annotated[
-    str,
-    BeforeValidator(_saved),
-    Field(min_length=1, title="Output"),
-    Blocks("Address", (("GCS Bucket", BUCKET), ("Local File System", FOLDER))),
-]
-SavedConnection = Annotated[
-    Annotated[str, Field(pattern=rf"^{CONNECTION}/[a-z0-9-]+$")] | None,
-    BeforeValidator(_saved),
-    Field(title="Earth Engine connection"),
-    Blocks("Name", (("Earth Engine Connection", CONNECTION),)),
-]
+if TYPE_CHECKING:
+    Output = str
+    SavedConnection = str | None
+else:  # a picker's choice comes as a reference, of which the slug is kept
+    Output = Annotated[
+        Annotated[str, Field(min_length=1, title="Address")]
+        | block("GCS Bucket", BUCKET)
+        | block("Local File System", FOLDER),
+        BeforeValidator(_saved),
+        Field(title="Output"),
+    ]
+    SavedConnection = Annotated[
+        Annotated[str, Field(pattern=rf"^{CONNECTION}/[a-z0-9-]+$", title="Name")]
+        | block("Earth Engine Connection", CONNECTION)
+        | None,
+        BeforeValidator(_saved),
+        Field(title="Earth Engine connection"),
+    ]
 
 
 # The form begins with what differs from job to job.

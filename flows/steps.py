@@ -246,10 +246,11 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan], *, 
             if dry:
                 show_grid(whole, tiles)
                 return Extracted(plan=whole, tiles=tiles, output=output)
+            store_plan(whole, output)
             return _extracted(whole, tiles, output, Spent(seconds=0.0, fetched=(), pace=account.pace))
+        plan_key = store_plan(whole, output)  # first: what a plan holds is not pruned
         part = News(whole, known) if known else None
         plan = part.plan if part else whole
-        plan_key = store_plan(plan, output)  # first: what a plan holds is not pruned
         checkpoint = stored_before(plan, output, verify=parameters.verify)
         begun = time.monotonic()
         tiles = fetch_plan(

@@ -92,6 +92,9 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     names: list[str] = []
     models: list[type[BaseModel]] = [model]
     for part in map(str, details["loc"]):  # besides names, pydantic gives tags of unions and positions in lists
+        if chosen := [m for m in models if m.__name__ == part]:  # the tag of a union's member
+            models = chosen
+            continue
         found = [m.model_fields[part] for m in models if part in m.model_fields]
         if found:
             field = found[0]

@@ -44,7 +44,7 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
     Returns:
         Whether the automation was created, since it was not there.
     """
-    wanted = _automation(silence_s)
+    wanted = automation(silence_s)
     created = None
     try:
         found = _found(client)
@@ -95,7 +95,7 @@ def _found(client: SyncPrefectClient) -> list[Automation]:
     return client.read_automations(automations=ours, sort=AutomationSort.CREATED_DESC, limit=100)[::-1]
 
 
-def _automation(silence_s: float) -> AutomationCore:
+def automation(silence_s: float) -> AutomationCore:
     """Return what the server is to do."""
     trigger = EventTrigger(
         match={"prefect.resource.id": "prefect.flow-run.*"},

@@ -21,7 +21,7 @@ from deployments.provision.deployment import Deployment, WorkPool
 from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
 from tasks.connection import EarthEngineConnection
-from tasks.crashed import _automation as automation
+from tasks.crashed import automation
 from tasks.earthengine.connection import is_loopback
 from tasks.earthengine.errors import BadInputError
 from tasks.raster.refusal import InputError

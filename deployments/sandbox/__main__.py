@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import socket
 import sys
 import threading
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.scenes is not None and not given.scenes.is_dir():
         parser.error(f"--scenes: {given.scenes} is no folder")
     try:
-        knobs = from_arguments(given)
+        application = Sandbox(open_catalogue(given.scenes), from_arguments(given)).application()
     except Refusal as refusal:
         parser.error(refusal.message)
     _allow_many_files()
@@ -64,10 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         listener = socket.create_server((given.host, given.port), family=_family(given.host), backlog=2048)
     except OSError as error:
         parser.error(f"cannot listen at {given.host}:{given.port}: {error}")
+    _warn_unless_loopback(listener)
     host = f"[{given.host}]" if ":" in given.host else given.host
     url = f"http://{host}:{listener.getsockname()[1]}"
-
-    application = Sandbox(open_catalogue(given.scenes), knobs).application()
     server = _Server(configuration(application), url)
     if given.until_eof:
         threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
@@ -78,6 +78,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _warn_unless_loopback(listener: socket.socket) -> None:
+    host, port, *_ = listener.getsockname()
+    if not ipaddress.ip_address(host).is_loopback:
+        print(
+            f"warning: the sandbox listens at {host} port {port}, not at loopback alone: "
+            "anybody who reaches it can use it, no credentials are asked",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _end_with_input(server: Any) -> None:

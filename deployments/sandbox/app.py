@@ -23,6 +23,7 @@ from deployments.sandbox import listing, request
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.connection import Broken, gone
 from deployments.sandbox.discovery import algorithms, discovery, method_at
+from deployments.sandbox.edition import Edition
 from deployments.sandbox.engine import Engine
 from deployments.sandbox.formats import Picture
 from deployments.sandbox.knobs import Knobs
@@ -45,8 +46,9 @@ class Sandbox:
     """What the endpoints share."""
 
     def __init__(self, catalogue: Catalogue, knobs: Knobs | None = None, workers: int | None = None) -> None:
-        self.engine = Engine(catalogue)
         self.traffic = Traffic(knobs or Knobs())
+        self._catalogue = catalogue
+        self.engine = Engine(Edition(catalogue, self.traffic.knobs))
         self._pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="pixels")
         self._algorithms: tuple[bytes, bytes] | None = None
 
@@ -195,7 +197,10 @@ class Sandbox:
                 raise Refusal(f"Invalid JSON payload received. {error}") from error
             if not isinstance(changes, dict):
                 raise Refusal("Knobs are a JSON object of names and values.")
-            self.traffic.turn(self.traffic.knobs.changed(changes))
+            knobs = self.traffic.knobs.turned(changes)
+            # Here and not in a worker, though it may look assets up: all knobs turn at once, or none does.
+            self.engine.catalogue = Edition(self._catalogue, knobs)
+            self.traffic.turn(knobs)
         return _json(asdict(self.traffic.knobs))
 
     async def statistics(self, asked: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from deployments.sandbox.raster import Asset
+from deployments.sandbox.refusal import Refusal
 
 
 class Catalogue(Protocol):
@@ -21,3 +22,8 @@ class Catalogue(Protocol):
     def children(self, name: str) -> tuple[Asset, ...]:
         """Return the direct children of a collection or folder, in order of ``system:index``."""
         ...
+
+
+def missing(name: str) -> Refusal:
+    """Return Earth Engine's refusal of an asset that is not there, by its full resource name."""
+    return Refusal(f'Asset "{name}" does not exist or doesn\'t allow this operation.', 404)

@@ -40,11 +40,11 @@ class Witness:
         self._seen["children", name] = _mark(assets)
         return assets
 
-    def unchanged(self) -> bool:
-        """Return whether every look-up would still find the same versions."""
+    def unchanged(self, catalogue: Catalogue) -> bool:
+        """Return whether every look-up would find the same versions in a catalogue of now."""
         try:
             for (call, name), seen in list(self._seen.items()):
-                found = self._catalogue.children(name) if call == "children" else (self._catalogue.get(name),)
+                found = catalogue.children(name) if call == "children" else (catalogue.get(name),)
                 if _mark(found) != seen:
                     return False
         except Refusal:
@@ -67,6 +67,7 @@ class Engine:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        """May be replaced at any time: a request looks at it once, and keeps what it saw."""
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -99,10 +100,11 @@ class Engine:
 
     def _image(self, expression: dict[str, Any]) -> Image:
         key = json.dumps(expression)
+        catalogue = self.catalogue
         with self._lock:
             memory = self._memories.get(key)
-        if memory is None or not memory.witness.unchanged():
-            witness = Witness(self.catalogue)
+        if memory is None or not memory.witness.unchanged(catalogue):
+            witness = Witness(catalogue)
             image = evaluate(expression, witness)
             if not isinstance(image, Image):
                 raise Refusal(f"Expected the expression to be an Image, found {type(image).__name__}.")

@@ -5,19 +5,37 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from deployments.sandbox.refusal import Refusal
 
 
 def _knob(default: Any, text: str, *, least: float = 0, most: float = math.inf) -> Any:
-    return field(default=default, metadata={"help": text, "least": least, "most": most})
+    def fits(value: float) -> bool:
+        return least <= value <= most and abs(value) < math.inf
+
+    told = "" if isinstance(default, bool) else f", {least:g} to {most:g}"
+    return field(default=default, metadata={"help": text, "fits": fits, "told": told})
+
+
+def _text_knob(text: str, example: str, fits: Callable[[str], bool]) -> Any:
+    return field(default=None, metadata={"help": text, "fits": fits, "told": f", such as {example}"})
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """Quota, latency, faults. They concern pixel and value requests, not listings and metadata."""
+    """Quota, latency and faults, of pixel and value requests alone; and which images there are, for all requests."""
 
     max_concurrent: int | None = _knob(None, "requests in flight above which others get 429", least=1)
     qps: float | None = _knob(None, "requests a second above which others get 429", least=1e-3)
@@ -32,15 +50,22 @@ class Knobs:
     restricted: bool = _knob(False, "tell clients that the project is in restricted mode")
     gzip: bool = _knob(True, "compress bodies for clients that accept it")
     seed: int = _knob(0, "seed of latency and faults", least=-math.inf)
+    until: str | None = _text_knob(
+        "day (UTC) from which on the images of collections are not there yet", "2020-03-01", _is_day
+    )
+    changed: str | None = _text_knob(
+        "ids of images, comma-separated, that were processed anew: later updateTime, other pixels",
+        "MODIS/061/MOD13Q1/2020_03_05",
+        bool,
+    )
 
     def __post_init__(self) -> None:
         for knob in dataclasses.fields(self):
-            value = getattr(self, knob.name)
-            _check(knob.name, value, knob.type, knob.metadata["least"], knob.metadata["most"])
+            _check(knob, getattr(self, knob.name))
         if sum(getattr(self, name) for name in FAULTS) > 1 + 1e-9:
             raise Refusal(f"The probabilities {', '.join(FAULTS)} must add up to at most 1.")
 
-    def changed(self, changes: dict[str, Any]) -> Knobs:
+    def turned(self, changes: dict[str, Any]) -> Knobs:
         """Return the knobs with some of them changed.
 
         Raises:
@@ -56,31 +81,30 @@ FAULTS = ("p_500", "p_503", "p_dropped", "p_truncated", "p_hanging")
 """The knobs that are probabilities of a fault."""
 
 
-def _check(name: str, value: Any, kind: Any, least: float, most: float) -> None:
-    text = str(kind)
+def _kind(knob: dataclasses.Field[Any]) -> type:
+    return next(kind for kind in (bool, int, float, str) if kind.__name__ in str(knob.type))
+
+
+def _check(knob: dataclasses.Field[Any], value: Any) -> None:
+    kind = _kind(knob)
     if value is None:
-        fits = "None" in text
-    elif "bool" in text:
-        fits = isinstance(value, bool)
-    elif "int" in text:
-        fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+        fits = "None" in str(knob.type)
+    elif kind is bool or isinstance(value, bool):
+        fits = kind is type(value)
     else:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        fits = fits and least <= value <= most
+        fits = isinstance(value, (int, float) if kind is float else kind) and knob.metadata["fits"](value)
     if not fits:
-        bounds = "" if text == "bool" else f", {least:g} to {most:g}"
-        raise Refusal(f"Knob '{name}' cannot be {value!r}: it is {text}{bounds}.")
+        raise Refusal(f"Knob '{knob.name}' cannot be {value!r}: it is {knob.type}{knob.metadata['told']}.")
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
     """Give a command line one option for each knob."""
     for knob in dataclasses.fields(Knobs):
         option = "--" + knob.name.replace("_", "-")
-        text, default = knob.metadata["help"], knob.default
-        if isinstance(default, bool):
+        text, default, kind = knob.metadata["help"], knob.default, _kind(knob)
+        if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=text)
         else:
-            kind = int if "int" in str(knob.type) else float
             shown = "off" if default in (None, 0.0) else default
             parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
 
@@ -100,7 +124,7 @@ def to_arguments(changes: dict[str, Any]) -> list[str]:
     Raises:
         Refusal: 400, for an unknown name or a value that does not fit.
     """
-    Knobs().changed(changes)
+    Knobs().turned(changes)
     options: list[str] = []
     for name, value in changes.items():
         option = name.replace("_", "-")

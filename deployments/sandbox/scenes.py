@@ -15,7 +15,7 @@ import rasterio
 
 from deployments.sandbox import derived
 from deployments.sandbox.asset import footprint, with_image
-from deployments.sandbox.catalogue import Catalogue
+from deployments.sandbox.catalogue import Catalogue, missing
 from deployments.sandbox.raster import Asset
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.stored import file_bands
@@ -84,7 +84,7 @@ class _Scenes:
         full = asset_name(name)
         found = derived.get(full) if full.startswith(PUBLIC) else self._own(full)
         if found is None:
-            raise Refusal(f'Asset "{full}" does not exist or doesn\'t allow this operation.', 404)
+            raise missing(full)
         return found
 
     def children(self, name: str) -> tuple[Asset, ...]:

@@ -157,7 +157,7 @@ def _superseded(audits: Iterable[PlanAudit]) -> Iterator[str]:
     same: dict[str, list[PlanAudit]] = defaultdict(list)
     for each in audits:
         sources = [asdict(replace(source, version="")) for source in each.plan.sources]
-        request = [each.plan.name, sources, each.plan.tiles.json(), asdict(each.plan.output)]
+        request = [each.plan.name, each.plan.home, sources, each.plan.tiles.json(), asdict(each.plan.output)]
         same[fingerprint(request)].append(each)
     for plans in same.values():
         for newest in plans:

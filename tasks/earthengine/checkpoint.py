@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tasks.earthengine.plan import Plan
-from tasks.storage.receipt import EMPTY, READERS, TileReceipt, crc32c, read_receipts
+from tasks.storage.receipt import EMPTY, READERS, Receipt, TileReceipt, crc32c, read_receipts
 from tasks.storage.store import Store, Stored
 
 Verify = Literal["quick", "full"]
@@ -71,8 +72,11 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
     """
     told: dict[int, list[TileReceipt]] = defaultdict(list)
     receipts: list[tuple[str, int, int, bool]] = []
+    before: list[Receipt] = []  # of a series that grows, as it was
     for key, receipt in read_receipts(store, plan.folder):
-        if receipt.plan == plan.fingerprint:
+        if receipt.plan != plan.fingerprint:
+            before.append(receipt)
+        else:
             receipts.append((key, receipt.start, receipt.stop, receipt.complete))
             for tile in receipt.tiles:
                 if 0 <= tile.index < len(plan) and tile.fingerprint == plan.tile_fingerprint(tile.index):
@@ -84,7 +88,7 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
         identities = {plan.tile_fingerprint(index): index for index in range(len(plan)) if index not in tiles}
         places = {index: plan.key(index, identity) for identity, index in identities.items()}
         there = {index: listing[key] for index, key in places.items() if key in listing}
-        told = _told_elsewhere(plan, store, identities, places)
+        told = _told_elsewhere(plan, store, identities, places, before)
         found, damaged = _verified(told, listing, store, verify)
         tiles |= found
         faults = {index: fault for index, fault in (damaged | faults).items() if index not in found}
@@ -153,17 +157,21 @@ def _crc32c(store: Store, tile: TileReceipt) -> str | None:
 
 
 def _told_elsewhere(
-    plan: Plan, store: Store, identities: Mapping[str, int], places: Mapping[int, str]
+    plan: Plan, store: Store, identities: Mapping[str, int], places: Mapping[int, str], before: Iterable[Receipt]
 ) -> dict[int, list[TileReceipt]]:
     """Return what receipts of other plans say of tiles that are in none of ours: that they are stored, or empty."""
+    others = (
+        receipt
+        for folder in store.folders()
+        if folder not in {TILES, plan.folder}
+        for _, receipt in read_receipts(store, folder, speaking_of=(_prefix(plan).encode(), EMPTY))
+    )
     told: dict[int, list[TileReceipt]] = defaultdict(list)
-    for folder in store.folders():
-        if folder not in {TILES, plan.folder}:
-            for _, receipt in read_receipts(store, folder, speaking_of=(_prefix(plan).encode(), EMPTY)):
-                for tile in receipt.tiles:
-                    index = identities.get(tile.fingerprint)
-                    if index is not None and (tile.status == "empty" or tile.key == places[index]):
-                        told[index].append(replace(tile, index=index))
+    for receipt in itertools.chain(before, others):
+        for tile in receipt.tiles:
+            index = identities.get(tile.fingerprint)
+            if index is not None and (tile.status == "empty" or tile.key == places[index]):
+                told[index].append(replace(tile, index=index))
     return told
 
 

@@ -109,7 +109,7 @@ class Plan:
     bands: tuple[PlannedBand, ...]
     output: Output
     home: str | None = None
-    """Folder of its products; None = one by its fingerprint. No part of its identity."""
+    """Folder, where it is not told by the fingerprint: that of a series that grows. No part of its identity."""
 
     def __len__(self) -> int:
         return len(self.sources) * len(self.tiles)
@@ -178,8 +178,8 @@ class Plan:
         return name.removeprefix("EPSG:") if is_code(name) else crs_of(name).proj.name.replace(" ", "_")
 
     def only(self, sources: Iterable[int]) -> Plan:
-        """Return the plan of some of the sources, in their order, with a folder of its own."""
-        return replace(self, sources=tuple(self.sources[number] for number in sources), home=None)
+        """Return the plan of some of the sources, in their order, with the same home."""
+        return replace(self, sources=tuple(self.sources[number] for number in sources))
 
     @functools.cached_property
     def format_identity(self) -> str:
@@ -197,6 +197,7 @@ class Plan:
             "tiles": self.tiles.json(),
             "bands": [asdict(band) for band in self.bands],
             "output": asdict(self.output),
+            **({} if self.home is None else {"home": self.home}),
         }
 
     @classmethod
@@ -217,6 +218,7 @@ class Plan:
             tiles=tiles_from_json(value["tiles"]),
             bands=tuple(PlannedBand(**band) for band in value["bands"]),
             output=Output(**value["output"]),
+            home=value.get("home"),
         )
         if plan.fingerprint != value["fingerprint"]:
             raise ValueError("the plan does not have the fingerprint that it says: it was changed by hand.")

@@ -64,10 +64,11 @@ class Bench:
         every: float = 1.0,
         hook: Callable[[Sample], None] | None = None,
         prefect: str | None = None,
+        answers: bool = False,
     ) -> tuple[dict, Outcome]:
-        """Run flows at the same time, and return their figures."""
+        """Run flows at the same time, and return their figures; with `answers` the Prefect server's 503s too."""
         self.control.begin(seed=seed, **knobs)
-        specs = [{"job": "flow", "flow": flow, "parameters": each} for each in parameters]
+        specs = [{"job": "flow", "flow": flow, "parameters": each, "answers": answers} for each in parameters]
         log = self.folder / f"{seed}-{self._runs}.log"
         outcome = run(specs, self.control, log=log, prefect=prefect or self.prefect, every=every, hook=hook)
         self.control.quiet()
@@ -78,6 +79,8 @@ class Bench:
             found = check.ours(Path(each["output"]), expected // len(parameters), image=image, sample=sample)
             row |= {key: row.get(key, 0) + value for key, value in found.items()}
         row |= {"errors": len(outcome.errors), "process_s": outcome.process_s, "load": outcome.load}
+        if answers:
+            row["answers_503"] = sum(result.get("answers_503", 0) for result in outcome.results)
         if outcome.errors:
             row["error"] = outcome.errors[0]
         return row, outcome

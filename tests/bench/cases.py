@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from tests.bench import stored, work
+from tests.bench import databases, postgres, stored, work
 from tests.bench.bench import Bench
 from tests.bench.jobs import Sample, run
 from tests.bench.proxy import proxied
@@ -36,6 +36,8 @@ class Case:
     bars: tuple[Bar, ...]
     once: Callable[[Bench, int], Mapping]
     """One repetition, by its seed."""
+    missing: Callable[[], str | None] = lambda: None
+    """What this machine lacks for it, if anything."""
 
 
 @contextlib.contextmanager
@@ -379,6 +381,18 @@ CASES: dict[str, Case] = {
             Bar("bucket_again_s", "<", 5),
         ),
         rerun_10000,
+    ),
+    "sqlite_4000": Case(
+        "the same server as a small set-up has it, for what PostgreSQL changes",
+        (*SOUND, WITHIN, Bar("throttled", "==", 0)),
+        databases.sqlite_4000,
+        postgres.missing,
+    ),
+    "postgres_4000": Case(
+        "on PostgreSQL efficiency at least 0.93, never above 40 in flight, no 429",
+        (*SOUND, Bar("efficiency", ">=", 0.93), WITHIN, Bar("throttled", "==", 0)),
+        databases.postgres_4000,
+        postgres.missing,
     ),
     "durable": Case("what fsync costs", (Bar("errors", "==", 0),), durable),
     "reference": Case(

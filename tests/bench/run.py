@@ -26,7 +26,7 @@ from tasks.earthengine.plan import Output
 from tasks.earthengine.planning import Wanted, patch_tiles, plan_patches, plan_region
 from tasks.raster.points import read_points
 from tasks.raster.region import read_region
-from tests.bench import pixels, reference, stored, work
+from tests.bench import pixels, reference, stored, tagged, work
 
 
 def flow(spec: dict):
@@ -95,7 +95,14 @@ def _status(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-JOBS = {"flow": flow, "official": official, "million": million, "pixels": pixels.job, "stored": stored.job}
+JOBS = {
+    "flow": flow,
+    "official": official,
+    "million": million,
+    "pixels": pixels.job,
+    "stored": stored.job,
+    "tagged": tagged.job,
+}
 
 
 def main() -> None:
@@ -109,12 +116,15 @@ def main() -> None:
     print("ready", file=answers)
     if not sys.stdin.readline():
         return  # whoever started it has gone
+    unavailable = tagged.Unavailable.counting() if spec.get("answers") else None
     begun, cpu = time.monotonic(), os.times()
     try:
         result = run()
     except Exception as error:  # noqa: BLE001 - a run that fails is a figure too
         result = {"error": f"{type(error).__name__}: {error}"[:500]}
     ended, after = time.monotonic(), os.times()
+    if unavailable:
+        result["answers_503"] = unavailable.count
     spent = after.user + after.system - cpu.user - cpu.system
     print(json.dumps(result | {"begun": begun, "ended": ended, "cpu_s": spent}), file=answers)
 

@@ -1,4 +1,4 @@
-"""The servers of a bench: the sandbox, and a Prefect server on SQLite with leases on disk."""
+"""The servers of a bench: the sandbox, and a Prefect server with leases on disk, on SQLite if not told otherwise."""
 
 from __future__ import annotations
 
@@ -80,13 +80,20 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prefect_server(home: Path, *, port: int | None = None) -> Iterator[str]:
-    """Run a Prefect server for as long as the block; yields the URL of its API."""
+def prefect_server(home: Path, *, port: int | None = None, database: str | None = None) -> Iterator[str]:
+    """Run a Prefect server for as long as the block; yields the URL of its API.
+
+    Args:
+        home: Its folder.
+        port: Of loopback; any that is free by default.
+        database: URL, `postgresql+asyncpg://...`; SQLite in its folder by default.
+    """
     port = port or free_port()
     settings = environment(
         PREFECT_HOME=str(home),
         PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
         DO_NOT_TRACK="1",
+        **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
     )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("ab") as log:

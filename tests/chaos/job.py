@@ -64,7 +64,7 @@ class Job:
             "--requests-in-flight": str(self.in_flight),
             "--run-retries": "0",
         }
-        return [sys.executable, "-m", "flows.patches", *(part for pair in options.items() for part in pair)]
+        return [sys.executable, "-m", "flows", "patches", *(part for pair in options.items() for part in pair)]
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it in a session of its own."""

@@ -15,7 +15,6 @@ from prefect.flows import load_flow_from_entrypoint
 from rasterio.features import rasterize
 
 from deployments.sandbox.process import running
-from flows.command import run
 from flows.parameters import ExpressionImage, PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
@@ -267,36 +266,3 @@ def test_tiles_that_are_too_heavy_come_in_parts_and_the_mosaic_is_the_same(prefe
     parts = state.result()
     assert Path(parts.mosaic).read_bytes() == Path(whole.mosaic).read_bytes()
     assert "tile_size=48" in artifacts_of(state)["summary"]["data"]
-
-
-def leaves(module, model, *arguments):
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as left:
-        run(f"flows.{module}", f"extract_{module}", model, arguments)
-    return left.value.code
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--image.asset", SCENE, "--scale=-3"], "scale = '-3': should be greater than 0."),
-        (["--image.asset", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: no band 'B99'."),
-        (["--image.asset", SCENE], "scale = None: with crs = utm it must be given."),
-        (["--scale=30"], "image = None: missing."),
-    ],
-)
-def test_bad_input_leaves_with_2_and_one_message(prefect_server, place, capsys, arguments, message):
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in place.items()]
-    assert leaves("region", RegionParameters, *arguments, *options) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(message)
-
-
-def test_an_option_that_does_not_exist_leaves_with_2(capsys):
-    assert leaves("patches", PatchesParameters, "--colour", "red") == 2
-    assert "--colour" in capsys.readouterr().err
-
-
-def test_an_unreachable_endpoint_leaves_with_1(prefect_server, tmp_path, capsys):
-    options = ["--project=my-project", "--endpoint=http://127.0.0.1:9", f"--output={tmp_path}"]
-    assert leaves("region", RegionParameters, "--image.asset", SCENE, "--scale=30", "--run-retries=0", *options) == 1
-    assert "Transient: Nothing answers at http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err

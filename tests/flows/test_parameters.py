@@ -9,10 +9,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from flows.command import parse
 from flows.parameters import (
     ExpressionImage,
-    Extraction,
     PatchesParameters,
     RecipeImage,
     RegionParameters,
@@ -192,43 +190,3 @@ def test_several_errors_are_told_at_once():
 )
 def test_an_image_is_of_the_kind_that_was_given(image, kind):
     assert isinstance(RegionParameters(image=image, scale=30).image, kind)
-
-
-def test_the_command_line_says_the_same_as_the_form():
-    arguments = [
-        "--image.recipe",
-        "ndvi",
-        "--image.parameters",
-        '{"red": "B3"}',
-        "--region=-1.5,2,3,4",
-        "--scale",
-        "30",
-    ]
-    parsed = parse(RegionParameters, "test", [*arguments, "--bands", "B1,B2", "--requests-in-flight", "7"])
-    assert parsed == RegionParameters(
-        image={"recipe": "ndvi", "parameters": {"red": "B3"}},
-        region=[-1.5, 2, 3, 4],
-        scale=30,
-        bands=["B1", "B2"],
-        requests_in_flight=7,
-    )
-    with pytest.raises(ValidationError, match="scale = '-3': should be greater than 0"):
-        parse(RegionParameters, "test", ["--image.asset", "a", "--scale=-3"])
-
-
-def test_the_environment_gives_no_parameter(monkeypatch):
-    for name in Extraction.model_fields:
-        monkeypatch.setenv(name.upper(), "leaked")
-        monkeypatch.setenv(name, "leaked")
-    parsed = parse(RegionParameters, "test", ["--image.asset", "a", "--scale", "30"])
-    assert parsed == RegionParameters(image={"asset": "a"}, scale=30)
-
-
-def test_help_names_every_option(capsys):
-    for model in GOOD:
-        with pytest.raises(SystemExit) as caught:
-            parse(model, "test", ["--help"])
-        assert caught.value.code == 0
-        text = capsys.readouterr().out
-        for name in set(model.model_fields) - {"image", "visualization"}:
-            assert f"--{name.replace('_', '-')}" in text

@@ -126,11 +126,11 @@ def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(
 def test_the_audit_s_exit_code_says_whether_all_is_whole(job, output, capsys):
     region(job)
     options = [f"--output={output.address}", "--run-retries=0"]
-    run("flows.audit", "audit_output", AuditParameters, options)
+    run(["audit", *options])
     assert f'"stored": {TILES}' in capsys.readouterr().out
     output.store.delete(next(iter(output.store.list("tiles/"))).key)
     with pytest.raises(SystemExit) as left:
-        run("flows.audit", "audit_output", AuditParameters, options)
+        run(["audit", *options])
     assert left.value.code == 1
     assert "1 missing" in capsys.readouterr().err
 

@@ -51,7 +51,7 @@ def test_it_is_created_once_as_declared(client, unwatched):
     assert watch_for_crashes(client, silence_s=90)
     assert not watch_for_crashes(client, silence_s=90)
     (found,) = client.read_automations_by_name(NAME)
-    declared = crashed._automation(90)
+    declared = crashed.automation(90)
     assert declared == found.model_dump(exclude={"id"})
     assert found.trigger.within == timedelta(seconds=90)
     assert found.actions[0].message.startswith("No heartbeat for 90 s: its process was killed")
@@ -65,11 +65,11 @@ def test_an_older_one_is_brought_up_to_date_but_stays_off_if_somebody_turned_it_
     (found,) = client.read_automations_by_name(NAME)
     assert found.id == older.id
     assert not found.enabled
-    assert crashed._automation(90) == found.model_dump(exclude={"id"}) | {"enabled": True}
+    assert crashed.automation(90) == found.model_dump(exclude={"id"}) | {"enabled": True}
 
 
 def test_of_two_the_younger_is_deleted(client, unwatched):
-    first, _, _ = (client.create_automation(crashed._automation(90)) for _ in range(3))
+    first, _, _ = (client.create_automation(crashed.automation(90)) for _ in range(3))
     assert not watch_for_crashes(client)
     assert [found.id for found in client.read_automations_by_name(NAME)] == [first]
 

@@ -20,7 +20,7 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
     # Blocks are picked, a number is typed, a recipe is chosen from a list.
     connection = ui.field("Earth Engine connection")
     connection.get_by_role("button", name="Earth Engine Connection").click()
-    connection.get_by_text("Select a block").click()
+    connection.locator(".p-select-button").click()
     ui.page.get_by_role("option", name="pixel-quarry").click()
     ui.field("Scale").locator("input").fill("40")
     ui.field("Tile size").locator("input").fill("128")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from deployments.sandbox.app import Sandbox
+from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.connection import configuration
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.raster import (
@@ -163,6 +165,8 @@ class Server:
     url: str
     sandbox: Sandbox
     session: requests.Session
+    catalogue: Any
+    """All that it can ever serve: a Memory, or another catalogue."""
 
     def get(self, path: str, **query: str | int) -> requests.Response:
         return self.session.get(f"{self.url}{path}", params=query, timeout=20)
@@ -170,9 +174,12 @@ class Server:
     def post(self, path: str, body: object, **headers: str) -> requests.Response:
         return self.session.post(f"{self.url}{path}", json=body, headers=headers, timeout=20)
 
+    def turn(self, **knobs: object) -> requests.Response:
+        return self.session.patch(f"{self.url}/sandbox/knobs", json=knobs, timeout=20)
+
 
 @contextmanager
-def serving(catalogue: Memory, knobs: Knobs) -> Iterator[Server]:
+def serving(catalogue: Catalogue, knobs: Knobs) -> Iterator[Server]:
     """Serve a catalogue in a thread of this process."""
     sandbox = Sandbox(catalogue, knobs, workers=2)
     with socket.create_server(("127.0.0.1", 0)) as listener, requests.Session() as session:
@@ -180,7 +187,7 @@ def serving(catalogue: Memory, knobs: Knobs) -> Iterator[Server]:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", sandbox, session)
+            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", sandbox, session, catalogue)
         finally:
             session.close()
             server.should_exit = True
@@ -199,6 +206,20 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Return a function that starts a server with some knobs, for one test."""
     with ExitStack() as stack:
         yield lambda **knobs: stack.enter_context(serving(Memory(), Knobs(**knobs)))
+
+
+@contextmanager
+def initialized(url: str) -> Iterator[Any]:
+    """Give the real client, unmodified, initialised without credentials; nothing outside this machine is asked."""
+    import ee
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ee.deprecation, "_FetchDataCatalogStac", dict)
+        ee.Reset()
+        ee.Initialize(credentials=None, url=url, project="my-project")
+        ee.data.setMaxRetries(0)
+        yield ee
+        ee.Reset()
 
 
 @pytest.fixture(scope="session")

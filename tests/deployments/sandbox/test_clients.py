@@ -18,6 +18,7 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from deployments.sandbox.process import running
+from tests.deployments.sandbox.conftest import initialized
 
 RASTER = Affine(12.5, 0, 600_003, 0, -17, 5_100_009)
 SHAPE = (3, 71, 59)
@@ -64,16 +65,8 @@ def truth(scenes: Path) -> np.ma.MaskedArray[Any, Any]:
 
 @pytest.fixture(scope="module")
 def ee(url: str) -> Iterator[Any]:
-    """The real client, unmodified, initialised without credentials; nothing outside this machine is asked."""
-    import ee
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ee.deprecation, "_FetchDataCatalogStac", dict)
-        ee.Reset()
-        ee.Initialize(credentials=None, url=url, project="my-project")
-        ee.data.setMaxRetries(0)
-        yield ee
-        ee.Reset()
+    with initialized(url) as client:
+        yield client
 
 
 SCENE = "projects/sandbox/assets/scene_20210704"

@@ -43,18 +43,24 @@ BODY = {"fileFormat": "NPY", "bandIds": ["u2"]}
         {"restricted": 1},
         {"seed": None},
         {"p_404": 0.5},
+        {"until": "soon"},
+        {"until": "2020-02-30"},
+        {"until": 20200301},
+        {"changed": ["TEST/image"]},
+        {"changed": ""},
     ],
 )
 def test_knobs_that_cannot_be_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as refused:
-        Knobs().changed(changes)
+        Knobs().turned(changes)
     assert refused.value.status == 400
     assert any(name in refused.value.message for name in changes)
 
 
 def test_arguments_say_what_knobs_mean() -> None:
     changes = {"max_concurrent": 3, "p_500": 0.5, "gzip": False, "restricted": True, "qps": None, "seed": -1}
-    assert to_arguments(changes) == ["--max-concurrent=3", "--p-500=0.5", "--no-gzip", "--restricted", "--seed=-1"]
+    expected = ["--max-concurrent=3", "--p-500=0.5", "--no-gzip", "--restricted", "--seed=-1"]
+    assert to_arguments(changes | {"until": "2020-03-01"}) == [*expected, "--until=2020-03-01"]
 
 
 def test_latency_is_log_normal() -> None:
@@ -67,7 +73,7 @@ def test_latency_is_log_normal() -> None:
 
 def test_faults_come_as_often_as_said() -> None:
     odds = {"500": 0.1, "503": 0.05, "dropped": 0.15, "truncated": 0.02, "hanging": 0.08}
-    traffic = Traffic(Knobs().changed({f"p_{name}": p for name, p in odds.items()}))
+    traffic = Traffic(Knobs().turned({f"p_{name}": p for name, p in odds.items()}))
     counts = Counter(traffic.draw(i).fault for i in range(10_000))
     for name, p in (odds | {None: 0.6}).items():
         assert counts[name] == pytest.approx(10_000 * p, abs=4 * math.sqrt(10_000 * p * (1 - p)))  # type: ignore[index] # None = no fault

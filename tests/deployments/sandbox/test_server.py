@@ -28,6 +28,7 @@ from deployments.sandbox.refusal import Refusal
 ASSET = "/v1/projects/earthengine-public/assets/TEST/image"
 PIXELS = ASSET + ":getPixels"
 COMPUTE = "/v1/projects/p/image:computePixels"
+MODIS = "MODIS/061/MOD13Q1"
 SHEARED = Affine(30, 4, 500_013, -6, -20, 4_000_017)
 Truth = Callable[[str], tuple[NDArray[np.float64], NDArray[np.float32]]]
 
@@ -111,7 +112,7 @@ def test_a_remembered_expression_sees_a_changed_catalogue(serve: Callable[..., A
     server = serve()
     body = {"fileFormat": "NPY", "bandIds": ["u2"], "expression": expression()}
     first = array(server.post(COMPUTE, body))
-    catalogue = server.sandbox.engine.catalogue
+    catalogue = server.catalogue
     old = catalogue.get
     catalogue.updated += timedelta(seconds=1)
 
@@ -209,7 +210,7 @@ def test_a_fault_of_our_own_is_an_answer(serve: Callable[..., Any]) -> None:
     def broken(name: str) -> Any:
         raise ZeroDivisionError(name)
 
-    server.sandbox.engine.catalogue.get = broken
+    server.catalogue.get = broken
     answer = server.get(ASSET)
     assert answer.status_code == 500
     assert "ZeroDivisionError" in answer.json()["error"]["message"]
@@ -273,10 +274,14 @@ def test_compression_is_for_those_who_accept_it(server: Any) -> None:
 
 
 def test_the_process_serves_and_ends() -> None:
-    with running(max_concurrent=5, seed=3, gzip=False) as url:
+    with running(max_concurrent=5, seed=3, gzip=False, until="2020-01-20", changed=f"{MODIS}/2020_01_01") as url:
         assert url.startswith("http://127.0.0.1:")
         knobs = requests.get(url + "/sandbox/knobs", timeout=20).json()
         assert (knobs["max_concurrent"], knobs["seed"], knobs["gzip"], knobs["qps"]) == (5, 3, False, None)
+        parent = f"{url}/v1/projects/earthengine-public/assets/{MODIS}"
+        listed = requests.get(parent + ":listAssets", timeout=20).json()["assets"]
+        assert [image["startTime"][:10] for image in listed] == ["2020-01-01", "2020-01-17"]
+        assert listed[0]["updateTime"] > listed[1]["updateTime"]
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=20)
 
@@ -288,7 +293,7 @@ def test_a_knob_that_does_not_exist_is_refused_before_anything_starts() -> None:
 
 def sandbox(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "deployments.sandbox", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_bad_arguments_are_told_in_one_line(tmp_path: Any) -> None:
@@ -296,6 +301,8 @@ def test_bad_arguments_are_told_in_one_line(tmp_path: Any) -> None:
         port = taken.getsockname()[1]
         for arguments, message in (
             (["--p-500", "2"], "Knob 'p_500' cannot be 2.0"),
+            (["--until", "soon"], "Knob 'until' cannot be 'soon'"),
+            (["--changed", f"{MODIS}/none"], f"Knob 'changed' cannot be '{MODIS}/none'"),
             (["--max-concurrent", "many"], "invalid int value: 'many'"),
             (["--scenes", str(tmp_path / "none")], "is no folder"),
             (["--port", str(port)], f"cannot listen at 127.0.0.1:{port}"),
@@ -303,6 +310,16 @@ def test_bad_arguments_are_told_in_one_line(tmp_path: Any) -> None:
             ended = sandbox(*arguments)
             assert ended.returncode == 2
             assert message in ended.stderr.splitlines()[-1]
+
+
+def test_who_listens_to_others_is_warned() -> None:
+    for host, warnings in (("127.0.0.1", 0), ("0.0.0.0", 1)):
+        ended = sandbox("--port=0", "--until-eof", f"--host={host}")
+        assert ended.returncode == 0
+        assert "http://" in ended.stdout
+        assert [f"{host} port " in line and "no credentials" in line for line in ended.stderr.splitlines()] == (
+            [True] * warnings
+        )
 
 
 def test_the_process_ends_with_its_parent() -> None:
