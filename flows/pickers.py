@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,11 @@ from pydantic_core import CoreSchema
 
 from tasks.earthengine.recipes import BUILT_IN, allowed
 
+# The form begins with what differs from job to job.
+FIRST = (
+    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
+    *("output", "plan", "repair", "prune", "connection"),
+)
 # Titles of fields that offer blocks.
 PICKED = ("Output", "Earth Engine connection")
 
@@ -32,17 +36,18 @@ class Recipes:
         return handler(schema) | {"enum": [*BUILT_IN, *sorted(allowed())]}
 
 
-def as_form(schema: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:
+def as_form(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a model as the UI makes a good form of it.
 
-    Some of its fields come first, as somebody asks for them who fills it in. Where blocks are offered there is no
-    default: the UI would put it, which is no block, under each tab.
+    Some of its fields come first, as somebody asks for them who fills it in, and all say what place they have: a
+    server on PostgreSQL keeps no order. Where blocks are offered there is no default: the UI would put it, which is no
+    block, under each tab.
     """
     given = schema.get("properties", {})
-    names = [name for name in first if name in given] + [name for name in given if name not in first]
+    names = [name for name in FIRST if name in given] + [name for name in given if name not in FIRST]
     fields = {name: given[name] | {"position": number} for number, name in enumerate(names)}
     for field in fields.values():
-        if field["title"] in PICKED:
+        if field.get("title") in PICKED:
             field.pop("default", None)
     return schema | {"properties": fields}
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from flows.pickers import as_form, block
+from flows.pickers import block
 from flows.wording import Worded, refused
 from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Verify
@@ -28,7 +28,7 @@ def _saved(value: Any) -> Any:
     try:
         slug = slug_of(value)
     except ValueError as error:
-        raise PydanticCustomError("block", "{message}", {"message": f"should be {error}"}) from None
+        raise PydanticCustomError("block", "{message}", {"message": str(error)}) from None
     if slug is not None and not isinstance(slug, str):
         raise PydanticCustomError("block", "should be a line of text, or a saved block")
     return slug
@@ -54,19 +54,8 @@ else:  # a picker's choice comes as a reference, of which the slug is kept
     ]
 
 
-# The form begins with what differs from job to job.
-FIRST = (
-    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
-    *("output", "plan", "repair", "prune", "connection"),
-)
-
-
 class Service(Worded):
     """Where to, where from, how fast, how often."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return as_form(handler.resolve_ref_schema(handler(schema)), FIRST)
 
     output: Output = "output"
     """Where tiles, products and receipts go: a saved block (`gcs-bucket/name`, `local-file-system/name`), a bucket

@@ -9,9 +9,10 @@ import json
 import re
 from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, WrapValidator, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
+from flows.pickers import as_form
 from tasks.earthengine.connection import HIDDEN
 from tasks.earthengine.errors import BadInputError
 
@@ -27,6 +28,10 @@ class Parameters(BaseModel):
         hide_input_in_errors=True,
         validate_default=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return as_form(handler.resolve_ref_schema(handler(schema)))
 
 
 def csv(value: Any) -> Any:

@@ -1,11 +1,23 @@
 """Laws of the bench's arithmetic: what is ideal, what counts as worst, what passes."""
 
+import asyncio
+import contextlib
 import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
+from tests.bench import postgres
 from tests.bench.cases import CASES
 from tests.bench.table import Bar, combined, ideal_seconds, json_lines, judged, markdown, rows_in, run_figures
+from tests.bench.tagged import dead_times
 
 
 def stats(**changes):
@@ -57,3 +69,56 @@ def test_every_case_has_a_goal_and_bars():
     for case in CASES.values():
         assert case.goal
         assert case.bars
+
+
+def test_dead_time_is_between_runs_of_one_thread():
+    spans = [(1, 0.0, 1.0), (2, 0.5, 1.5), (2, 4.0, 5.0), (1, 1.25, 2.0), (1, 2.5, 3.0)]
+    assert dead_times(spans) == [0.25, 0.5, 2.5]
+
+
+def test_without_postgresql_its_cases_say_what_to_install(monkeypatch):
+    assert CASES["one_1000"].missing() is None
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(postgres, "PLACES", "nowhere/*/initdb")
+    assert "apt-get install postgresql" in (CASES["postgres_4000"].missing() or "")
+
+
+HOLD = """
+import sys
+from tests.bench.postgres import cluster
+with cluster() as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(postgres.missing() is not None, reason=postgres.missing() or "")
+def test_a_cluster_asks_for_its_password_and_ends_with_a_process_that_is_killed():
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    with held:
+        try:
+            assert held.stdout is not None
+            url = held.stdout.readline().strip().replace("+asyncpg", "")
+            folder = Path(asyncio.run(_ask(url, "SHOW data_directory"))).parent
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                asyncio.run(_ask(url, "SELECT 1", password="another"))
+        finally:
+            held.kill()
+    address = urlsplit(url)
+    end = time.monotonic() + 60
+    with contextlib.suppress(ConnectionRefusedError):
+        while time.monotonic() < end:
+            socket.create_connection((address.hostname, address.port)).close()
+            time.sleep(0.1)
+        pytest.fail("The cluster still answers")
+    shutil.rmtree(folder)
+
+
+async def _ask(url: str, query: str, **more) -> str:
+    connection = await asyncpg.connect(url, **more)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()

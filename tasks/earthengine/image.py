@@ -236,7 +236,8 @@ def _built(connection: Connection, named: Named, region: Box | None) -> Any:
         why = "refers to itself, or is nested too deep" if isinstance(error, RecursionError) else error
         remedy = "Give what ee.serializer.encode returns"
         raise BadInputError("image.expression", named.expression, f"is no expression ({why})", remedy) from None
-    return value
+    # A collection that was filtered or mapped is known to the client as a collection of anything.
+    return ee.ImageCollection(value) if isinstance(value, ee.Collection) else value
 
 
 def _computed_info(connection: Connection, expression: Mapping[str, Any], named: Named) -> ImageInfo:

@@ -36,8 +36,8 @@ NOTES = """
 - `sqlite_4000` and `postgres_4000` are run in turn, each repetition on a new server of its own beside the bench's:
   `start_s` is its first start with all migrations, `dead_s_1` and `dead_s_5` the median time between the end of a
   tagged task run of 0.1 s and the start of the next on the same thread, of 1 and of 5 threads; `dead_most_s` is the
-  longest. `answers_503` counts the 503s of the Prefect server during the flow, `answers_503_1` and `_5` during the
-  tagged runs. PostgreSQL has its default settings.
+  longest of all. `answers_503` counts the 503s of the Prefect server in the flow, `answers_503_1` and `_5` in the 20
+  and 40 tagged runs; the client waits about 2 s after each. PostgreSQL has its default settings.
 - The sandbox works on a request while its latency passes: the latency is all the time that Earth Engine takes. Bodies
   are not compressed (`gzip` off).
 - The cases that measure the quota read a stored asset that is cheap to serve, ours with getPixels (`masks=unknown`),

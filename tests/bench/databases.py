@@ -12,7 +12,7 @@ from tests.bench.bench import Bench
 from tests.bench.jobs import run
 from tests.bench.server import prefect_server
 
-# Threads, and tagged task runs of 0.1 s that they share.
+# Threads, and the tagged task runs that they share.
 TAGGED = ((1, 20), (5, 40))
 
 

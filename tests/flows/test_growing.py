@@ -54,6 +54,7 @@ def test_each_run_fetches_just_what_is_new_or_changed(series, served, tmp_path):
         "series.png",
         "quicklook.png",
         "manifest.parquet",
+        "plan.json",
         "coverage.png",
     }
     assert "| requests to make | 4 |".replace("4", str(2 * a_date)) in artifacts_of(state)["plan"]["data"]

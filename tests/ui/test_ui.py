@@ -20,12 +20,10 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
     # Blocks are picked, a number is typed, a recipe is chosen from a list.
     connection = ui.field("Earth Engine connection")
     connection.get_by_role("button", name="Earth Engine Connection").click()
-    connection.locator(".p-select-button").click()
-    ui.page.get_by_role("option", name="pixel-quarry").click()
+    ui.choose(connection, "pixel-quarry")
     ui.field("Scale").locator("input").fill("40")
     ui.field("Tile size").locator("input").fill("128")
-    recipe = ui.field("Recipe (")
-    expect(recipe.get_by_text("sentinel2_median").last).to_be_visible()
+    ui.choose(ui.field("Recipe"), "sentinel2_median")
     connection.scroll_into_view_if_needed()
     ui.look("form_pickers")
 
@@ -63,7 +61,7 @@ def test_a_wrong_value_is_refused_by_the_form(ui):
     ui.open_form("region")
     ui.field("Tile size").locator("input").fill("5")
     ui.submit()
-    expect(ui.page.get_by_text("5 is less than the minimum of 16")).to_be_visible()
+    expect(ui.page.get_by_text("5 is less than the minimum of 16").first).to_be_visible()
     ui.look("refused_by_the_form")
     assert ui.pixel_requests() == before
 
@@ -83,7 +81,7 @@ def test_what_a_form_can_t_know_is_refused_by_the_run_before_anything_is_spent(u
 def test_a_dry_run_shows_a_map_of_the_grid(ui):
     before = ui.pixel_requests()
     ui.open_form("patches")
-    ui.field("Plan only").locator("input, button, .p-toggle").first.click()
+    ui.field("Plan only").get_by_role("switch").click()
     ui.submit()
     run = ui.view_run()
     ui.expect_state("Completed")
@@ -101,7 +99,7 @@ def test_a_run_is_cancelled(ui):
     run = ui.view_run()
     ui.expect_state("Running")
     ui.page.get_by_role("button", name="Cancel", exact=True).click()
-    ui.page.get_by_role("button", name="Cancel run").click()
+    ui.page.get_by_role("button", name="Confirm").click()
     ui.expect_state("Cancelled")
     ui.look("cancelled")
     assert run
