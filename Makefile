@@ -13,10 +13,10 @@ export NO_PROXY := 127.0.0.1,localhost
 PORT := 4200
 SANDBOX_PORT := 9080
 
-.PHONY: help setup demo up down test bench chaos check format lock clean
+.PHONY: help setup demo up down test test-ui screenshots bench chaos check format lock clean
 
 help: ## What can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## A virtual environment from the lock (the other targets call it)
 
@@ -36,8 +36,16 @@ up: $(READY) ## Prefect server, sandbox and worker on loopback, with all deploym
 down: ## Stop what `make up` started
 	@test ! -x $(BIN)/python || $(BIN)/python -m deployments.up stop
 
-test: $(READY) ## All tests
+test: $(READY) ## All tests but those of the UI
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest
+
+test-ui: $(READY) ## A browser on all of `make up`; what it saw is in .cache/screenshots
+	@command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq chromium) > /dev/null || \
+	  (echo "It needs chromium: install it as your system does."; exit 1)
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest -m ui tests/ui tests/deployments/test_up.py
+
+screenshots: ## Renew the pictures of the README
+	SCREENSHOTS=keep $(MAKE) test-ui
 
 bench: $(READY) ## Speed at the quota, and the reference's; CASE="name other" runs some
 	$(BIN)/python -m tests.bench $(CASE)

@@ -165,6 +165,9 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
             if again(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
                 raise error.with_traceback(None) from None  # only what is raised is retried
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            # Where a worker runs it, Prefect logs the error of a failed state with all that is behind it.
+            error.__cause__ = None
+            error.__suppress_context__ = True
             failed: Any = Failed(message=words, data=error)
             return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
 

@@ -85,6 +85,7 @@ class Slots:
         self._closing = False
         self._left_for: float | None = None
         self._client: SyncPrefectClient | None = None
+        self._thread: threading.Thread | None = None
         self._until_the_end = contextlib.ExitStack()
         self._waiting_since = time.monotonic()
         self.shared = determine_server_type() is not ServerType.EPHEMERAL
@@ -112,8 +113,14 @@ class Slots:
         return self
 
     def wait_for_room(self) -> None:
-        """Wait until a slot is free, without taking it: what is asked before the first pixel is asked one by one."""
-        while self._client and self._limit.full(self._client):
+        """Wait until a slot is free, without taking it: what is asked before the first pixel is asked one by one.
+
+        Others leave it free, since this run's wish is among those that they share with.
+        """
+        if self._client is None:
+            return
+        self._wish_for(self._client, 1)
+        while self._limit.full(self._client):
             if self._limit.cancelled(self._client):
                 self.on_cancel()
                 return
@@ -124,7 +131,7 @@ class Slots:
         """Take slots from now on, the first before this returns unless none is free."""
         if self._client is None:
             return
-        self._wish_for(self._client, 1)  # before it holds anything: by its wish others see that it is alive
+        self._wish_for(self._client, 1)  # unless it has: by its wish others see that it is alive
         self._take(self._client, 1)
         until_the_end = self._until_the_end.pop_all()
         self._thread = threading.Thread(target=self._keep, args=(self._client, until_the_end), name="slots")
@@ -134,6 +141,8 @@ class Slots:
         # Nobody waits for the slots to be given back, but Python does before it ends: the thread is no daemon.
         self._closing = True
         self._wake.set()
+        if self._client and self._thread is None:  # it never began
+            self._release_all(self._client)
         self._until_the_end.close()
 
     def leave(self, computing_s: float) -> None:

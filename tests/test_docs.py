@@ -12,13 +12,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 import deployments
 import flows
 import tasks
+from deployments.provision.declaration import Schedule
 from flows.parameters import AuditParameters, Extraction, PatchesParameters, RegionParameters, TimeseriesParameters
+from tasks.earthengine.account import Account
+from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError, Stopped
 from tasks.earthengine.policy import RetryPolicy, StopPolicy
 from tasks.earthengine.recipes import BUILT_IN, find
@@ -42,6 +47,7 @@ def reader(tmp_path, monkeypatch, sandbox_url):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray with affine 3
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
 def test_python_runs(block, reader, sandbox_url, prefect_server):
     namespace: dict[str, object] = {}
@@ -60,7 +66,7 @@ def test_commands_run(command, reader, prefect_server):
         assert done.returncode == 0, done.stderr
     assert '"failed": 0' in json.dumps(json.loads(done.stdout))  # nothing else is there
     assert not re.search(r"[\x1b\r]|\d% ", done.stderr)  # a bar is for a terminal
-    assert any((reader / "output" / "tiles").rglob("*.tif"))
+    assert any((reader / "output" / "tiles").rglob("*.tif")) != ("--plan-only" in command)
 
 
 def test_every_command_is_one_that_is_tested_or_known():
@@ -70,6 +76,9 @@ def test_every_command_is_one_that_is_tested_or_known():
         "python -m flows ",
         "python -m deployments.sandbox --port",
         "prefect global-concurrency-limit ",
+        "prefect config set PREFECT_API_URL=",
+        "prefect worker start --pool pixel-quarry",
+        "python -m deployments.provision ",
     )
     assert [command for command in COMMANDS if not command.startswith(known)] == []
 
@@ -123,7 +132,30 @@ def kinds_of(kind):
 def test_the_parameters_of_the_quota_have_these_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", README.split("## The quota")[1].split("\n## ")[0], re.MULTILINE)
     assert len(rows) == 4
-    assert all(Extraction.model_fields[name].default == float(default) for name, default in rows)
+    account = Account(connection=Connection(project="my-project"))
+    told = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
+    assert all(told.get(name, Extraction.model_fields[name].default) == float(default) for name, default in rows)
+
+
+def test_every_option_of_provision_that_is_named_exists():
+    options = {option for line in COMMANDS if "provision" in line for option in re.findall(r" --([a-z-]+)", line)}
+    assert {"check", "notify", "output", "project"} <= options
+    known = subprocess.check_output([sys.executable, "-m", "deployments.provision", "--help"], text=True)
+    assert all(f"--{option} " in known or f"[--{option}]" in known for option in options)
+
+
+def test_the_schedules_that_are_shown_are_those_that_prefect_takes():
+    (shown,) = [block for language, block in BLOCKS if language == "yaml"]
+    given = [Schedule(**schedule) for schedule in yaml.safe_load(shown)["schedules"]]
+    assert [schedule.create().slug for schedule in given] == ["daily", "six-hourly"]
+
+
+def test_every_picture_is_there():
+    pictures = re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", README, re.MULTILINE)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        with Image.open(ROOT / picture) as opened:
+            assert opened.width >= 1000
 
 
 def test_every_case_of_the_bench_that_is_named_exists():
@@ -131,8 +163,8 @@ def test_every_case_of_the_bench_that_is_named_exists():
 
 
 def test_every_make_target_exists():
-    targets = set(re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`?make (\w+)", README)) <= targets
+    targets = set(re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= targets
     assert {"demo", "test", "check"} <= targets
 
 

@@ -1,6 +1,7 @@
 """What the tests of the UI share: all of `make up`, and Debian's Chromium."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.bench.server import free_port
 
 ROOT = Path(__file__).parents[2]
-# What was seen, for whoever looks at it afterwards; `make screenshots` takes those of the README from here.
+# What was seen, for whoever looks at it afterwards.
 SEEN = ROOT / ".cache" / "screenshots"
 PATIENCE_MS = 60_000
 # The machine's network may be closed, and Chromium would ask for much.
@@ -120,9 +122,14 @@ class Ui:
             return json.load(answer)["pixel_requests"]
 
     def look(self, name: str) -> None:
-        """Keep what is seen."""
+        """Keep what is seen; with SCREENSHOTS=keep also for the README, if it shows that."""
         SEEN.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SEEN / f"{name}.png")
+        kept = f"tests/ui/screenshots/{name}.png"
+        if os.environ.get("SCREENSHOTS") == "keep" and kept in (ROOT / "README.md").read_text():
+            (ROOT / kept).parent.mkdir(exist_ok=True)
+            with Image.open(SEEN / f"{name}.png") as picture:  # in 128 colours it has a quarter of the bytes
+                picture.convert("RGB").quantize(128).save(ROOT / kept, optimize=True)
 
 
 @pytest.fixture
