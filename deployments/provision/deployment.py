@@ -44,17 +44,12 @@ class WorkPool(Thing):
         }
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read what is declared of it."""
+        """Read what is declared of it; one of another type, which somebody has made by hand, is as it should be."""
         try:
-            return client.read_work_pool(self.pool).model_dump(include=set(self.declared))
+            found = client.read_work_pool(self.pool)
         except ObjectNotFound:
             return None
-
-    def objection(self, found: Values) -> str | None:
-        """Prefect changes no type."""
-        if found["type"] == "process":
-            return None
-        return f"{self.name} is of the type {found['type']}, which can't be changed. Delete it, or declare another name"
+        return found.model_dump(include=set(self.declared)) if found.type == "process" else self.declared
 
     def write(self, client: SyncPrefectClient) -> None:
         """Create or update it."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.parameters import TimeseriesParameters
+from flows.audit import audit_output
+from flows.parameters import AuditParameters, TimeseriesParameters
 from flows.timeseries import extract_timeseries
 from tests.flows.conftest import files, pixel_requests, turn
 from tests.flows.test_flows import artifacts_of
@@ -73,6 +74,12 @@ def test_each_run_fetches_just_what_is_new_or_changed(series, served, tmp_path):
     state, asked = series(output="at once")
     at_once = state.result()
     assert asked == 10 * a_date
+    audit = {"output": str(tmp_path / "out"), "run_retries": 0}
+    found = audit_output(AuditParameters(**audit, prune=True))
+    assert found.plans[Path(first.folder).name] == dict.fromkeys(found.plans[Path(first.folder).name], 0) | {
+        "stored": 10 * a_date
+    }
+    assert found.pruned == a_date  # tiles of the image that was changed, as they were
     products = {name: data for name, data in files(Path(first.folder)).items() if name.endswith((".tif", ".csv"))}
     assert {name: files(Path(at_once.folder))[name] for name in products} == products
 

@@ -40,8 +40,9 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
     ui.expect_state("Completed")
     ui.page.reload()  # the graph of tasks is drawn anew
     expect(ui.page.get_by_text("region sentinel2_median 32721 40m 21 tiles").first).to_be_visible()
+    ui.page.get_by_text("Artifacts", exact=True).click()
     expect(ui.page.get_by_text("coverage", exact=True).first).to_be_visible()
-    ui.page.wait_for_timeout(1_000)
+    ui.page.wait_for_timeout(1_000)  # until the graph stands still
     ui.look("completed")
 
     for key in ("quicklook", "coverage"):

@@ -297,3 +297,27 @@ def test_a_receipt_that_is_removed_while_it_is_read_is_passed_over(output):
             return super().get(key)
 
     assert sorted(read_checkpoint(plan, Pruned(store.root)).tiles) == list(range(7, 12))
+
+
+def test_a_day_of_which_nothing_is_valid_is_known_to_a_series_that_holds_it(output):
+    """Its receipt names no file, and another plan of the series asks for nothing of it again."""
+    plan, store = output
+    bare_day, longer = series(3, output=plan.output), series(1, 2, 3, output=plan.output)
+    prints = [bare_day.tile_fingerprint(index) for index in range(6)]
+    tiles = tuple(TileReceipt(index=i, fingerprint=one, status="empty") for i, one in enumerate(prints))
+    receipt = Receipt(plan=bare_day.fingerprint, start=0, stop=6, tiles=tiles)
+    store.put(receipt_key(bare_day.folder, 0, 6, "run-0002"), receipt.encode())
+    assert list(read_checkpoint(longer, store).missing(0, 18)) == []
+
+
+def test_a_series_that_grows_knows_what_it_was(output):
+    """Its folder keeps receipts of what it was before it had more days."""
+    plan, store = output
+    home = replace(plan, home="series-0123456789ab")
+    for stored in list(store.list(f"{plan.folder}/receipts/")):
+        store.put(stored.key.replace(plan.folder, home.folder), store.get(stored.key))
+        store.delete(stored.key)
+    longer = replace(series(1, 2, 3, output=plan.output), home=home.folder)
+    found = read_checkpoint(longer, store)
+    assert list(found.missing(0, 18)) == list(range(12, 18))
+    assert Plan.from_json(json.loads(json.dumps(longer.json()))).folder == home.folder
