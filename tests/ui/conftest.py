@@ -1,5 +1,6 @@
 """What the tests of the UI share: all of `make up`, and Debian's Chromium."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as TooLateError
 
 from tests.bench.server import free_port
 
@@ -105,6 +107,16 @@ class Ui:
     def expect_state(self, name: str) -> None:
         """Wait until the page of a run shows a state."""
         expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
+
+    def open_artifacts(self, *, until: re.Pattern[str]) -> None:
+        """Open the artifacts of the run that is shown, until there is such a text: the UI seldom asks by itself."""
+        for _ in range(20):
+            self.page.reload()
+            self.page.get_by_text("Artifacts", exact=True).click()
+            with contextlib.suppress(TooLateError):
+                self.page.get_by_text(until).first.wait_for(timeout=2_000)
+                return
+        raise AssertionError(until.pattern)
 
     def open_artifact(self, run: str, key: str) -> None:
         """Open an artifact of a run."""

@@ -27,21 +27,16 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
     connection.scroll_into_view_if_needed()
     ui.look("form_pickers")
 
-    ui.turn(latency_median=4.0)
+    ui.turn(latency_median=5.0)
     ui.submit()
     run = ui.view_run()
     ui.expect_state("Running")
-    progress = ui.page.get_by_text("progress").first
-    ui.page.get_by_text("Artifacts", exact=True).click()
-    expect(progress).to_be_visible()
-    expect(ui.page.get_by_text(re.compile(r"\d+ of 21 tiles")).first).to_be_visible()
+    ui.open_artifacts(until=re.compile(r"\d+ of 21 tiles"))
     ui.look("progress")
     ui.turn(latency_median=0.0)
     ui.expect_state("Completed")
-    ui.page.reload()  # the graph of tasks is drawn anew
+    ui.open_artifacts(until=re.compile("^coverage$"))
     expect(ui.page.get_by_text("region sentinel2_median 32721 40m 21 tiles").first).to_be_visible()
-    ui.page.get_by_text("Artifacts", exact=True).click()
-    expect(ui.page.get_by_text("coverage", exact=True).first).to_be_visible()
     ui.page.wait_for_timeout(1_000)  # until the graph stands still
     ui.look("completed")
 
