@@ -114,6 +114,8 @@ def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
 def options(parameters: type[Service]) -> tuple[Option, ...]:
     """Return the options of a form, in its order. A field that several kinds of image have is one option."""
     schema = parameters.model_json_schema()
+    # The form has no default where it offers blocks.
+    schema["properties"]["output"]["default"] = parameters.model_fields["output"].default
     found: dict[tuple[str, ...], Option] = {}
     for option in _options(schema, schema.get("$defs", {})):
         found.setdefault(option.path, option)
@@ -126,7 +128,7 @@ def _options(
     for name, field in schema["properties"].items():
         path = (*outer, name)
         members = [models[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in _members(field)]
-        inner = [member for member in members if "properties" in member]
+        inner = [member for member in members if "properties" in member and "block_type_slug" not in member]
         if inner:
             panel = Group(field["title"], help=_choice(field, path, inner))
             for member in inner:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_what_a_killed_parent_left_behind_is_ended(tmp_path):
     mark = Mark("worker", (1, 2), tmp_path)
     with bash("setsid sleep 100 & echo $!; wait", mark) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
+        while child.name() != "sleep":  # while a process becomes another program, nobody can read its environment
+            time.sleep(0.01)
         parent.kill()
     assert child.is_running()
     assert end(tmp_path, "worker") == 1

@@ -115,10 +115,15 @@ def test_a_bucket_that_cannot_be_is_told_as_such(output):
 
 def test_the_form_offers_an_address_and_both_kinds_of_blocks():
     for model in (RegionParameters, TimeseriesParameters, PatchesParameters):
-        field = model.model_json_schema()["properties"]["output"]
-        assert field["default"] == "output"
-        kinds = {kind.get("block_type_slug"): kind["type"] for kind in field["anyOf"]}
-        assert kinds == {None: "string", "gcs-bucket": "object", "local-file-system": "object"}
+        schema = model.model_json_schema()
+        field = schema["properties"]["output"]
+        # The UI finds pickers among the definitions only, and would put a default under each of them.
+        models = {f"#/$defs/{name}": model for name, model in schema["$defs"].items()}
+        kinds = [models.get(kind.get("$ref"), kind) for kind in field["anyOf"]]
+        assert [kind.get("block_type_slug") for kind in kinds] == [None, "gcs-bucket", "local-file-system"]
+        assert [kind["type"] for kind in kinds] == ["string", "object", "object"]
+        assert "default" not in field
+        assert model.model_fields["output"].default == "output"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

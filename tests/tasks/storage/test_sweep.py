@@ -53,7 +53,15 @@ def test_what_a_killed_process_left_is_swept(store):
     assert sorted(path.name for path in store.root.iterdir()) == ["tiles"]
 
 
-@pytest.mark.parametrize("owner", ["0123456789ab-1-0123", f"{place()}-{os.getpid()}-0123", "x", ""])
+OWNERS = {
+    "another machine": "0123456789ab-1-0123",
+    "alive": f"{place()}-{os.getpid()}-0123",
+    "no owner": "x",
+    "none": "",
+}
+
+
+@pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
 def test_what_may_be_another_s_is_left_for_a_day(store, owner):
     is_ours = owner.startswith(place())
     part, folder = store.root / "tiles" / f".t.{owner}.part", store.root / local.WORKSPACES / (owner or "x")
