@@ -21,6 +21,7 @@ from typing import Literal, Self
 from uuid import UUID
 
 import httpx
+import tenacity
 from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
@@ -29,7 +30,12 @@ from prefect.settings import get_current_settings
 
 from tasks.crashed import mark_the_silent, watch_for_crashes
 from tasks.earthengine.permits import Permits
-from tasks.limit import Limit, Log, server, share, tag_of
+from tasks.limit import Limit, Log, ServerAwayError, server, share, tag_of
+
+# A busy server may take longer for an answer than a run's threads would wait: its start does.
+_patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception_type(ServerAwayError), stop=tenacity.stop_after_attempt(3), reraise=True
+)
 
 # The shortest lease that Prefect grants, so that a killed run's slots come back soonest; and how often it is prolonged.
 LEASE_S, RENEW_S = 60.0, 10.0
@@ -105,7 +111,9 @@ class Slots:
         self._client = self._until_the_end.enter_context(server())
         with contextlib.ExitStack() as failed:
             failed.push(self._until_the_end)
-            self._limit.check(self._client, in_flight=self._permits.pace.in_flight, quota=self._quota, log=self._log)
+            _patiently(self._limit.check)(
+                self._client, in_flight=self._permits.pace.in_flight, quota=self._quota, log=self._log
+            )
             if heartbeat_s := get_current_settings().flows.heartbeat_frequency:  # it can be switched off
                 watch_for_crashes(self._client, silence_s=3.0 * heartbeat_s)
                 mark_the_silent(self._client, silence_s=3.0 * heartbeat_s)

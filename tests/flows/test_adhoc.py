@@ -140,7 +140,7 @@ print(adhoc.region(image, **given).model_dump_json())
 
 def test_a_script_needs_no_server_and_ctrl_c_leaves_it_the_one_it_has_started(prefect_server, served, tmp_path):
     """A terminal sends SIGINT to all processes of the script, so to Prefect's temporary server as well."""
-    turn(served, latency_median=0.2)
+    turn(served, latency_median=1.0)
     forget_requests(served)
     database = tmp_path / "home" / "prefect.db"
     database.parent.mkdir()
@@ -163,6 +163,7 @@ def test_a_script_needs_no_server_and_ctrl_c_leaves_it_the_one_it_has_started(pr
     try:
         wait_for_requests(served, 8)
         os.killpg(script.pid, signal.SIGINT)
+        turn(served, latency_median=0.02)
         told, log = script.communicate(timeout=120)
     finally:
         with closing(script.stdout), closing(script.stderr):

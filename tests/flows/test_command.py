@@ -19,6 +19,7 @@ from flows.command import COMMANDS, run
 from flows.options import command, options
 from flows.parameters import AuditParameters, Extraction, RegionParameters
 from flows.region import RegionResult
+from tests.flows.conftest import turn
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 GIVEN = ["--image.asset", "a", "--scale", "30"]
@@ -251,10 +252,11 @@ def test_on_a_terminal_a_bar_stays_below_the_log_and_the_result_is_on_standard_o
 
 
 def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
+    turn(slow, latency_median=2.0)
     ours, theirs = pty.openpty()
     with started(slow, tmp_path / "out", stderr=theirs) as process:
         os.close(theirs)
-        seen = read_to_end(ours, b"2 of 2 slots", lambda: process.send_signal(signal.SIGINT))
+        seen = read_to_end(ours, b" of 20 tiles", lambda: process.send_signal(signal.SIGINT))
         assert process.stdout.read() == b""
     os.close(ours)
     assert process.returncode == 130
