@@ -20,6 +20,7 @@ from tasks.earthengine.account import Account
 from tasks.earthengine.checkpoint import Checkpoint
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.lane import Lane
+from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.run import Run
 from tasks.earthengine.transport import Deadlines, fetch
@@ -103,10 +104,13 @@ def at_quota(account: Account, deadlines: Deadlines) -> Iterator[Course]:
     # Without Prefect's engine around it, a flow's function may be called as well: it plans, and refuses bad input.
     key = flow_run.id or str(uuid4())
     log = get_run_logger() if flow_run.id else logging.getLogger(__name__)
+    # Permits take of the whole rate what a run's slots are of the quota.
+    pace = Pace(in_flight=account.pace.in_flight, per_second=account.per_second)
     with (
-        Run(account.pace) as run,
+        Run(pace) as run,
         Slots(account.connection.project, run.permits, run_id=UUID(key), log=log, quota=account.quota) as slots,
     ):
+        run.permits.quota = account.quota
         course = _COURSES[key] = Course(run, slots, deadlines, account.workload_tag, key)
         slots.on_cancel = course.cancel
         try:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import queue
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from prefect import Task, get_run_logger, task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.context import ConcurrencyContext
-from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.batching import Left, batch_size
@@ -26,13 +23,11 @@ from tasks.earthengine.checkpoint import Checkpoint
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError, Stopped
 from tasks.earthengine.plan import Plan
-from tasks.output import open_output, result_storage
+from tasks.output import open_output
 from tasks.progress import Progress
 from tasks.storage.receipt import Receipt, TileReceipt, counted, receipt_key
 from tasks.storage.store import StorageError
 
-# Part of the key of every cached batch: raised when its result says something else.
-CACHE_VERSION = 1
 # Seconds beyond their grace in which lanes write their receipts as a run is left.
 FAREWELL_S = 6.0
 
@@ -47,16 +42,16 @@ def lanes() -> TaskRunner[PrefectFuture[Any]]:
     return runner  # type: ignore[no-any-return]  # as above
 
 
-def _cache_key(_: TaskRunContext, given: Mapping[str, Any]) -> str:
-    """Return where the result of a batch is kept beside its output: its plan, its range, the store, the version."""
-    work = current().work[given["plan_key"]]
-    identity = f"{work.plan.fingerprint} {given['start']} {given['stop']} {work.store.uri} {CACHE_VERSION}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()
-    return f"{work.plan.folder}/results/{given['start']:09d}-{given['stop']:09d}-{digest[:24]}"
-
-
 # No retries, whatever the user's profile says: they would sleep in the slot, and the second would find the run stopped.
-@task(name="fetch-batch", task_run_name="tiles {start}-{stop}", retries=0, log_prints=False)
+# No result of Prefect's either: the receipt says it, and Prefect would unpickle whatever somebody puts in its place.
+@task(
+    name="fetch-batch",
+    task_run_name="tiles {start}-{stop}",
+    retries=0,
+    log_prints=False,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def fetch_batch(start: int, stop: int, *, plan_key: str) -> dict[str, Any]:
     """Fetch what is missing of the tiles [start, stop) of a stored plan, store it, and write their receipt.
 
@@ -69,8 +64,10 @@ def fetch_batch(start: int, stop: int, *, plan_key: str) -> dict[str, Any]:
     work = course.work[plan_key]
     key = receipt_key(work.plan.folder, start, stop, course.id)
     lane = course.lane(work)
-    if span := lane.checkpoint.span(start, stop):  # known from its receipt, but not to Prefect's cache
-        return {"receipt": span.key, **counted(lane.checkpoint.tiles[index] for index in range(start, stop))}
+    if span := lane.checkpoint.span(start, stop):  # known from its receipt
+        told = {"receipt": span.key, **counted(lane.checkpoint.tiles[index] for index in range(start, stop))}
+        known: Any = Completed(name="Cached", data=told)
+        return known  # type: ignore[no-any-return]  # as below
 
     def keep(receipt: Receipt) -> None:
         work.store.put(key, receipt.encode())
@@ -82,7 +79,7 @@ def fetch_batch(start: int, stop: int, *, plan_key: str) -> dict[str, Any]:
     error = outcome.error
     try:
         keep(outcome.receipt)
-        if outcome.receipt.complete:  # what others said of these tiles, it says as well
+        if len(outcome.receipt.tiles) == stop - start:  # what others said of these tiles, it says as well
             for old in work.checkpoint.receipts:
                 if old.key != key and start <= old.start and old.stop <= stop:
                     work.store.delete(old.key)
@@ -143,9 +140,8 @@ def fetch_plan(
     work = course.work[plan_key] = Work(plan, open_output(output), checkpoint, connection)
     run, left, lane = course.run, Left(len(plan), checkpoint), course.lane(work)
     total, in_flight = left.missing, run.permits.pace.in_flight
-    tasks, cached = _tasks(course, output), []
-    if tasks.cached:
-        cached = [tasks.cached.submit(span.start, span.stop, plan_key=plan_key) for span in checkpoint.spans]
+    tagged = fetch_batch.with_options(tags=[course.slots.tag] if course.slots.shared else [])
+    cached = [fetch_batch.submit(span.start, span.stop, plan_key=plan_key) for span in checkpoint.spans]
     lanes: list[PrefectFuture[Any]] = []
     begun = ended = 0
     progress: Progress | None = None
@@ -160,7 +156,7 @@ def fetch_plan(
                 size = batch_size(max(1, left.missing), in_flight=in_flight, per_second=run.tally.per_second)
                 start, stop, missing = left.take(size)
                 lane.begin(start, stop)
-                lanes.append((tasks.tagged if missing else tasks.known).submit(start, stop, plan_key=plan_key))
+                lanes.append((tagged if missing else fetch_batch).submit(start, stop, plan_key=plan_key))
                 lanes[-1].add_done_callback(course.ended)
                 begun += missing
             with contextlib.suppress(queue.Empty):
@@ -177,30 +173,6 @@ def fetch_plan(
             future.wait(timeout=GRACE_S + FAREWELL_S)
         raise
     return _collected(plan, checkpoint, course, output)
-
-
-@dataclass(frozen=True)
-class _Tasks:
-    """The task of a batch, in the three ways in which it is run."""
-
-    cached: Task[..., dict[str, Any]] | None
-    """Of a batch that is verified: its body does not run. None where Prefect keeps no results."""
-    known: Task[..., dict[str, Any]]
-    """Of a batch of which all is stored, but no one receipt says so."""
-    tagged: Task[..., dict[str, Any]]
-    """Of a lane: the tag's limit is the quota that all runs of the Earth Engine project share."""
-
-
-def _tasks(course: Course, output: str) -> _Tasks:
-    tags = [course.slots.tag] if course.slots.shared else []
-    where = result_storage(output)
-    if where is None:
-        plain = fetch_batch.with_options(cache_policy=NO_CACHE, persist_result=False)
-        return _Tasks(None, plain, plain.with_options(tags=tags))
-    kept: Any = {"cache_key_fn": _cache_key, "persist_result": True, "result_storage": where}
-    cached = fetch_batch.with_options(**kept, result_serializer="json")
-    known = cached.with_options(refresh_cache=True)
-    return _Tasks(cached, known, known.with_options(tags=tags))
 
 
 def store_plan(plan: Plan, output: str) -> str:

@@ -13,6 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from prefect import get_run_logger
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 
@@ -58,7 +59,10 @@ def slug_of(value: Any) -> Any:
                 document = client.read_block_document(UUID(str(number)))
             except ObjectNotFound:
                 raise ValueError(f"there is no block {number}") from None
-        return f"{document.block_type.slug if document.block_type else ''}/{document.name}"
+        slug = document.block_type.slug if document.block_type else ""
+        if slug not in {BUCKET, FOLDER, CONNECTION}:  # as text, it would be the name of a folder
+            raise ValueError(f"a block of type {slug}, which can't be taken here")
+        return f"{slug}/{document.name}"
     return value
 
 
@@ -88,6 +92,11 @@ def opened(output: str, *, write: bool = True) -> str:
     """
     forget()
     _of_block.cache_clear()
+    run = FlowRunContext.get()
+    of_deployment = run is not None and run.flow_run is not None and run.flow_run.deployment_id is not None
+    if of_deployment and not is_block(output) and not output.startswith("gs://") and not _is_absolute(output):
+        reason = "a worker removes the folder where a run of a deployment begins as soon as it ends"
+        raise BadInputError("output", output, reason, "Give a saved block, gs://bucket/prefix, or an absolute folder")
     try:
         store = open_output(output)
         advice = store.check() if write else None
@@ -101,11 +110,8 @@ def opened(output: str, *, write: bool = True) -> str:
     return output if is_block(output) else store.uri
 
 
-def result_storage(output: str) -> str | Path | None:
-    """Return where Prefect keeps the results of an output's batches: beside them; None for a bucket without a block."""
-    if is_block(output):
-        return output
-    return None if output.startswith("gs://") else Path(open_store(output).uri)
+def _is_absolute(folder: str) -> bool:
+    return Path(folder).expanduser().is_absolute()
 
 
 @functools.lru_cache(maxsize=16)

@@ -14,7 +14,7 @@ from prefect.exceptions import MissingContextError
 from tasks.earthengine.checkpoint import Checkpoint, Verify, read_checkpoint
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.plan import Plan
-from tasks.output import is_block, open_output
+from tasks.output import open_output
 from tasks.storage.store import Store
 
 # Compression of level 1 seldom makes pixels smaller than this share: with less room the disk fills up.
@@ -48,11 +48,6 @@ def stored_before(plan: Plan, output: str, *, verify: Verify, sweep: bool = True
             "".join(f", {count} {kind}" for kind, count in sorted(kinds.items())),
             f", {untold} without a receipt" if (untold := len(set(checkpoint.there) - set(checkpoint.faults))) else "",
             time.monotonic() - begun,
-        )
-    if output.startswith("gs://") and not is_block(output):
-        log.info(
-            "The output is a bucket without a block: receipts are kept there, but no results of Prefect, so batches "
-            "that are stored are not shown as cached. Save a GcsBucket block and give 'gcs-bucket/name' for that."
         )
     return checkpoint
 

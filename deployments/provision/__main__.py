@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect_gcp import GcpCredentials, GcsBucket
 
@@ -85,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
+    except ObjectAlreadyExists:
+        print("Somebody else provisions this server just now: run it again.", file=sys.stderr)
     except httpx.HTTPStatusError as error:  # its text may hold what was sent
         asked, answer = error.request, error.response.status_code
         print(f"The Prefect server answered {asked.method} {asked.url.path} with {answer}.", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,15 +83,17 @@ def read_checkpoint(plan: Plan, store: Store, *, verify: Verify = "quick") -> Ch
     listing = {stored.key: stored for stored in store.list(_prefix(plan))}
     tiles, faults = _verified(told, listing, store, verify)
     there: dict[int, Stored] = {}
-    if listing and len(tiles) < len(plan):
+    if (listing or before) and len(tiles) < len(plan):
         identities = {plan.tile_fingerprint(index): index for index in range(len(plan)) if index not in tiles}
         places = {index: plan.key(index, identity) for identity, index in identities.items()}
         there = {index: listing[key] for index, key in places.items() if key in listing}
-        told = _told_elsewhere(plan, store, identities, places, before)
-        found, damaged = _verified(told, listing, store, verify)
-        tiles |= found
-        faults = {index: fault for index, fault in (damaged | faults).items() if index not in found}
-        there = {index: stored for index, stored in there.items() if index not in found}
+        for others in (before, _elsewhere(plan, store)):  # the second is read only where the first does not say it all
+            found, damaged = _verified(_told_by(others, identities, places), listing, store, verify)
+            tiles |= found
+            faults = {index: fault for index, fault in (damaged | faults).items() if index not in tiles}
+            there = {index: stored for index, stored in there.items() if index not in tiles}
+            if len(tiles) == len(plan):
+                break
     read = tuple(Span(start=start, stop=stop, key=key) for key, start, stop, _ in receipts)
     return Checkpoint(tiles=tiles, spans=tuple(_spans(receipts, tiles)), receipts=read, there=there, faults=faults)
 
@@ -156,18 +157,20 @@ def _crc32c(store: Store, tile: TileReceipt) -> str | None:
         return None
 
 
-def _told_elsewhere(
-    plan: Plan, store: Store, identities: Mapping[str, int], places: Mapping[int, str], before: Iterable[Receipt]
+def _elsewhere(plan: Plan, store: Store) -> Iterator[Receipt]:
+    """Read the receipts of other plans that may speak of tiles of this one."""
+    for folder in store.folders():
+        if folder not in {TILES, plan.folder}:
+            for _, receipt in read_receipts(store, folder, speaking_of=(_prefix(plan).encode(), EMPTY)):
+                yield receipt
+
+
+def _told_by(
+    receipts: Iterable[Receipt], identities: Mapping[str, int], places: Mapping[int, str]
 ) -> dict[int, list[TileReceipt]]:
     """Return what receipts of other plans say of tiles that are in none of ours: that they are stored, or empty."""
-    others = (
-        receipt
-        for folder in store.folders()
-        if folder not in {TILES, plan.folder}
-        for _, receipt in read_receipts(store, folder, speaking_of=(_prefix(plan).encode(), EMPTY))
-    )
     told: dict[int, list[TileReceipt]] = defaultdict(list)
-    for receipt in itertools.chain(before, others):
+    for receipt in receipts:
         for tile in receipt.tiles:
             index = identities.get(tile.fingerprint)
             if index is not None and (tile.status == "empty" or tile.key == places[index]):

@@ -54,3 +54,11 @@ def test_ad_hoc_it_is_the_user_s_own_code(prefect_server, place):
     assert extract_region(
         RegionParameters(image={"recipe": OWN}, region=LAKE, scale=30, **place), return_state=True
     ).is_completed()
+
+
+def test_a_folder_that_the_worker_would_remove_is_refused(prefect_server, place, served):
+    before = pixel_requests(served)
+    state = started(place | {"output": "out"}, "elevation")
+    assert state.is_failed()
+    assert "output = 'out': a worker removes the folder where a run of a deployment begins" in state.message
+    assert pixel_requests(served) == before

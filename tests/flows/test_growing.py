@@ -23,7 +23,7 @@ def series(served, tmp_path, prefect_server):
         job = {"image": {"asset": COLLECTION}, "bands": ["NDVI"], "masks": "nodata", "region": LAKE, "crs": "native"}
         place = {"project": "my-project", "endpoint": served, "output": str(tmp_path / output), "run_retries": 0}
         state = extract_timeseries(
-            TimeseriesParameters(**job, start="2020-01-01", tile_size=16, **place, **more), return_state=True
+            TimeseriesParameters(**job | {"start": "2020-01-01", "tile_size": 16} | place | more), return_state=True
         )
         return state, pixel_requests(served) - before
 
@@ -94,3 +94,19 @@ def test_a_dry_run_of_it_says_what_is_new_and_fetches_nothing(series, served, tm
     assert asked == 0
     assert (result.stored, result.missing) == (result.missing, result.stored)  # two dates are there, two are new
     assert files(tmp_path) == before
+
+
+def test_dates_without_a_valid_pixel_are_known_and_a_lasting_failure_leaves_one_receipt(series, served, tmp_path):
+    sea = {"output": "sea", "region": [-40.0, -30.0, -39.96, -29.96]}
+    turn(served, until="2020-01-20")
+    _, both = series(**sea)
+    turn(served, until="2020-02-10")
+    assert series(**sea)[1] == both // 2  # one date more
+
+    turn(served, max_pixels=100)
+    try:
+        states = [series(output="heavy", allow_failures=True)[0] for _ in range(3)]
+    finally:
+        turn(served, max_pixels=None)
+    assert states[-1].result().failed
+    assert len(list(Path(states[-1].result().folder, "receipts").glob("0*.json"))) == 1

@@ -1,7 +1,6 @@
 """Runs that are started again: nothing is fetched twice, nothing stale is kept, nothing is lost."""
 
 import contextlib
-import json
 import os
 import shutil
 import threading
@@ -64,32 +63,12 @@ def test_a_whole_job_that_is_run_again_fetches_nothing_and_takes_no_slot(job, sa
     assert {name.removeprefix("tag:earthengine:my-project") for name in taken} == {":wanted"}  # of the quota none
     runs = [run for run in task_runs(again) if run["name"].startswith("tiles ")]
     assert [tag for run in runs for tag in run["tags"]] == []
-    results = [json.loads(output.store.get(key)) for key in before if "/results/" in key]
-    if output.address.startswith("gs://"):  # without a block, Prefect keeps no results in a bucket
-        assert results == []
-    else:
-        assert [(run["state"]["name"], run["name"]) for run in runs] == [("Cached", f"tiles 0-{TILES}")]
-        assert [result["metadata"]["serializer"]["type"] for result in results] == ["json"]
-        kept = json.loads(results[0]["result"])
-        assert {status: kept[status] for status in ("stored", "empty", "failed")} == {
-            "stored": TILES,
-            "empty": 0,
-            "failed": 0,
-        }
-        assert kept["receipt"] in before
+    assert [(run["state"]["name"], run["name"]) for run in runs] == [("Cached", f"tiles 0-{TILES}")]
+    assert not [key for key in before if "/results/" in key]  # Prefect would unpickle what lies there
     kept = {stored.key: stored for stored in output.store.list()}
     assert {key: stored for key, stored in kept.items() if "quicklook" not in key} == {
         key: stored for key, stored in before.items() if "quicklook" not in key
     }
-
-
-def test_a_known_batch_that_prefect_has_forgotten_is_known_all_the_same(job, sandbox, output, tmp_path):
-    region(job)
-    for stored in list(output.store.list()):
-        if "/results/" in stored.key:
-            output.store.delete(stored.key)
-    assert region(job).is_completed()
-    assert pixel_requests(sandbox) == TILES
 
 
 def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(job, sandbox, output):

@@ -80,7 +80,7 @@ def test_no_secret_is_in_anything_that_a_run_leaves(sandbox_url, cloud, tmp_path
     assert all(kept.values())
     assert {log["flow_run_id"] for log in kept["logs"]} == set(ids)
     objects = {name: stored.data for name, stored in cloud.objects(BUCKET).items()}
-    assert {"receipts", "results"} <= {part for name in objects for part in name.split("/")}
+    assert {"receipts"} <= {part for name in objects for part in name.split("/")}
     text = json.dumps(kept) + repr([state.model_dump() for state in states]) + repr((objects, files(tmp_path)))
     secrets = [key["private_key_id"], "ya29.", *key["private_key"].split("\n")[1:-2]]
     assert len(secrets) > 10

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks import output as module
 from tasks.earthengine.errors import BadInputError
-from tasks.output import is_block, open_output, opened, result_storage, slug_of
+from tasks.output import is_block, open_output, opened, slug_of
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
 from tests.cloud.tokens import service_account_info
@@ -26,7 +26,6 @@ GIVEN = {"image": {"asset": "a/b"}, "crs": "native"}
 @pytest.mark.parametrize("output", ["gcs-bucket/pixels", "local-file-system/a-1", "local-file-system/0"])
 def test_a_saved_block_is_told_by_its_slug(output):
     assert is_block(output)
-    assert result_storage(output) == output
     assert slug_of(output) == output
 
 
@@ -47,13 +46,6 @@ def test_a_saved_block_is_told_by_its_slug(output):
 def test_anything_else_is_an_address(output):
     assert not is_block(output)
     assert slug_of(output) == output
-
-
-def test_results_are_kept_beside_a_folder_and_not_in_a_bucket_without_a_block(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert result_storage(str(tmp_path / "out")) == tmp_path / "out"
-    assert result_storage("out") == tmp_path / "out"
-    assert result_storage("gs://bucket/prefix") is None
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a"], {"asset": "a"}, {}])
