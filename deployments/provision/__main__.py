@@ -18,7 +18,7 @@ from deployments.provision.account import Account, Options, settle
 from deployments.provision.automation import Automation, tell_of_failures
 from deployments.provision.blocks import BlockType, block_id
 from deployments.provision.declaration import DECLARATION, read
-from deployments.provision.deployment import Deployment, WorkPool
+from deployments.provision.deployment import Deployment, WorkPool, undeclared
 from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
 from tasks.connection import EarthEngineConnection
@@ -128,7 +128,7 @@ def check(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
         if change.objection:
             print(f"  refused: {change.objection}.")
     _print_unchanged(len(things) - len(differing))
-    return FAILED if differing else 0
+    return FAILED if _tell_undeclared(client, things) or differing else 0
 
 
 def provision(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
@@ -145,7 +145,15 @@ def provision(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
         lines = [change.line("missing:", "differs:") for change in remaining]
         print("The server does not have what was declared.", *lines, sep="\n", file=sys.stderr)
         return FAILED
+    _tell_undeclared(client, things)
     return 0
+
+
+def _tell_undeclared(client: SyncPrefectClient, things: Sequence[Thing]) -> bool:
+    paths = undeclared(client, (thing for thing in things if isinstance(thing, Deployment)))
+    for path in paths:
+        print(f"not declared: deployment {path}, which goes on by its schedules: `prefect deployment delete {path}`")
+    return bool(paths)
 
 
 def _print_unchanged(count: int) -> None:

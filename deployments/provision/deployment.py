@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from deployments.provision.automation import TAG
 from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
 from tasks.earthengine.errors import BadInputError
@@ -173,6 +176,14 @@ class Deployment(Thing):
             concurrency_limit=declared["concurrency_limit"],
             concurrency_options=options,
         )
+
+
+def undeclared(client: SyncPrefectClient, declared: Iterable[Deployment]) -> list[str]:
+    """Return the paths of deployments of ours that nobody declares any more: they go on running by their schedules."""
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    found = client.read_deployments(deployment_filter=ours, limit=200)
+    paths = {f"{client.read_flow(each.flow_id).name}/{each.name}" for each in found}
+    return sorted(paths - {deployment.path for deployment in declared})
 
 
 def _schedules(found: DeploymentResponse) -> dict[str, Any]:

@@ -275,6 +275,20 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
     assert provision("--check").lines == ["unchanged: 14 things"]
 
 
+def test_a_deployment_that_is_declared_no_more_is_told(kept, provision, tmp_path):
+    """It is somebody's to delete, and goes on running until then."""
+    provision()
+    renamed = tmp_path / "prefect.yaml"
+    renamed.write_text(DECLARATION.read_text().replace("name: incremental", "name: daily"))
+    told = "not declared: deployment extract-timeseries/incremental, which goes on by its schedules"
+    done = provision("--file", str(renamed))
+    assert (done.code, told in done.text) == (0, True)
+    checked = provision("--file", str(renamed), "--check")
+    assert (checked.code, told in checked.text) == (1, True)
+    kept.delete_deployment(kept.read_deployment_by_name("extract-timeseries/daily").id)
+    assert provision("--check").code == 0
+
+
 def test_a_limit_is_not_lowered_but_on_purpose(kept, provision):
     assert provision().code == 0
     kept.update_global_concurrency_limit(LIMIT, GlobalConcurrencyLimitUpdate(limit=60))
