@@ -5,6 +5,7 @@ import os
 # Without a server configured, Prefect starts one for the run. The first start of a new home migrates its database,
 # which takes about 50 s on two cores; Prefect's own patience is 20 s.
 START_S = 120
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # of that server
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_S))
 # The server takes a run for dead after three heartbeats that it missed; by default they come every three minutes.
 HEARTBEAT_S = 30

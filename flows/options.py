@@ -22,7 +22,6 @@ KINDS = {
     "object": "JSON",
     "string": "TEXT",
 }
-BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 FIELDS = Group("Options")
 
 S = TypeVar("S", bound=Service)
@@ -152,11 +151,10 @@ def _choice(field: Mapping[str, Any], path: tuple[str, ...], members: list[Mappi
 
 
 def _help(name: str, field: Mapping[str, Any], required: bool) -> str:
-    """Return what the form says: title, description, bounds, default."""
+    """Return what the form says: title, description with bounds, default."""
     title = field["title"]
     known = title.lower() == name.replace("_", " ")
     notes = ["required"] if required else []
-    notes += [f"{word} {each[key]:g}" for each in _members(field) for key, word in BOUNDS.items() if key in each]
     default = field.get("default")
     if default is not None:
         notes.append(f"default {_written(default)}")

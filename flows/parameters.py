@@ -196,11 +196,18 @@ TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]
 
 
 Region = Annotated[
-    list[float] | dict[str, Any] | str | None,
+    Annotated[list[float], Field(title="Box")]
+    | Annotated[dict[str, Any], Field(title="GeoJSON")]
+    | Annotated[str, Field(title="File")]
+    | None,
     one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
     Field(title="Region"),
 ]
-Points = Annotated[dict[str, Any] | str, one_of("GeoJSON, or the path of a file with points"), Field(title="Points")]
+Points = Annotated[
+    Annotated[dict[str, Any], Field(title="GeoJSON")] | Annotated[str, Field(title="File")],
+    one_of("GeoJSON, or the path of a file with points"),
+    Field(title="Points"),
+]
 
 
 class Areal(Extraction):

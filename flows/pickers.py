@@ -15,6 +15,7 @@ FIRST = (
     *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
     *("output", "plan", "repair", "prune", "connection"),
 )
+BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))
 # Titles of fields that offer blocks.
 PICKED = ("Output", "Earth Engine connection")
 
@@ -47,6 +48,11 @@ def as_form(schema: dict[str, Any]) -> dict[str, Any]:
     names = [name for name in FIRST if name in given] + [name for name in given if name not in FIRST]
     fields = {name: given[name] | {"position": number} for number, name in enumerate(names)}
     for field in fields.values():
+        limits = [
+            f"{word} {kind[key]:g}" for kind in field.get("anyOf", [field]) for key, word in BOUNDS if key in kind
+        ]
+        if limits and "description" in field:  # the UI shows no bounds by itself
+            field["description"] += f" [{', '.join(limits)}]"
         if field.get("title") in PICKED:
             field.pop("default", None)
     return schema | {"properties": fields}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +96,7 @@ def _left(plan: Plan, stored: int, pace: Pace) -> Estimate:
 
 
 def _at_a_second(cost: Estimate, pace: Pace) -> float:
-    return max(cost.requests / pace.in_flight, cost.best_seconds)
+    return max(math.ceil(cost.requests / pace.in_flight), cost.best_seconds)
 
 
 def name_run(plan: Plan, *, dry: bool) -> None:
@@ -158,7 +159,10 @@ def show_summary(
         ("fetched by this run", f"{len(spent.fetched):,}"),
         ("requests repeated", f"{sum(max(tile.attempts - 1, 0) for tile in spent.fetched):,}"),
         ("time", in_words(spent.seconds)),
-        ("best possible at the quota", f"{in_words(best)} ({best / spent.seconds:.0%})" if spent.fetched else "0.0 s"),
+        (
+            "best possible at the quota, with requests as slow as these",
+            f"{in_words(best)} ({best / spent.seconds:.0%})" if spent.fetched else "0.0 s",
+        ),
     ]
     text = f"# {plan.folder}\n\n| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
     text += f"\nOutput: `{output}`\n"

@@ -76,6 +76,7 @@ def test_every_command_is_one_that_is_tested_or_known():
         "python -m flows ",
         "python -m deployments.sandbox --port",
         "prefect global-concurrency-limit ",
+        "prefect server start",
         "prefect config set PREFECT_API_URL=",
         "prefect worker start --pool pixel-quarry",
         "python -m deployments.provision ",

@@ -153,7 +153,7 @@ def test_the_image_is_made_of_files_that_are_here_and_in_the_build_context():
 def test_the_image_installs_what_is_locked_and_checks_its_hashes():
     installs = [run for run in steps("RUN") if "pip install" in run]
     assert [("--require-hashes" in run, "requirements.lock" in run, "--no-deps" in run) for run in installs] == [
-        (True, True, False),
+        (True, True, True),
         (False, False, True),
     ]
     assert all("--no-cache-dir" in run for run in installs)

@@ -139,7 +139,7 @@ def test_help_names_every_option_with_the_words_of_the_form(name, capsys, monkey
     if "image" in model.model_fields:
         assert "Give exactly one of --image.asset, --image.recipe and --image.expression." in text
     if name == "region":
-        assert "[at least 16, at most 32768, default 512]" in text
+        assert "[at least 16, at most 32768] [default 512]" in text
 
 
 def test_the_list_of_commands_says_what_each_flow_says(capsys, monkeypatch):
