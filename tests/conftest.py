@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import ee
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
@@ -13,6 +14,13 @@ from tasks.earthengine.connection import Connection
 
 # Everything that the tests talk to is on this machine, whatever proxy its user needs for the rest.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_session_of_another_module() -> Iterator[None]:
+    """The client's session is the process's: after a module it may point to a sandbox that has ended with it."""
+    yield
+    ee.Reset()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import signal
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,3 +82,8 @@ def task_runs(state) -> list[dict]:
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def heeding_interrupts() -> None:
+    """Let a new process heed SIGINT: what a shell starts in its background is deaf to it, and so are its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

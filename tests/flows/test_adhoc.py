@@ -24,7 +24,7 @@ from flows.region import RegionResult
 from flows.timeseries import TimeseriesResult
 from tasks.earthengine.connection import ensure_client
 from tasks.raster.refusal import InputError
-from tests.flows.conftest import forget_requests, pixel_requests, turn
+from tests.flows.conftest import forget_requests, heeding_interrupts, pixel_requests, turn
 from tests.flows.test_notebook import wait_for_requests
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -159,6 +159,7 @@ def test_a_script_needs_no_server_and_ctrl_c_leaves_it_the_one_it_has_started(pr
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heeding_interrupts,  # noqa: PLW1509 - it sets a signal, and takes no lock
     )
     try:
         wait_for_requests(served, 8)

@@ -19,7 +19,7 @@ from flows.command import COMMANDS, run
 from flows.options import command, options
 from flows.parameters import AuditParameters, Extraction, RegionParameters
 from flows.region import RegionResult
-from tests.flows.conftest import turn
+from tests.flows.conftest import heeding_interrupts, turn
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 GIVEN = ["--image.asset", "a", "--scale", "30"]
@@ -209,7 +209,11 @@ def started(url, output, stderr):
     terminal = {"TERM": "xterm", "COLUMNS": "120", "DO_NOT_TRACK": "1"}  # it is Prefect's notice that is not printed
     environment = os.environ | terminal | {"PREFECT_API_URL": get_current_settings().api.url}
     return subprocess.Popen(
-        [sys.executable, "-m", "flows", "region", *words, *more], env=environment, stdout=subprocess.PIPE, stderr=stderr
+        [sys.executable, "-m", "flows", "region", *words, *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        preexec_fn=heeding_interrupts,  # noqa: PLW1509 - it sets a signal, and takes no lock
     )
 
 
