@@ -38,7 +38,7 @@ down: ## Stop what `make up` started
 	@test ! -x $(BIN)/python || $(BIN)/python -m deployments.up stop
 
 test: $(READY) ## All tests but those of the UI
-	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest -n 2 --dist loadfile
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-ui: $(READY) ## A browser on all of `make up`; what it saw is in .cache/screenshots
 	@command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq chromium) > /dev/null || \

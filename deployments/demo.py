@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from deployments.sandbox.process import running
+from flows.ephemeral import temporary_server
+from flows.heartbeat import heartbeats
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
@@ -77,8 +79,10 @@ def patches() -> ExtractionResult:
 def main() -> None:
     """Run the three flows, and say where their files are."""
     results: list[tuple[str, float, ExtractionResult]] = []
-    with running() as url:
+    with running() as url, heartbeats():
         os.environ |= {"EARTHENGINE_ENDPOINT": url, "EARTHENGINE_PROJECT": "my-project"}
+        with temporary_server():  # as the command line does: the first start of a new home takes a minute
+            pass
         for job in (region, timeseries, patches):
             begun = time.monotonic()
             result = job()

@@ -13,13 +13,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import ee
-from prefect.exceptions import CancelledRun
 from pydantic import ValidationError
 
-from flows.ephemeral import start_server
 from flows.parameters import (
     ExpressionImage,
     Extraction,
@@ -29,18 +26,20 @@ from flows.parameters import (
     StoredImage,
     TimeseriesParameters,
 )
-from flows.patches import PatchesResult, extract_patches
-from flows.region import RegionResult, extract_region
-from flows.timeseries import TimeseriesResult, extract_timeseries
+from flows.start import ready
 from tasks.earthengine.errors import BadInputError, EarthEngineError
-from tasks.earthengine.expression import encode
+from tasks.earthengine.expression import encode, is_computed
 from tasks.raster.refusal import InputError
-from tasks.report import ExtractionFailedError
 from tasks.storage.store import StorageError
 
-Image: TypeAlias = ee.Image | ee.ImageCollection | StoredImage | RecipeImage | ExpressionImage | Mapping[str, Any]
-P = TypeVar("P", bound=Extraction)
-R = TypeVar("R")
+if TYPE_CHECKING:
+    import ee
+
+    from flows.patches import PatchesResult
+    from flows.region import RegionResult
+    from flows.timeseries import TimeseriesResult
+
+Image: TypeAlias = "ee.Image | ee.ImageCollection | StoredImage | RecipeImage | ExpressionImage | Mapping[str, Any]"
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -72,7 +71,8 @@ def region(image: Image, *, name: str | None = None, as_of: date | None = None, 
         EarthEngineError, StorageError, ExtractionFailedError: the run failed; the message says what to do.
         CancelledRun: somebody has cancelled it on the Prefect server.
     """
-    return _run(extract_region, RegionParameters, fields | {"image": _image(image, name, as_of)})
+    result: RegionResult = _run("region", RegionParameters, fields | {"image": _image(image, name, as_of)})
+    return result
 
 
 @_takes(TimeseriesParameters)
@@ -88,7 +88,8 @@ def timeseries(image: Image, *, name: str | None = None, as_of: date | None = No
     Raises:
         InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: As :func:`region`.
     """
-    return _run(extract_timeseries, TimeseriesParameters, fields | {"image": _image(image, name, as_of)})
+    result: TimeseriesResult = _run("timeseries", TimeseriesParameters, fields | {"image": _image(image, name, as_of)})
+    return result
 
 
 @_takes(PatchesParameters)
@@ -104,27 +105,33 @@ def patches(image: Image, *, name: str | None = None, as_of: date | None = None,
     Raises:
         InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: As :func:`region`.
     """
-    return _run(extract_patches, PatchesParameters, fields | {"image": _image(image, name, as_of)})
+    result: PatchesResult = _run("patches", PatchesParameters, fields | {"image": _image(image, name, as_of)})
+    return result
 
 
 def _image(image: Image, name: str | None, as_of: date | None) -> Any:
     """Return an image as a flow takes it: an object of `ee` as the JSON of its expression."""
     said = {key: value for key, value in (("name", name), ("as_of", as_of)) if value is not None}
-    if isinstance(image, ee.ComputedObject):
+    if is_computed(image):
         return {"expression": encode(image), **said}
     for key, value in said.items():
         raise BadInputError(key, value, "given beside an image that says it itself", f"Give it as image.{key}")
     return image
 
 
-def _run(flow: Callable[[P], R], parameters: type[P], given: Mapping[str, Any]) -> R:
+def _run(name: str, parameters: type[Extraction], given: Mapping[str, Any]) -> Any:
     """Run a flow. What goes wrong is told as one message, without fifty frames of Prefect's engine above it."""
     try:
         checked = parameters.model_validate(given)
-        start_server()
-        return flow(checked)
     except ValidationError as error:
         raise InputError("\n".join(details["msg"] for details in error.errors())) from None
+    from prefect.exceptions import CancelledRun
+
+    from tasks.report import ExtractionFailedError
+
+    try:
+        with ready(f"flows.{name}", f"extract_{name}", checked) as flow:
+            return flow(checked)
     except (InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun) as error:
         raise error.with_traceback(None) from None
     except KeyboardInterrupt:

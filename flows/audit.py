@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict
 from flows.parameters import AuditParameters
 from flows.steps import plainly
 from tasks.audit import check_unchanged, check_whole, prune, show_audit
-from tasks.course import at_quota
 from tasks.earthengine.audit import PLAN, Audit, audit
 from tasks.earthengine.errors import BadInputError
-from tasks.fetch import fetch_plan, lanes
+from tasks.fetch import fetch_plan, one_at_a_time
 from tasks.manifest import manifest
 from tasks.output import open_output, opened
 from tasks.products import unvisited
+from tasks.quota import at_quota
 
 
 class AuditResult(BaseModel):
@@ -41,7 +41,7 @@ def audit_name() -> str:
     return f"audit {read.get('output', 'output')} {read.get('plan') or ''}".strip()
 
 
-@flow(name="audit-output", flow_run_name=audit_name, task_runner=lanes())
+@flow(name="audit-output", flow_run_name=audit_name, task_runner=one_at_a_time())
 @plainly
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
@@ -78,7 +78,7 @@ def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
     account = parameters.connect()
     for plan in found.plans:
         if plan.faults and plan.plan.folder not in found.superseded:
-            with at_quota(account, parameters.deadlines()) as course:
+            with at_quota(account, parameters.deadlines()) as session:
                 check_unchanged(account.connection, plan)
                 tiles = fetch_plan(
                     plan.plan,
@@ -86,6 +86,7 @@ def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
                     output=output,
                     plan_key=f"{plan.plan.folder}/{PLAN}",
                     connection=account.connection,
-                    course=course,
+                    session=session,
+                    workload_tag=account.workload_tag,
                 )
                 manifest(unvisited(plan.plan), unvisited(tiles), output=output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -37,14 +36,14 @@ class Command:
         return command(getattr(parameters, self.parameters), self._run)
 
     def _run(self, given: Service) -> None:
-        if given.asks_earth_engine and given.connection is None:
-            given.connect()  # what it lacks is told before Prefect takes seconds to start
-        flow = getattr(importlib.import_module(self.module), self.flow)
-        from flows.bar import bar
+        from flows.start import ready
 
-        _reach_server()
-        with bar():
-            result = flow(given)
+        with ready(self.module, self.flow, given, _reach_server) as flow:
+            from flows.bar import bar
+            from flows.garbage import undisturbed
+
+            with undisturbed(), bar():  # the process is ours
+                result = flow(given)
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
 
@@ -109,10 +108,8 @@ def _nothing() -> None:
 
 def _reach_server() -> None:
     """Leave if the Prefect server that is configured does not answer: the engine's traceback fills a screen."""
-    from flows.ephemeral import start_server
     from tasks.limit import server
 
-    start_server()
     with server() as client:
         if client.api_healthcheck() is not None:
             _leave(
@@ -122,18 +119,20 @@ def _reach_server() -> None:
 
 def _explain(error: Exception) -> None:
     """Leave with one message, if the cause is not in the code."""
-    from prefect.exceptions import CancelledRun
     from pydantic import ValidationError
 
-    from tasks.earthengine.errors import EarthEngineError
     from tasks.raster.refusal import InputError
-    from tasks.report import ExtractionFailedError
-    from tasks.storage.store import StorageError
 
     if isinstance(error, ValidationError):
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     if isinstance(error, InputError):
         _leave(BAD_INPUT, str(error))
+    from prefect.exceptions import CancelledRun
+
+    from tasks.earthengine.errors import EarthEngineError
+    from tasks.report import ExtractionFailedError
+    from tasks.storage.store import StorageError
+
     if isinstance(error, CancelledRun):
         _leave(FAILED, str(error))
     if isinstance(error, (EarthEngineError, StorageError, ExtractionFailedError)):

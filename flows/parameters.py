@@ -6,15 +6,18 @@ The same models are the form in the Prefect UI, the command line's options, and 
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from flows.pickers import AsTabs, Recipes
 from flows.service import Service
 from flows.wording import Parameters, Worded, csv, one_of, refused
+from tasks.earthengine.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks
 from tasks.earthengine.expression import as_expression, canonical
-from tasks.earthengine.plan import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, Output
+
+if TYPE_CHECKING:
+    from tasks.earthengine.plan import Output
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
@@ -169,6 +172,8 @@ class Pixels(Worded):
 
     def stored_as(self) -> Output:
         """Return what is stored for each tile."""
+        from tasks.earthengine.plan import Output
+
         options = None
         if self.file_format in {"PNG", "JPEG"}:
             options = canonical(self.visualization.options() if self.visualization else {})

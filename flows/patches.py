@@ -1,6 +1,11 @@
 """Extract fixed-size patches around points, with an index."""
 
 # Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+from typing import NamedTuple
+
+import geopandas
+import numpy as np
+from numpy.typing import NDArray
 from prefect import flow
 
 from flows.parameters import PatchesParameters
@@ -8,8 +13,9 @@ from flows.steps import ExtractionResult, extract, named, plainly, run_name, wan
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_patches
-from tasks.fetch import lanes
-from tasks.products import evenly, patch_index, sheet, unvisited
+from tasks.fetch import one_at_a_time
+from tasks.pictures import Looks, Picture, evenly, sheet
+from tasks.products import patch_index, unvisited
 from tasks.raster.points import read_points
 from tasks.report import show_picture
 
@@ -21,40 +27,66 @@ class PatchesResult(ExtractionResult):
     """GeoParquet: one row a point, with its properties, its file, grid and state. None after a dry run."""
 
 
-@flow(name="extract-patches", flow_run_name=run_name, task_runner=lanes())
+class Placed(NamedTuple):
+    """Points, and the plan of the patches around them."""
+
+    plan: Plan
+    points: geopandas.GeoDataFrame
+    tile_of_point: NDArray[np.int64]
+    """For each point the number of its patch in the plan."""
+
+    def first_points(self) -> dict[int, int]:
+        """Return the first point of each patch, by the patch's number."""
+        tiles, rows = np.unique(self.tile_of_point, return_index=True)
+        return dict(zip(tiles.tolist(), rows.tolist(), strict=True))
+
+
+def plan(parameters: PatchesParameters, connection: Connection) -> Placed:
+    """Ask for metadata, and plan: what can't be is refused."""
+    points = read_points(parameters.points)
+    found, tile_of_point = plan_patches(
+        connection, named(parameters), wanted(parameters), points=points, size=parameters.size
+    )
+    return Placed(found, points, tile_of_point)
+
+
+@flow(name="extract-patches", flow_run_name=run_name, task_runner=one_at_a_time())
 @plainly
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
-    points = read_points(parameters.points)
-    tile_of_point = None
+    placed: Placed | None = None
+    looks = Looks()
 
     def make_plan(connection: Connection) -> Plan:
-        nonlocal tile_of_point
-        plan, tile_of_point = plan_patches(
-            connection, named(parameters), wanted(parameters), points=points, size=parameters.size
-        )
-        return plan
+        nonlocal placed
+        placed = plan(parameters, connection)
+        return placed.plan
 
-    extracted = extract(parameters, make_plan)
+    def look_ahead(output: str) -> None:
+        assert placed is not None
+        first = placed.first_points()
+        chosen = evenly(sorted(first, key=first.__getitem__))
+        looks.take(placed.plan, [placed.plan.key(tile) for tile in chosen], output=output)
+
+    extracted = extract(parameters, make_plan, look_ahead=look_ahead)
     if extracted.planned_only:
         return PatchesResult(**extracted.result())
-    assert tile_of_point is not None
-    plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
+    assert placed is not None
+    points, tile_of_point = placed.points, placed.tile_of_point
+    tiles, output = extracted.tiles, extracted.output
     index = patch_index.submit(
-        unvisited(plan),
+        unvisited(placed.plan),
         unvisited(tiles),
         points=unvisited(points),
         tile_of_point=unvisited(tile_of_point),
         output=output,
     )
-    first_point = {int(tile): row for row, tile in reversed(list(enumerate(tile_of_point)))}
-    by_point = sorted(tiles, key=lambda tile: first_point[tile.index])
-    files = [
-        (f"point {first_point[index]}", key)
-        for index, key in evenly([(tile.index, tile.key) for tile in by_point if tile.key is not None])
-    ]
+    first = placed.first_points()
+    by_point = sorted(tiles, key=lambda tile: first[tile.index])
+    stored = [(tile.index, tile.key, tile.crc32c) for tile in by_point if tile.key is not None]
+    files = [Picture(f"point {first[index]}", key, checksum) for index, key, checksum in evenly(stored)]
     picture = None
-    if drawn := sheet(unvisited(plan), unvisited(files), output=output):
+    if drawn := sheet(unvisited(placed.plan), unvisited(files), output=output, looks=unvisited(looks)):
         picture, png = drawn
         show_picture(png)
     table = index.result()

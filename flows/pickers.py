@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
-from tasks.earthengine.recipes import BUILT_IN, allowed
+from tasks.earthengine.choices import RECIPES, allowed
 
 # The form begins with what differs from job to job.
 FIRST = (
@@ -34,7 +34,7 @@ class Recipes:
     """Offers the recipes that a deployment may run, which the server then holds its runs to."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(schema) | {"enum": [*BUILT_IN, *sorted(allowed())]}
+        return handler(schema) | {"enum": [*RECIPES, *sorted(allowed())]}
 
 
 def as_form(schema: dict[str, Any]) -> dict[str, Any]:

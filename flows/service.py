@@ -13,12 +13,10 @@ from pydantic_core import PydanticCustomError
 from flows.pickers import block
 from flows.wording import Worded, refused
 from tasks.earthengine.account import Account
-from tasks.earthengine.checkpoint import Verify
+from tasks.earthengine.choices import Deadlines, Verify
 from tasks.earthengine.connection import HIDDEN, HIGH_VOLUME, WORKLOAD_TAG, Connection, is_googles
 from tasks.earthengine.errors import BadInputError
-from tasks.earthengine.permits import IN_FLIGHT
-from tasks.earthengine.transport import Deadlines
-from tasks.output import BUCKET, CONNECTION, FOLDER, slug_of
+from tasks.slug import BUCKET, CONNECTION, FOLDER, slug_of
 from tasks.storage.open import bucket_of
 from tasks.storage.store import StorageError
 
@@ -150,8 +148,7 @@ class Service(Worded):
                 )
             lane = self.requests_in_flight or account.lane
         else:
-            account = Account(connection=self._from_environment(), quota=self.requests_in_flight or IN_FLIGHT)
-            lane = None
+            account, lane = Account(connection=self._from_environment()), self.requests_in_flight
         return replace(
             account,
             lane=lane,

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, overload
 
+from odc.geo import xy_
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
+from flows.garbage import undisturbed
 from flows.parameters import Extraction
 from flows.service import Service
 from tasks.again import again, check_not_cancelled
-from tasks.course import RunCancelled, at_quota
-from tasks.coverage import coverage, show_grid
+from tasks.coverage import coverage, draw_ahead, show_grid
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.image import Named
 from tasks.earthengine.news import News
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import Wanted
 from tasks.earthengine.recipes import check_allowed
+from tasks.errors import QuarryError
 from tasks.fetch import fetch_plan, store_plan
 from tasks.manifest import manifest
+from tasks.metadata import planned
 from tasks.output import open_output, opened
 from tasks.products import unvisited
-from tasks.raster.refusal import InputError
+from tasks.quota import RunCancelled, at_quota
 from tasks.report import (
-    ExtractionFailedError,
     Spent,
     check_complete,
     log_plan,
@@ -155,13 +157,13 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
     @functools.wraps(function)
     def told(parameters: P) -> R:
         try:
-            with undisturbed():
+            with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process is for it alone
                 check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:
             cancelled: Any = Cancelled(message=str(end))
             return cancelled  # type: ignore[no-any-return]  # as below
-        except (InputError, EarthEngineError, StorageError, ExtractionFailedError) as error:
+        except QuarryError as error:
             if again(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
                 raise error.with_traceback(None) from None  # only what is raised is retried
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
@@ -174,17 +176,10 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
     return told
 
 
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Leave what is there already out of Python's search for garbage.
-
-    It is some 200,000 objects after the imports alone: every search of all stops all threads for a seventh of a second.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def of_deployment() -> bool:
+    """Whether the run is one of a deployment, which a worker or `serve` starts in a process of its own."""
+    run = FlowRunContext.get()
+    return bool(run and run.flow_run and run.flow_run.deployment_id)
 
 
 def named(parameters: Extraction) -> Named:
@@ -194,8 +189,7 @@ def named(parameters: Extraction) -> Named:
         BadInputError: a deployment's run names a function that its operator has not listed.
     """
     image = parameters.image.model_dump()
-    run = FlowRunContext.get()
-    if image.get("recipe") and run and run.flow_run and run.flow_run.deployment_id:
+    if image.get("recipe") and of_deployment():
         check_allowed(image["recipe"])
     return Named(
         asset=image.get("asset"),
@@ -213,20 +207,27 @@ def wanted(parameters: Extraction) -> Wanted:
         bands=parameters.bands,
         crs=parameters.crs,
         scale=parameters.scale,
-        anchor=parameters.anchor,
+        anchor=xy_(*parameters.anchor),
         max_requests=parameters.max_requests,
         clip=parameters.clips,
         output=parameters.stored_as(),
     )
 
 
-def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan], *, growing: bool = False) -> Extracted:
+def extract(
+    parameters: Extraction,
+    make_plan: Callable[[Connection], Plan],
+    *,
+    growing: bool = False,
+    look_ahead: Callable[[str], object] = lambda _: None,
+) -> Extracted:
     """Prepare, plan, show the plan, fetch it all.
 
     Args:
         parameters: Of the flow.
         make_plan: Asks for metadata, and plans.
         growing: Whether the plan is a series without an end, of which just what is new or changed is fetched.
+        look_ahead: Called with the output while the last requests are awaited: for what products need of it.
 
     Raises:
         BadInputError: a parameter can't be; nothing was fetched.
@@ -234,8 +235,8 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan], *, 
     """
     dry = parameters.plan_only
     account, output = parameters.connect(), opened(parameters.output, write=not dry)
-    with at_quota(account, parameters.deadlines()) as course:
-        whole = make_plan(account.connection)
+    with at_quota(account, parameters.deadlines()) as session:
+        whole = planned(partial(make_plan, account.connection), retries=parameters.run_retries)
         known = stored_before(whole, output, verify=parameters.verify, sweep=not dry) if dry or growing else None
 
         def show(stored: int) -> None:
@@ -254,20 +255,35 @@ def extract(parameters: Extraction, make_plan: Callable[[Connection], Plan], *, 
         plan_key = store_plan(whole, output)  # first: what a plan holds is not pruned
         part = News(whole, known) if known else None
         plan = part.plan if part else whole
+        if part:  # its tiles have numbers of their own
+            plan_key = store_plan(plan, output, name=f"parts/{plan.fingerprint[:12]}-{session.run_id[:8]}.json")
         checkpoint = stored_before(plan, output, verify=parameters.verify)
         begun = time.monotonic()
-        tiles = fetch_plan(
-            plan,
-            checkpoint,
-            output=output,
-            plan_key=plan_key,
-            connection=account.connection,
-            course=course,
-            show=lambda: show(len((known or checkpoint).tiles)),
-        )
+
+        def meanwhile() -> None:
+            with contextlib.suppress(Exception):  # what fails here fails again where it is needed
+                draw_ahead(whole, (known or checkpoint).tiles.values())
+                look_ahead(output)
+
+        try:
+            tiles = fetch_plan(
+                plan,
+                checkpoint,
+                output=output,
+                plan_key=plan_key,
+                connection=account.connection,
+                session=session,
+                workload_tag=account.workload_tag,
+                show=lambda: show(len((known or checkpoint).tiles)),
+                meanwhile=threading.Thread(target=meanwhile, name="ahead", daemon=True).start,
+            )
+        finally:
+            if part:
+                with contextlib.suppress(StorageError):  # a file too many: what went wrong is more worth saying
+                    open_output(output).delete(plan_key)
         fetched = tuple(tile for tile in tiles if tile.index not in checkpoint.tiles)
         spent = Spent(seconds=time.monotonic() - begun, fetched=fetched, pace=account.pace)
-        side = course.run.sizes.suggested_side
+        side = session.sizes.suggested_side
     return _extracted(whole, part.with_known(tiles) if part else tiles, output, spent, side)
 
 

@@ -3,6 +3,7 @@
 # Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from prefect import flow
 from pydantic import Field
@@ -13,8 +14,9 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.expression import fingerprint
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.planning import plan_timeseries
-from tasks.fetch import lanes
-from tasks.products import evenly, mosaic, mosaics_there, series_summary, sheet, unvisited
+from tasks.fetch import one_at_a_time
+from tasks.pictures import Picture, evenly, sheet
+from tasks.products import mosaic, mosaics_there, series_summary, unvisited
 from tasks.raster.region import read_region
 from tasks.report import show_picture
 
@@ -30,45 +32,45 @@ class TimeseriesResult(ExtractionResult):
     """PNG of the table."""
 
 
-@flow(name="extract-timeseries", flow_run_name=run_name, task_runner=lanes())
+def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
+    """Ask for metadata, and plan: what can't be is refused."""
+    assert parameters.region is not None
+    found = plan_timeseries(
+        connection,
+        named(parameters),
+        wanted(parameters),
+        region=read_region(parameters.region),
+        start=parameters.start,
+        end=parameters.end,
+        tile_size=parameters.tile_size,
+    )
+    return found if parameters.end is not None else replace(found, home=series_folder(parameters, found))
+
+
+@flow(name="extract-timeseries", flow_run_name=run_name, task_runner=one_at_a_time())
 @plainly
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot.
 
     Without an end it is a growing series: each run fetches what is new or changed in the collection, and no more.
     """
-    assert parameters.region is not None
-    region, growing = read_region(parameters.region), parameters.end is None
-
-    def make_plan(connection: Connection) -> Plan:
-        plan = plan_timeseries(
-            connection,
-            named(parameters),
-            wanted(parameters),
-            region=region,
-            start=parameters.start,
-            end=parameters.end,
-            tile_size=parameters.tile_size,
-        )
-        return replace(plan, home=series_folder(parameters, plan)) if growing else plan
-
-    extracted = extract(parameters, make_plan, growing=growing)
+    extracted = extract(parameters, partial(plan, parameters), growing=parameters.end is None)
     if extracted.planned_only:
         return TimeseriesResult(**extracted.result())
-    plan, tiles, output = extracted.plan, extracted.tiles, extracted.output
+    whole, tiles, output = extracted.plan, extracted.tiles, extracted.output
     files: dict[str, str] = {}
     table = plot = picture = None
     if parameters.file_format == "GEO_TIFF":
-        files = mosaics_there(plan, tiles, output=output)
-        for number, source in enumerate(plan.sources):
+        files = mosaics_there(whole, tiles, output=output)
+        for number, source in enumerate(whole.sources):
             if source.label not in files:
                 files[source.label] = mosaic(
-                    unvisited(plan), unvisited(tiles), source=number, name=source.label, output=output
+                    unvisited(whole), unvisited(tiles), source=number, name=source.label, output=output
                 )
         files = dict(sorted(files.items()))
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
-        table, plot = series_summary(unvisited(plan), unvisited(tiles), output=output)
-    if drawn := sheet(unvisited(plan), unvisited(evenly(list(files.items()))), output=output):
+        table, plot = series_summary(unvisited(whole), unvisited(tiles), output=output)
+    if drawn := sheet(unvisited(whole), unvisited(evenly([Picture(*file) for file in files.items()])), output=output):
         picture, png = drawn
         show_picture(png)
     result = TimeseriesResult(

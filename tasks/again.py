@@ -10,9 +10,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.runtime import flow_run
 
-from tasks.course import RunCancelled
 from tasks.earthengine.errors import EarthEngineError
+from tasks.limit import ServerAwayError
 from tasks.progress import in_words
+from tasks.quota import RunCancelled
 from tasks.report import ExtractionFailedError
 from tasks.storage.store import StorageError
 
@@ -22,7 +23,8 @@ LONGEST_S = 3600.0
 
 def passes(error: BaseException) -> bool:
     """Return whether the same run may succeed a while later, without anybody's doing."""
-    return isinstance(error, EarthEngineError | StorageError | ExtractionFailedError) and error.passing
+    ours = EarthEngineError | StorageError | ExtractionFailedError | ServerAwayError
+    return isinstance(error, ours) and error.passing
 
 
 def again(error: BaseException, *, retries: int, delay_s: float) -> bool:

@@ -10,7 +10,7 @@ from humanize import naturalsize
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.earthengine.audit import Audit, PlanAudit, changed, claimed_by, plans_of
+from tasks.earthengine.audit import KINDS, Audit, PlanAudit, changed, claimed_by, plans_of
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.report import ExtractionFailedError
@@ -27,13 +27,12 @@ class AuditError(ExtractionFailedError):
 def show_audit(audit: Audit, store: Store) -> None:
     """Show what is stored of each plan, and each fault with its file."""
     log = get_run_logger()
-    kinds = ("stored", "empty", "failed", "missing", "damaged", "unreceipted")
     rows = []
     for plan in audit.plans:
         counts, folder = plan.counts(), plan.plan.folder
         state = "superseded" if folder in audit.superseded else "complete" if plan.complete else "incomplete"
         rows.append(
-            f"| {folder} | {state} | {len(plan.plan):,} | " + " | ".join(f"{counts[k]:,}" for k in kinds) + " |"
+            f"| {folder} | {state} | {len(plan.plan):,} | " + " | ".join(f"{counts[k]:,}" for k in KINDS) + " |"
         )
         words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         log.info("%s is %s: %s", folder, state, words)
@@ -49,10 +48,13 @@ def show_audit(audit: Audit, store: Store) -> None:
         )
     for note in notes:
         log.warning("%s", note.removeprefix("- "))
-    head = f"| plan | state | tiles | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 3)}"
+    head = f"| plan | state | tiles | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 3)}"
     text = "\n".join([f"# Audit\n\nOutput: `{store.uri}`\n\n{head}", *rows, "", *notes])
     create_markdown_artifact(f"{text}\n", key="audit", description="What is stored")
-    faults = [{"plan": f.plan, "tile": f.tile, "file": f.key, "fault": f.fault} for f in audit.faults[:FAULTS_SHOWN]]
+    faults = [
+        {"plan": tile.plan, "tile": tile.tile, "file": tile.key, "fault": str(tile.fault)}
+        for tile in audit.faults[:FAULTS_SHOWN]
+    ]
     if faults:
         create_table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles are not as they should be")
 
@@ -68,7 +70,7 @@ def check_whole(audit: Audit) -> None:
     faults = [fault for fault in audit.faults if fault.plan not in audit.superseded]
     if not faults and not audit.unreadable:
         return
-    kinds = Counter(fault.kind for fault in faults)
+    kinds = Counter(tile.fault.kind for tile in faults)
     words = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
     lines = [f"  {fault.plan} tile {fault.tile}: {fault.fault} ({fault.key})" for fault in faults[:10]]
     lines += [f"  {folder}: {reason}" for folder, reason in audit.unreadable.items()]

@@ -104,7 +104,8 @@ def open_account(slug: str) -> Account:
         remedy = "Mend the block or its credentials, or sign in there (`gcloud auth application-default login`)"
         reason = f"the block can't be used where the flow runs ({type(error).__name__})"
         raise BadInputError("connection", slug, reason, remedy) from None
-    connection = Connection(project=block.project, endpoint=block.endpoint, key=_key(slug, block.credentials))
+    key = _key(slug, block.credentials)
+    connection = Connection(project=block.project, endpoint=block.endpoint, block=slug, key=key)
     return Account(
         connection=connection,
         quota=block.requests_in_flight,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import threading
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,18 +15,20 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import corners
+from tasks.extraction import heap
 from tasks.output import open_output
 from tasks.progress import forgiving
 from tasks.raster.coverage import Status, coverage_map, degrees
 from tasks.raster.crs import WGS84, reproject
 from tasks.report import show_picture
+from tasks.retries import RETRIED
 from tasks.storage.product import Product, made_of
 from tasks.storage.receipt import TileReceipt
 
 NAME = "coverage.png"
 
 
-@task(name="coverage", cache_policy=NO_CACHE)
+@task(name="coverage", cache_policy=NO_CACHE, **RETRIED)
 def coverage(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> bytes:
     """Draw what became of every tile, store the picture and return it."""
     store = open_output(output)
@@ -43,6 +48,21 @@ def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
         show_picture(png, key="grid", description="Tiles to fetch, and those that are stored already")
 
 
+def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
+    """Draw the map as it will be if all goes well, and import what the manifest is made with.
+
+    Called while the last requests are awaited, in a thread of its own: whoever needs the map waits for it.
+
+    Args:
+        plan: Its grid.
+        stored: Tiles that were stored before.
+    """
+    draw(plan, stored, without=Status.STORED)
+    heap.trim()
+    for module in ("geopandas", "pyarrow.parquet"):
+        importlib.import_module(module)
+
+
 def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
     """Return the map of a plan as PNG.
 
@@ -51,16 +71,26 @@ def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
         tiles: Receipts of some of its tiles, or all.
         without: What a tile is that has no receipt.
     """
-    clip = plan.output.clip
     status = np.full(len(plan), without, np.uint8)
     for tile in tiles:
         status[tile.index] = Status[tile.status.upper()]
+    title = f"{plan.sources[0].name.partition('/')[0]}: {len(plan):,} tiles"
+    with _drawing:
+        return _drawn(plan, status.tobytes(), title=title, labels=tuple(source.label for source in plan.sources))
+
+
+_drawing = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)  # of the one that was drawn ahead; plans are equal although their names differ
+def _drawn(plan: Plan, status: bytes, *, title: str, labels: tuple[str, ...]) -> bytes:
+    clip = plan.output.clip
     return coverage_map(
         lonlat(plan),
-        status.reshape(len(plan.sources), len(plan.tiles)),
-        labels=[source.label for source in plan.sources],
+        np.frombuffer(status, np.uint8).reshape(len(plan.sources), len(plan.tiles)),
+        labels=labels,
         region=None if clip is None else reproject(shapely.from_wkt(clip), plan.grid(0).crs, WGS84),
-        title=f"{plan.sources[0].name.partition('/')[0]}: {len(plan):,} tiles",
+        title=title,
     )
 
 

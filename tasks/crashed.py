@@ -31,7 +31,7 @@ WAITING = ("AwaitingRetry", "AwaitingConcurrencySlot", "Suspended", "Scheduled")
 _log = logging.getLogger(__name__)
 
 
-def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> bool:
+def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> float:
     """Make sure that the server marks those of our runs Crashed which have stopped sending heartbeats.
 
     A run goes on without it: a server that does not let us is left as it is. So is the switch of the automation, if
@@ -42,26 +42,28 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
         silence_s: Seconds without a heartbeat, from 10, after which a run is taken for dead; some heartbeats long.
 
     Returns:
-        Whether the automation was created, since it was not there.
+        The silence that is in force. It is never shortened here: another run's heartbeats may come more seldom, as
+        those of a flow that is called by itself do.
     """
     wanted = automation(silence_s)
-    created = None
     try:
         found = _found(client)
         if not found:
-            created = client.create_automation(wanted)
+            client.create_automation(wanted)
             found = _found(client)
         for younger in found[1:]:  # of runs that began at the same moment
             with contextlib.suppress(httpx.HTTPStatusError):  # another was quicker
                 client.delete_automation(younger.id)
         for kept in found[:1]:
+            known_s = kept.trigger.within.total_seconds() if isinstance(kept.trigger, EventTrigger) else 0.0
+            if known_s > silence_s:
+                silence_s, wanted = known_s, automation(known_s)
             if (kept.trigger, kept.actions) != (wanted.trigger, wanted.actions):
                 update = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": kept.enabled}
                 client.update_automation(kept.id, AutomationCore(**update))
     except (httpx.HTTPError, ValueError) as error:  # the latter is an answer that this version can't read
         _log.debug("Killed runs are not marked Crashed, since the server has no automation for it: %s", error)
-        return False
-    return created in [kept.id for kept in found[:1]]
+    return silence_s
 
 
 def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import ssl
 import time
@@ -21,9 +20,11 @@ from prefect.states import Running
 
 from tasks.earthengine.connection import is_loopback
 from tasks.earthengine.errors import BadInputError
+from tasks.errors import QuarryError
+from tasks.log import Log
 
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-
+# A process that holds nothing.
+NOBODY = UUID(int=0)
 # Seconds for an answer of the server, which takes some milliseconds.
 ANSWER_S = 10.0
 # How much may be wanted: no limit at all, as far as anybody can use it.
@@ -46,8 +47,35 @@ def share(limit: int, *, wanted: int, all_wanted: int) -> int:
     return max(1, limit * wanted // all_wanted)
 
 
-class ServerAwayError(httpx.HTTPError):
+class ServerAwayError(QuarryError, httpx.HTTPError):
     """The Prefect server did not answer, or could not."""
+
+    passing = True
+
+
+class ServerRefusedError(QuarryError):
+    """The Prefect server answers, and refuses what a run asks of it: it will not do it later, either."""
+
+
+# Client errors that pass: timeout, conflict, a lease that is gone, a limit that is full, too many requests.
+_PASSING = (408, 409, 410, 423, 429)
+
+
+def raise_if_refused(error: httpx.HTTPError) -> None:
+    """See whether an error of the server may pass.
+
+    Raises:
+        ServerRefusedError: it does not.
+    """
+    if not isinstance(error, httpx.HTTPStatusError):
+        return
+    status = error.response.status_code
+    if httpx.codes.is_client_error(status) and status not in _PASSING:
+        raise ServerRefusedError(
+            f"PREFECT_API_URL = {PREFECT_API_URL.value()}: the Prefect server answers {status} to "
+            f"{error.request.method} {error.request.url.path}. Give its address and the key (PREFECT_API_KEY) of an "
+            "account that may use concurrency limits; the server must be of the version of this client."
+        ) from error
 
 
 class Impatient(httpx.HTTPTransport):
@@ -99,10 +127,13 @@ class State:
 
 @dataclass(frozen=True)
 class Limit:
-    """The quota of an Earth Engine project, as one run sees it."""
+    """The quota of an Earth Engine project, as one process of a run sees it."""
 
     project: str
-    run_id: UUID
+    run_id: str = ""
+    """Of the flow run, whose state says whether somebody has cancelled it."""
+    holder: UUID = NOBODY
+    """Of this process: the server tells holders apart, so that each has a share."""
 
     @property
     def name(self) -> str:
@@ -141,17 +172,18 @@ class Limit:
         One that the server took for dead, as it was away itself and missed heartbeats, is set to Running again: from
         Crashed, Prefect would not retry it.
         """
-        with contextlib.suppress(ObjectNotFound):
-            state = client.read_flow_run(self.run_id).state
+        with contextlib.suppress(ObjectNotFound, ValueError):  # a job that is no flow run has an id of its own kind
+            run = UUID(self.run_id)
+            state = client.read_flow_run(run).state
             if state is not None and state.is_crashed():
-                client.set_flow_run_state(self.run_id, Running(), force=True)
+                client.set_flow_run_state(run, Running(), force=True)
             return state is not None and (state.is_cancelling() or state.is_cancelled())
         return False
 
     def others(self, client: SyncPrefectClient) -> bool:
-        """Return whether other runs are known to share the quota."""
+        """Return whether other processes, of this run or another, are known to share the quota."""
         tag = self.wanted.removeprefix("tag:")
-        return bool(set(client.read_concurrency_limit_by_tag(tag).active_slots) - {self.run_id})
+        return bool(set(client.read_concurrency_limit_by_tag(tag).active_slots) - {self.holder})
 
     def check(self, client: SyncPrefectClient, *, in_flight: int, quota: int, log: Log) -> None:
         """Create the limits, or hold that of the quota against what the run was told.
@@ -169,7 +201,8 @@ class Limit:
         if created:
             log.warning("There was no limit %s: it was created with %d slots.", self.name, quota)
         _found_or_created(client, self.wanted, BOUNDLESS)
-        remedy = f"Mend it: `prefect global-concurrency-limit update {self.name} --limit {quota} --enable`"
+        slots = max(quota, in_flight)
+        remedy = f"Mend it: `prefect global-concurrency-limit update {self.name} --limit {slots} --enable`"
         if not found.active or found.limit < 1 or found.slot_decay_per_second:
             state = "switched off" if not found.active else "decaying" if found.slot_decay_per_second else "zero"
             raise BadInputError("requests_in_flight", in_flight, f"the limit {self.name} is {state}", remedy)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from prefect import task
@@ -15,15 +14,21 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import corners
+from tasks.extraction import heap
 from tasks.output import open_output
 from tasks.raster.crs import WGS84, crs_of
+from tasks.retries import RETRIED
 from tasks.storage.product import Product, made_of
 from tasks.storage.receipt import TileReceipt
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
 
 NAME = "manifest.parquet"
 
 
-@task(name="manifest", cache_policy=NO_CACHE)
+@task(name="manifest", cache_policy=NO_CACHE, **RETRIED)
 def manifest(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
     """Write what became of every tile as GeoParquet, and return its key.
 
@@ -44,11 +49,16 @@ def manifest(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
     table.insert(5, "path", [None if tile.key is None else store.open_path(tile.key) for tile in tiles])
     with io.BytesIO() as file:
         table.to_parquet(file, index=False)
+        del table
+        heap.trim()  # a table of 20,000 tiles leaves 60 MB behind
         return product.put(file.getvalue())
 
 
 def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
     """Return the manifest as a table, but for the paths of its files."""
+    import geopandas
+    import pandas as pd
+
     sources = [plan.locate(tile.index)[0] for tile in tiles]
     grids = [plan.grid(tile.index) for tile in tiles]
     table = pd.DataFrame(
@@ -79,6 +89,8 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
 
 def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
     """Return polygons in WGS 84 of corners, shape (tile, 4, 2), each in its own CRS."""
+    import geopandas
+
     shapes = np.empty(len(found), dtype=object)
     for name in crs.unique():
         chosen = (crs == name).to_numpy()

@@ -4,66 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 from google.auth.exceptions import GoogleAuthError
 from prefect import get_run_logger
-from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 
 from tasks.earthengine.errors import BadInputError
+from tasks.results_storage import check_apart, results_uri
+from tasks.slug import BUCKET, is_block
 from tasks.storage.local import LocalStore
 from tasks.storage.open import bucket_of, forget, open_store
 from tasks.storage.store import SignInExpired, StorageError, Store
-
-# Types of blocks that an output may be, by their slug on the Prefect server; and that of a connection.
-BUCKET, FOLDER = "gcs-bucket", "local-file-system"
-CONNECTION = "earth-engine-connection"
-# What their names are made of: https://docs.prefect.io/v3/concepts/blocks
-_SLUG = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
-
-
-def is_block(output: str) -> bool:
-    """Return whether an output is a saved block: ``gcs-bucket/name`` or ``local-file-system/name``.
-
-    >>> is_block("gcs-bucket/pixels"), is_block("./gcs-bucket/pixels"), is_block("gs://bucket/prefix")
-    (True, False, False)
-    """
-    return _SLUG.fullmatch(output) is not None
-
-
-def slug_of(value: Any) -> Any:
-    """Return the slug of a saved block, or of a reference to one as forms send it; anything else as it is.
-
-    By its slug, its secrets never leave the Prefect server but for the process that needs them.
-
-    Raises:
-        ValueError: the block is not saved, or not there.
-    """
-    if isinstance(value, Block):
-        slug, name = value.get_block_type_slug(), value._block_document_name  # noqa: SLF001 - no other way to its name
-        if name is None:
-            raise ValueError(f"a block that is not saved: save it (`block.save('name')`), or give '{slug}/name'")
-        return f"{slug}/{name}"
-    if isinstance(value, dict) and "$ref" in value:
-        reference = value["$ref"]
-        number = reference.get("block_document_id") if isinstance(reference, dict) else reference
-        with get_client(sync_client=True) as client:
-            try:
-                document = client.read_block_document(UUID(str(number)))
-            except ObjectNotFound:
-                raise ValueError(f"there is no block {number}") from None
-        slug = document.block_type.slug if document.block_type else ""
-        if slug not in {BUCKET, FOLDER, CONNECTION}:  # as text, it would be the name of a folder
-            raise ValueError(f"a block of type {slug}, which can't be taken here")
-        return f"{slug}/{document.name}"
-    return value
 
 
 def open_output(output: str) -> Store:
@@ -105,6 +60,7 @@ def opened(output: str, *, write: bool = True) -> str:
             raise
         reason, remedy = str(error.__cause__ or error), "Give a folder that you may write to"
         raise BadInputError("output", output, reason, remedy) from error
+    check_apart(store.uri, results_uri())
     if advice:
         get_run_logger().warning("%s", advice)
     return output if is_block(output) else store.uri

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import geopandas
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
 from tasks.earthengine.plan import Plan
 from tasks.earthengine.tiles import PatchTiles, RegionTiles
+from tasks.extraction import heap
 from tasks.output import open_output
 from tasks.raster.mosaic import Piece, write_mosaic
-from tasks.raster.pictures import SeriesPoint, contact_sheet, plot_series, shown_bands
+from tasks.raster.pictures import SeriesPoint, plot_series
 from tasks.raster.properties import free_name
-from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import common_dtype
+from tasks.retries import RETRIED
 from tasks.storage.product import Product, made_of
 from tasks.storage.receipt import READERS, TileReceipt
 from tasks.storage.store import Store, check_key
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    import geopandas
 
-PICTURE_SIZE = 800
-# A contact sheet shows at most so many.
-SHEET = 36
-# Pixels a side of each.
-CELL = 160
+T = TypeVar("T")
 
 
 def unvisited(value: T) -> T:
@@ -48,13 +42,26 @@ def unvisited(value: T) -> T:
     return cast("T", quote(value))
 
 
-@task(name="mosaic", task_run_name="mosaic {name}", cache_policy=NO_CACHE)
+def of_source(plan: Plan, tiles: Sequence[TileReceipt], source: int) -> Sequence[TileReceipt]:
+    """Return the tiles of one source, without a look at those of the others.
+
+    Args:
+        plan: Their plan.
+        tiles: Some or all of its tiles, in order.
+        source: Its number in the plan.
+    """
+    ends = (source * len(plan.tiles), (source + 1) * len(plan.tiles))
+    start, stop = (bisect_left(tiles, end, key=lambda tile: tile.index) for end in ends)
+    return tiles[start:stop]
+
+
+@task(name="mosaic", task_run_name="mosaic {name}", cache_policy=NO_CACHE, **RETRIED)
 def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, output: str) -> str:
-    """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its key."""
+    """Write the tiles of one source, out of all in order, as one Cloud Optimized GeoTIFF, and return its key."""
     assert isinstance(plan.tiles, RegionTiles)
     store, tiling = open_output(output), plan.tiles.tiling
     offset = source * len(plan.tiles)
-    own = [tile for tile in tiles if offset <= tile.index < offset + len(plan.tiles)]
+    own = of_source(plan, tiles, source)
     product = _mosaic(store, plan, own, name)
     if product.is_there:
         return product.key
@@ -63,8 +70,8 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
         pieces = []
         for tile in own:
             if tile.key is not None:
-                rows, columns = tiling.window(plan.tiles.place(tile.index - offset))
-                pieces.append(Piece(rows=rows, columns=columns, source=files[tile.key]))
+                window = tiling.window(plan.tiles.place(tile.index - offset))
+                pieces.append(Piece(window=window, source=files[tile.key]))
         path = write_mosaic(
             pieces,
             tiling.geobox,
@@ -81,10 +88,9 @@ def mosaic(plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str, 
 def mosaics_there(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> dict[str, str]:
     """Return the keys of those mosaics of a series that are there already, of the same tiles, by date."""
     store = open_output(output)
-    own: dict[int, list[TileReceipt]] = defaultdict(list)
-    for tile in tiles:
-        own[tile.index // len(plan.tiles)].append(tile)
-    products = [_mosaic(store, plan, own[number], source.label) for number, source in enumerate(plan.sources)]
+    products = [
+        _mosaic(store, plan, of_source(plan, tiles, number), source.label) for number, source in enumerate(plan.sources)
+    ]
     with ThreadPoolExecutor(READERS) as pool:
         there = pool.map(lambda product: product.is_there, products)
         return {
@@ -100,55 +106,7 @@ def _mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], name: str) -
     return Product(store, plan.folder, f"{name}.tif", made_of(placed))
 
 
-@task(name="quicklook", cache_policy=NO_CACHE)
-def region_picture(plan: Plan, key: str, *, output: str) -> tuple[str, bytes]:
-    """Draw a mosaic, store the picture and return its key and the picture."""
-    store = open_output(output)
-    with store.open(key) as file:
-        png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
-    return _write(plan, "quicklook.png", png, output), png
-
-
-def evenly(items: Sequence[T]) -> list[T]:
-    """Return what a contact sheet shows of many: 36 from the first to the last.
-
-    >>> len(evenly(range(1_000))), evenly(range(1_000))[:3], evenly("ab")
-    (36, [0, 29, 57], ['a', 'b'])
-    """
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, SHEET).round().astype(int))] if items else []
-
-
-@task(name="contact-sheet", cache_policy=NO_CACHE)
-def sheet(plan: Plan, pictures: Sequence[tuple[str, str]], *, output: str) -> tuple[str, bytes] | None:
-    """Draw files side by side, and return the picture's key and the picture.
-
-    Args:
-        plan: What they belong to.
-        pictures: Label and key of each; GeoTIFF, PNG or JPEG. Not too many: see `evenly`.
-        output: Root of the output.
-    """
-    if not pictures or plan.output.file_format == "NPY":
-        return None
-    store, bands = open_output(output), shown_bands([band.id for band in plan.bands])
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(store.open(key)) for _, key in pictures]
-        if plan.output.file_format == "GEO_TIFF":
-            # One stretch for all: dates and patches can be compared.
-            drawn = quicklooks(files, bands=bands, max_size=CELL)
-        else:
-            drawn = [Image.open(file) for file in files]
-        png = contact_sheet(list(zip([label for label, _ in pictures], drawn, strict=True)), cell=CELL)
-    return _write(plan, "quicklook.png", png, output), png
-
-
-@task(name="pictures", cache_policy=NO_CACHE)
-def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
-    """Draw tiles that are stored as pictures side by side, as `sheet` does."""
-    named = [(plan.tiles.name(tile.index) or "", tile.key) for tile in tiles if tile.key is not None]
-    return sheet.fn(plan, evenly(named), output=output)
-
-
-@task(name="summarise-series", cache_policy=NO_CACHE)
+@task(name="summarise-series", cache_policy=NO_CACHE, **RETRIED)
 def series_summary(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, str]:
     """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both keys."""
     store, made = open_output(output), made_of(tiles)
@@ -172,7 +130,7 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
     """
     points = []
     for number, source in enumerate(plan.sources):
-        own = [tile for tile in tiles if tile.index // len(plan.tiles) == number]
+        own = of_source(plan, tiles, number)
         for place, band in enumerate(plan.bands):
             known = [tile.bands[place] for tile in own if len(tile.bands) > place]
             lows = [summary.min for summary in known if summary.min is not None]
@@ -195,7 +153,7 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
     return points
 
 
-@task(name="patch-index", cache_policy=NO_CACHE)
+@task(name="patch-index", cache_policy=NO_CACHE, **RETRIED)
 def patch_index(
     plan: Plan,
     tiles: Sequence[TileReceipt],
@@ -241,12 +199,9 @@ def patch_index(
     with io.BytesIO() as file:
         index.to_parquet(file, index=False)
         data = file.getvalue()
-    pa.default_memory_pool().release_unused()  # half of what this function takes
+    del index
+    heap.trim()
     # Other properties of the same points are another index: it must not replace the first.
-    return _write(plan, f"index-{hashlib.sha256(data).hexdigest()[:12]}.parquet", data, output)
-
-
-def _write(plan: Plan, name: str, data: bytes, output: str) -> str:
-    key = f"{plan.folder}/{name}"
+    key = f"{plan.folder}/index-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
     open_output(output).put(key, data)
     return key

@@ -13,7 +13,7 @@ from humanize import precisedelta
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.earthengine.run import Run
+from tasks.extraction.session import FetchSession
 
 # What is told how far a run is: done, total, and the same in words.
 Watcher = Callable[[int, int, str], None]
@@ -49,27 +49,29 @@ class Progress:
             # Called in a flow or task without an event loop, the client's functions are synchronous.
             self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
 
-    def show(self, run: Run) -> None:
+    def show(self, session: FetchSession) -> None:
         """Show how far it is, unless that was just done."""
-        tally, now = run.tally, time.monotonic()
+        tally, now = session.tally, time.monotonic()
         for tell in _watchers:
-            tell(tally.done, self._total, self._words(run))
+            tell(tally.done, self._total, self._words(session))
         over = tally.done >= self._total
         if self._artifact and (over or now - self._shown >= self.ARTIFACT_S):
             with forgiving():
-                update_progress_artifact(self._artifact, 100 * tally.done / self._total, description=self._words(run))
+                update_progress_artifact(
+                    self._artifact, 100 * tally.done / self._total, description=self._words(session)
+                )
                 self._artifact = None if over else self._artifact  # it is complete
             self._shown = time.monotonic()
         if now - self._logged >= self.LOG_S:
             self._logged = now
-            get_run_logger().info("%s", self._words(run))
+            get_run_logger().info("%s", self._words(session))
 
-    def _words(self, run: Run) -> str:
-        tally, per_second = run.tally, run.tally.per_second
+    def _words(self, session: FetchSession) -> str:
+        tally, per_second = session.tally, session.tally.per_second
         words = [
             f"{tally.done:,} of {self._total:,} tiles",
             f"{per_second or 0:.1f} a second",
-            f"{run.permits.in_flight} of {run.permits.slots} slots in flight",
+            f"{session.permits.in_flight} of {session.permits.slots} slots in flight",
             f"{tally.throttled} throttled",
         ]
         if tally.restricted:

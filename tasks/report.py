@@ -24,6 +24,7 @@ from tasks.earthengine.errors import Throttled, Transient
 from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Estimate, Plan, estimate
 from tasks.earthengine.tiles import is_code
+from tasks.errors import QuarryError
 from tasks.limit import server
 from tasks.progress import forgiving, in_words
 from tasks.raster.crs import crs_of
@@ -32,11 +33,11 @@ from tasks.storage.receipt import TileReceipt
 FAILURES_SHOWN = 100
 # Of the files of a series.
 FILES_SHOWN = 50
-# What the reasons of failed tiles begin with that may succeed a while later.
-PASSING = (f"{Transient.__name__}:", f"{Throttled.__name__}:")
+# Errors of failed tiles that may succeed a while later.
+PASSING = frozenset({Transient.__name__, Throttled.__name__})
 
 
-class ExtractionFailedError(RuntimeError):
+class ExtractionFailedError(QuarryError, RuntimeError):
     """Tiles are missing: the message says how many, why, and where the rest is.
 
     Args:
@@ -86,7 +87,7 @@ def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
 
 def _left(plan: Plan, stored: int, pace: Pace) -> Estimate:
     """Return the cost of what is not stored yet."""
-    whole, share = estimate(plan, per_second=pace.per_second), 1 - stored / len(plan)
+    whole, share = estimate(plan, per_second=pace.own_per_second), 1 - stored / len(plan)
     return Estimate(
         requests=len(plan) - stored,
         pixels=round(whole.pixels * share),
@@ -142,7 +143,7 @@ class Spent:
         requests = sum(tile.attempts for tile in self.fetched)
         busy = sum(tile.seconds for tile in self.fetched)
         longest = max((tile.seconds for tile in self.fetched), default=0.0)
-        return max(requests / self.pace.per_second, busy / self.pace.in_flight, longest)
+        return max(requests / self.pace.own_per_second, busy / self.pace.in_flight, longest)
 
 
 def show_summary(
@@ -228,5 +229,5 @@ def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, 
                 ),
             ]
         ),
-        passing=bool(failed) and all((tile.reason or "").startswith(PASSING) for tile in failed),
+        passing=bool(failed) and all(tile.error_kind in PASSING for tile in failed),
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 
 import numpy as np
 from humanize import naturalsize
-from prefect import get_run_logger
-from prefect.exceptions import MissingContextError
 
-from tasks.earthengine.checkpoint import Checkpoint, Verify, read_checkpoint
+from tasks.earthengine.checkpoint import Checkpoint, read_checkpoint
+from tasks.earthengine.choices import Verify
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.plan import Plan
+from tasks.log import run_logger
 from tasks.output import open_output
 from tasks.storage.store import Store
 
@@ -34,13 +33,13 @@ def stored_before(plan: Plan, output: str, *, verify: Verify, sweep: bool = True
         BadInputError: there is no room for the rest.
         StorageError: the output can't be read.
     """
-    store, begun, log = open_output(output), time.monotonic(), _log()
+    store, begun, log = open_output(output), time.monotonic(), run_logger()
     checkpoint = read_checkpoint(plan, store, verify=verify)
     check_room(store, plan, missing=len(plan) - len(checkpoint.tiles))
     if sweep:
         store.sweep()
     if checkpoint.tiles or checkpoint.there:
-        kinds = Counter(fault.partition(":")[0] for fault in checkpoint.faults.values())
+        kinds = Counter(fault.kind for fault in checkpoint.faults.values())
         log.info(
             "%d of %d tiles are stored%s%s; looked up in %.1f s",
             len(checkpoint.tiles),
@@ -71,11 +70,4 @@ def check_room(store: Store, plan: Plan, *, missing: int) -> None:
         remedy = "Free some space, or give an output with more room; nothing was fetched"
         raise BadInputError("output", store.uri, how, remedy)
     if free < whole:
-        _log().warning("%s before compression: it may not suffice.", text)
-
-
-def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    try:
-        return get_run_logger()
-    except MissingContextError:  # a flow's function that is called without Prefect's engine
-        return logging.getLogger(__name__)
+        run_logger().warning("%s before compression: it may not suffice.", text)

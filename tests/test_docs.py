@@ -7,9 +7,11 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -20,14 +22,16 @@ from prefect.settings import get_current_settings
 import deployments
 import flows
 import tasks
+from deployments.provision.__main__ import main as provision
 from deployments.provision.declaration import Schedule
+from flows.command import run
 from flows.parameters import AuditParameters, Extraction, PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks.earthengine.account import Account
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError, Stopped
 from tasks.earthengine.policy import RetryPolicy, StopPolicy
 from tasks.earthengine.recipes import BUILT_IN, find
-from tasks.slots import tag_of
+from tasks.limit import tag_of
 from tasks.storage.store import StorageError
 from tests.bench.cases import CASES
 
@@ -56,17 +60,39 @@ def test_python_runs(block, reader, sandbox_url, prefect_server):
     assert namespace["result"].failed == 0
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("python -m flows")])
-def test_commands_run(command, reader, prefect_server):
+def check_command(command, told, log):
+    """What it leaves on standard output, on standard error, and in the folder where it was run."""
+    assert '"failed": 0' in json.dumps(json.loads(told))  # nothing else is there
+    assert not re.search(r"[\x1b\r]|\d% ", log)  # a bar is for a terminal
+    assert any(Path("output", "tiles").rglob("*.tif")) != ("--plan-only" in command)
+
+
+@pytest.fixture(scope="module")
+def first(prefect_server, sandbox_url, tmp_path_factory):
+    """The folder of somebody who has run the first command, in a shell."""
+    folder = tmp_path_factory.mktemp("reader")
     environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
-    before = [FIRST] if "flows audit" in command else []  # it needs something to look at
-    for line in (*before, command):
-        words = [sys.executable, *shlex.split(line)[1:]]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, timeout=120)
-        assert done.returncode == 0, done.stderr
-    assert '"failed": 0' in json.dumps(json.loads(done.stdout))  # nothing else is there
-    assert not re.search(r"[\x1b\r]|\d% ", done.stderr)  # a bar is for a terminal
-    assert any((reader / "output" / "tiles").rglob("*.tif")) != ("--plan-only" in command)
+    environment |= {"EARTHENGINE_PROJECT": "my-project", "EARTHENGINE_ENDPOINT": sandbox_url}
+    words = [sys.executable, *shlex.split(FIRST)[1:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=folder, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(folder=folder, told=done.stdout, log=done.stderr)
+
+
+def test_the_first_command_runs_in_a_shell(first, monkeypatch):
+    monkeypatch.chdir(first.folder)
+    check_command(FIRST, first.told, first.log)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m flows") and line != FIRST])
+def test_commands_run(command, reader, prefect_server, request, capsys):
+    """In this process: that a shell runs them as well is seen by the first of them."""
+    if "flows audit" in command:  # it needs something to look at
+        shutil.copytree(request.getfixturevalue("first").folder, reader, dirs_exist_ok=True)
+    capsys.readouterr()
+    run(shlex.split(command)[3:])
+    said = capsys.readouterr()
+    check_command(command, said.out, said.err)
 
 
 def test_every_command_is_one_that_is_tested_or_known():
@@ -138,10 +164,12 @@ def test_the_parameters_of_the_quota_have_these_defaults():
     assert all(told.get(name, Extraction.model_fields[name].default) == float(default) for name, default in rows)
 
 
-def test_every_option_of_provision_that_is_named_exists():
+def test_every_option_of_provision_that_is_named_exists(capsys):
     options = {option for line in COMMANDS if "provision" in line for option in re.findall(r" --([a-z-]+)", line)}
     assert {"check", "notify", "output", "project"} <= options
-    known = subprocess.check_output([sys.executable, "-m", "deployments.provision", "--help"], text=True)
+    with pytest.raises(SystemExit):
+        provision(["--help"])
+    known = capsys.readouterr().out
     assert all(f"--{option} " in known or f"[--{option}]" in known for option in options)
 
 

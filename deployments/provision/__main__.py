@@ -21,6 +21,7 @@ from deployments.provision.declaration import DECLARATION, read
 from deployments.provision.deployment import Deployment, WorkPool, undeclared
 from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
+from flows.heartbeat import heartbeats
 from tasks.connection import EarthEngineConnection
 from tasks.crashed import automation
 from tasks.earthengine.connection import is_loopback
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         help="service-account key (default: none, so that runs sign in by the worker's own)",
     )
     add("--output", metavar="PLACE", help="folder where the worker runs, or gs://bucket/prefix; needed the first time")
+    add(
+        "--results",
+        metavar="PLACE",
+        help="folder or gs://bucket/prefix of Prefect's results, apart from outputs: who can write there can run code "
+        "on the workers (default: each worker keeps its own)",
+    )
     add("--requests-in-flight", type=int, metavar="N", help="the project's interactive quota (default: 40)")
     add("--requests-per-second", type=float, metavar="N", help="(default: 100)")
     add("--lane-requests-in-flight", type=int, metavar="N", help="of one run at most (default: the quota)")
@@ -114,7 +121,7 @@ def declared(client: SyncPrefectClient, given: argparse.Namespace) -> list[Thing
         BlockType(EarthEngineConnection, has_texts=True),
         *account.blocks,
         *_quotas(account, may_lower=given.lower_limit),
-        *map(WorkPool, pools),
+        *(WorkPool(pool, account.results.slug if account.results else None) for pool in pools),
         *deployments,
         *_automations(client, given.notify),
     ]
@@ -176,7 +183,8 @@ def _quotas(account: Account, *, may_lower: bool) -> list[Thing]:
 
 
 def _automations(client: SyncPrefectClient, notify: str | None) -> list[Thing]:
-    settings = get_current_settings()
+    with heartbeats():  # as runs have them
+        settings = get_current_settings()
     heartbeat_s = settings.flows.heartbeat_frequency  # it can be switched off
     found: list[Thing] = [Automation(automation(3.0 * heartbeat_s))] if heartbeat_s else []
     if notify is None:

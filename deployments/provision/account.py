@@ -13,10 +13,11 @@ from prefect.filesystems import LocalFileSystem
 from prefect_gcp import GcpCredentials, GcsBucket
 from pydantic import Secret, ValidationError
 
-from deployments.provision.blocks import NAME, Reference, SavedBlock, saved
+from deployments.provision.blocks import NAME, RESULTS, Reference, SavedBlock, saved
 from tasks.connection import EarthEngineConnection
 from tasks.earthengine.errors import BadInputError
 from tasks.raster.refusal import InputError
+from tasks.results_storage import check_apart
 from tasks.storage.open import bucket_of
 from tasks.storage.store import StorageError
 
@@ -31,6 +32,7 @@ class Options:
     endpoint: str | None = None
     credentials_file: Path | None = None
     output: str | None = None
+    results: str | None = None
     requests_in_flight: int | None = None
     requests_per_second: float | None = None
     lane_requests_in_flight: int | None = None
@@ -44,11 +46,13 @@ class Account:
     key: SavedBlock | None
     connection: SavedBlock
     output: SavedBlock
+    results: SavedBlock | None
+    """Of Prefect's results; None = each worker keeps its own."""
 
     @property
     def blocks(self) -> list[SavedBlock]:
         """Those that are to be saved."""
-        return [*([self.key] if self.key else []), self.connection, self.output]
+        return [block for block in (self.key, self.connection, self.output, self.results) if block is not None]
 
 
 def settle(client: SyncPrefectClient, options: Options) -> Account:
@@ -58,7 +62,10 @@ def settle(client: SyncPrefectClient, options: Options) -> Account:
         InputError: a value is missing, or can't be.
     """
     key = None if options.credentials_file is None else _key(options.credentials_file)
-    return Account(key, _connection(client, options), _output(client, options))
+    output, results = _output(client, options), _results(client, options)
+    if results is not None:
+        check_apart(_root(output), _root(results))
+    return Account(key, _connection(client, options), output, results)
 
 
 def _key(file: Path) -> SavedBlock:
@@ -95,25 +102,52 @@ def _connection(client: SyncPrefectClient, options: Options) -> SavedBlock:
 
 def _output(client: SyncPrefectClient, options: Options) -> SavedBlock:
     key = _KEY if options.credentials_file else None
-    if options.output is None:
-        return _saved_output(client, key)
-    if options.output.startswith("gs://"):
-        try:
-            bucket, prefix = bucket_of(options.output)
-        except StorageError as error:
-            raise BadInputError("output", options.output, "no bucket with a prefix", str(error)) from None
-        kept = saved(client, GcsBucket) or {}
-        values: dict[str, Any] = {"bucket": bucket, "bucket_folder": prefix and f"{prefix}/"}
-        return SavedBlock(GcsBucket, values | {"gcp_credentials": key or kept.get("gcp_credentials")})
-    if "://" in options.output:
-        raise BadInputError("output", options.output, "neither a folder nor a bucket", "Give a path, or gs://...")
-    return SavedBlock(LocalFileSystem, {"basepath": str(Path(options.output).expanduser().resolve())})
-
-
-def _saved_output(client: SyncPrefectClient, key: Reference | None) -> SavedBlock:
-    there = [(kind, kept) for kind in (LocalFileSystem, GcsBucket) if (kept := saved(client, kind)) is not None]
+    if options.output is not None:
+        return _place(client, "output", options.output, key)
+    there = _saved_places(client, key, NAME)
     if len(there) != 1:
         reason = "missing" if not there else "both a folder and a bucket are saved"
         raise BadInputError("output", None, reason, "Give --output, a folder or gs://bucket/prefix")
-    ((kind, kept),) = there
-    return SavedBlock(kind, {**kept, "gcp_credentials": key} if key and kind is GcsBucket else kept)
+    return there[0]
+
+
+def _results(client: SyncPrefectClient, options: Options) -> SavedBlock | None:
+    key = _KEY if options.credentials_file else None
+    if options.results is not None:
+        return _place(client, "results", options.results, key, RESULTS)
+    there = _saved_places(client, key, RESULTS)
+    if len(there) > 1:
+        reason, remedy = "both a folder and a bucket are saved", "Give --results, a folder or gs://bucket/prefix"
+        raise BadInputError("results", None, reason, remedy)
+    return there[0] if there else None
+
+
+def _place(client: SyncPrefectClient, field: str, place: str, key: Reference | None, name: str = NAME) -> SavedBlock:
+    """Return the block of a folder, or of a bucket."""
+    if place.startswith("gs://"):
+        try:
+            bucket, prefix = bucket_of(place)
+        except StorageError as error:
+            raise BadInputError(field, place, "no bucket with a prefix", str(error)) from None
+        kept = saved(client, GcsBucket, name) or {}
+        values: dict[str, Any] = {"bucket": bucket, "bucket_folder": prefix and f"{prefix}/"}
+        return SavedBlock(GcsBucket, values | {"gcp_credentials": key or kept.get("gcp_credentials")}, name)
+    if "://" in place:
+        raise BadInputError(field, place, "neither a folder nor a bucket", "Give a path, or gs://...")
+    return SavedBlock(LocalFileSystem, {"basepath": str(Path(place).expanduser().resolve())}, name)
+
+
+def _saved_places(client: SyncPrefectClient, key: Reference | None, name: str) -> list[SavedBlock]:
+    return [
+        SavedBlock(kind, {**kept, "gcp_credentials": key} if key and kind is GcsBucket else kept, name)
+        for kind in (LocalFileSystem, GcsBucket)
+        if (kept := saved(client, kind, name)) is not None
+    ]
+
+
+def _root(block: SavedBlock) -> str:
+    """Return where a block keeps files, as an output is written."""
+    values = block.values
+    if block.kind is LocalFileSystem:
+        return str(values["basepath"])
+    return f"gs://{values['bucket']}/{values.get('bucket_folder') or ''}".rstrip("/")

@@ -18,6 +18,8 @@ from deployments.provision.difference import Thing, Values
 
 # Every block of ours has this name: `earth-engine-connection/pixel-quarry`.
 NAME = "pixel-quarry"
+# And that of Prefect's results, if they have a place of their own: `gcs-bucket/pixel-quarry-results`.
+RESULTS = f"{NAME}-results"
 _TEXTS = ("description", "documentation_url", "logo_url", "code_example")
 
 
@@ -63,11 +65,12 @@ class SavedBlock(Thing):
     kind: type[Block]
     values: Values
     """Its fields. Another block is named by its slug, a secret is a `pydantic.Secret`, None is left out."""
+    own_name: str = NAME
 
     @property
     def slug(self) -> str:
         """As a deployment names it."""
-        return f"{self.kind.get_block_type_slug()}/{NAME}"
+        return f"{self.kind.get_block_type_slug()}/{self.own_name}"
 
     @property
     def name(self) -> str:
@@ -95,7 +98,7 @@ class SavedBlock(Thing):
         document = _document(client, self.slug)
         if document is None:
             type_id = schema.block_type_id
-            new = BlockDocumentCreate(name=NAME, data=data, block_schema_id=schema.id, block_type_id=type_id)
+            new = BlockDocumentCreate(name=self.own_name, data=data, block_schema_id=schema.id, block_type_id=type_id)
             client.create_block_document(new)
         else:
             update = BlockDocumentUpdate(data=data, block_schema_id=schema.id, merge_existing_data=False)
@@ -115,9 +118,9 @@ class Reference(str):
     __slots__ = ()
 
 
-def saved(client: SyncPrefectClient, kind: type[Block]) -> Values | None:
+def saved(client: SyncPrefectClient, kind: type[Block], name: str = NAME) -> Values | None:
     """Return the fields of the block of ours that is saved already; None = there is none."""
-    document = _document(client, f"{kind.get_block_type_slug()}/{NAME}")
+    document = _document(client, f"{kind.get_block_type_slug()}/{name}")
     return None if document is None else _fields(document)
 
 

@@ -22,6 +22,8 @@ from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
 from tasks.earthengine.errors import BadInputError
 
+# Where Prefect keeps the results of tasks: https://docs.prefect.io/v3/advanced/results
+RESULTS_STORAGE = "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"
 TEMPLATE = Path(__file__).parents[1] / "pools" / "process.json"
 
 
@@ -30,6 +32,8 @@ class WorkPool(Thing):
     """A pool of processes."""
 
     pool: str
+    results: str | None = None
+    """Saved block of Prefect's results; None = each worker keeps its own."""
 
     @property
     def name(self) -> str:
@@ -43,8 +47,16 @@ class WorkPool(Thing):
             "type": "process",
             "description": f"Flows of Pixel Quarry, as processes: `prefect worker start --pool {self.pool}`.",
             "is_paused": False,
-            "base_job_template": json.loads(TEMPLATE.read_text(encoding="utf-8")),
+            "base_job_template": self._template(),
         }
+
+    def _template(self) -> dict[str, Any]:
+        template: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+        if self.results is not None:
+            environment = template["variables"]["properties"]["environment"]
+            environment["properties"][RESULTS_STORAGE] = {"type": "string", "enum": [self.results]}
+            environment["default"][RESULTS_STORAGE] = self.results
+        return template
 
     def read(self, client: SyncPrefectClient) -> Values | None:
         """Read what is declared of it; one of another type, which somebody has made by hand, is as it should be."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
@@ -11,9 +10,6 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments.provision.difference import Thing, Values
 from tasks.limit import BOUNDLESS, Limit
-
-# The names of the limits don't depend on a run.
-_NO_RUN = UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -63,5 +59,5 @@ class Quota(Thing):
 
 def quotas(project: str, slots: int, *, may_lower: bool) -> list[Quota]:
     """Return the limit that is the quota, and the one by which runs tell what they could use of it."""
-    limit = Limit(project, _NO_RUN)
+    limit = Limit(project)
     return [Quota(limit.name, slots, may_lower), Quota(limit.wanted, BOUNDLESS, may_lower)]

@@ -26,6 +26,5 @@ class Account:
 
     @property
     def pace(self) -> Pace:
-        """What one run may do: of the rate it gets the share that it has of the quota."""
-        lane = self.lane or self.quota
-        return Pace(in_flight=lane, per_second=self.per_second * lane / self.quota)
+        """What one run may do."""
+        return Pace(in_flight=self.lane or self.quota, per_second=self.per_second, quota=self.quota)

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from tasks.earthengine.checkpoint import TILES, Checkpoint, Verify, read_checkpoint
+from tasks.earthengine.checkpoint import TILES, Checkpoint, Fault, TileFault, read_checkpoint
+from tasks.earthengine.choices import Verify
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.expression import fingerprint
 from tasks.earthengine.image import UNPINNED
@@ -18,12 +19,16 @@ from tasks.storage.receipt import RECEIPTS
 from tasks.storage.store import Store, Stored
 
 PLAN = "plan.json"
+# What a tile can be, in the order in which an audit counts them.
+KINDS = ("stored", "empty", Fault.FAILED, Fault.MISSING, Fault.DAMAGED, Fault.UNRECEIPTED)
+UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt says what")
+NEVER_STORED = TileFault(Fault.MISSING, "never stored")
 # What the names of our tiles end with; anything else below `tiles` is somebody else's.
 _OURS = re.compile(rf"^{TILES}/.+(-[0-9a-f]{{12}}|/[0-9a-f]{{2}}/[0-9a-f]{{24}})\.(tif|npy|png|jpg)$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class FaultyTile:
     """A tile that is not as it should be."""
 
     plan: str
@@ -31,13 +36,7 @@ class Fault:
     tile: int
     key: str
     """Where it is, or should be."""
-    fault: str
-    """``missing``, ``damaged``, ``failed`` or ``unreceipted``, a colon, and the reason."""
-
-    @property
-    def kind(self) -> str:
-        """The word before the colon."""
-        return self.fault.partition(":")[0]
+    fault: TileFault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class PlanAudit:
     checkpoint: Checkpoint
     stored: Stored
     """Of plan.json."""
-    faults: tuple[Fault, ...]
+    faults: tuple[FaultyTile, ...]
 
     @property
     def complete(self) -> bool:
@@ -57,9 +56,9 @@ class PlanAudit:
 
     def counts(self) -> dict[str, int]:
         """Number of tiles by what has become of them."""
-        found = Counter(fault.kind for fault in self.faults)
+        found = Counter[str](tile.fault.kind for tile in self.faults)
         found.update(tile.status for tile in self.checkpoint.tiles.values())
-        return {kind: found[kind] for kind in ("stored", "empty", "failed", "missing", "damaged", "unreceipted")}
+        return {kind: found[kind] for kind in KINDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class Audit:
     """What lies among the tiles and is none of ours."""
 
     @property
-    def faults(self) -> tuple[Fault, ...]:
+    def faults(self) -> tuple[FaultyTile, ...]:
         """Of all plans."""
         return tuple(fault for plan in self.plans for fault in plan.faults)
 
@@ -146,9 +145,8 @@ def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
     for index in checkpoint.missing(0, len(plan)):
         fault = checkpoint.faults.get(index)
         if fault is None:
-            there = index in checkpoint.there
-            fault = "unreceipted: stored, but no receipt says what" if there else "missing: never stored"
-        faults.append(Fault(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
+            fault = UNRECEIPTED if index in checkpoint.there else NEVER_STORED
+        faults.append(FaultyTile(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
     return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=tuple(faults))
 
 

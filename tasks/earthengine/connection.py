@@ -11,12 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import ee
-import google.auth
-import google.auth.exceptions
-import requests
-from google.oauth2 import service_account
-
 from tasks.earthengine.errors import BadInputError, Transient
 from tasks.raster.refusal import InputError
 
@@ -32,6 +26,30 @@ _initialising = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConnectionReference:
+    """Names a connection to another process, which finds the credentials where it runs. It holds no secret."""
+
+    project: str
+    """Google Cloud project that is registered for Earth Engine."""
+    endpoint: str = HIGH_VOLUME
+    """Base URL of the API; that of the block, where there is one."""
+    credentials_file: str | None = None
+    """Path of a service-account key on the machine of that process; None = its own sign-in."""
+    block: str | None = None
+    """Saved block on the Prefect server: ``earth-engine-connection/name``."""
+
+    def check(self) -> None:
+        """Check that it names a connection, and holds nothing that may be a secret.
+
+        Raises:
+            BadInputError: it does not.
+        """
+        Connection(project=self.project, endpoint=self.endpoint)
+        if self.credentials_file is not None and not _looks_like_path(self.credentials_file):
+            raise BadInputError("credentials_file", HIDDEN, "no path", "Give the path of a service-account key (JSON)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Connection:
     """Where the requests go and who pays. It shows no secret."""
 
@@ -41,8 +59,10 @@ class Connection:
     """Base URL of the API."""
     credentials_file: str | None = None
     """Path of a service-account key; None = Application Default Credentials or `earthengine authenticate`."""
+    block: str | None = None
+    """Saved block that it was read from, by which another process finds it; None = the fields above say it all."""
     key: Any = field(default=None, repr=False)
-    """google.auth credentials with :data:`SCOPES` that were loaded elsewhere; None = as above."""
+    """google.auth credentials with :data:`SCOPES` that were loaded from the block; None = as above."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", self.project):
@@ -70,14 +90,26 @@ class Connection:
             )
         if self.credentials_file is not None and not _is_file(self.credentials_file):
             # Somebody may have given the key itself for its path.
-            looks_like_path = re.fullmatch(r"[\w./~ -]{1,120}", self.credentials_file)
             raise BadInputError(
                 "credentials_file",
-                self.credentials_file if looks_like_path else HIDDEN,
+                self.credentials_file if _looks_like_path(self.credentials_file) else HIDDEN,
                 "no such file",
                 "Give the path of a service-account key (JSON), or leave it empty to use "
                 "Application Default Credentials",
             )
+
+    @property
+    def reference(self) -> ConnectionReference:
+        """What names the connection to another process: never its key.
+
+        Raises:
+            ValueError: it has a key that no saved block holds.
+        """
+        if self.key is not None and self.block is None:
+            raise ValueError("a connection with a key of its own can't be named to another process: save it as a block")
+        if self.block is not None:
+            return ConnectionReference(project=self.project, block=self.block)
+        return ConnectionReference(project=self.project, endpoint=self.endpoint, credentials_file=self.credentials_file)
 
     @property
     def is_loopback(self) -> bool:
@@ -98,6 +130,10 @@ class Connection:
             return None
         if self.key is not None:
             return self.key
+        import ee
+        import google.auth
+        from google.oauth2 import service_account
+
         try:
             if self.credentials_file:
                 return service_account.Credentials.from_service_account_file(self.credentials_file, scopes=SCOPES)
@@ -145,6 +181,10 @@ def _is_base_url(text: str) -> bool:
     return bool(plain and parts.hostname and port != 0)
 
 
+def _looks_like_path(text: str) -> bool:
+    return re.fullmatch(r"[\w./~ -]{1,120}", text) is not None
+
+
 def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
@@ -177,6 +217,9 @@ def ensure_client(connection: Connection) -> None:
         BadInputError: no credentials.
         Transient: the endpoint does not answer, or not as Earth Engine does.
     """
+    import ee
+    import requests
+
     with _initialising:
         if ee.data.is_initialized():
             return

@@ -7,6 +7,8 @@
     ├── Rejected            other 4xx: wrong for this tile                  -> fail the tile: the rest go on
     ├── Denied              401, 403, asset not readable                    -> stop the run: at once
     ├── BudgetExhausted     monthly or daily EECU quota                     -> stop the run: resumable
+    ├── GivenUp             tile after tile failed alike                    -> stop the run: the rest would fail, too
+    │   └── OutOfReach      the same for faults that pass                   -> stop the run: again later
     └── Stopped             another part of the run stopped it              -> stop the run: a consequence
 
     BadInputError           the user's parameters: refused before the first pixel request
@@ -24,12 +26,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import google.auth.exceptions
-import urllib3.exceptions
-
+from tasks.errors import QuarryError
 from tasks.raster.refusal import InputError
+
+if TYPE_CHECKING:
+    import google.auth.exceptions
 
 Action = Literal["retry", "slow down", "split", "fail the tile", "stop the run"]
 
@@ -61,7 +64,7 @@ def redacted(text: str) -> str:
     return text
 
 
-class EarthEngineError(Exception):
+class EarthEngineError(QuarryError):
     """Base of all that Earth Engine or the way to it can answer.
 
     Args:
@@ -131,6 +134,21 @@ class BudgetExhausted(EarthEngineError):
     """The project's EECU budget is used up."""
 
     action = "stop the run"
+
+
+class GivenUp(EarthEngineError):
+    """Tile after tile failed alike: the rest of the run would only fail as well."""
+
+    action = "stop the run"
+
+
+class OutOfReach(GivenUp):
+    """As it is given up, but for faults that pass: an outage, or throttling without end."""
+
+    @property
+    def passing(self) -> bool:
+        """It may succeed a while later."""
+        return True
 
 
 class Stopped(EarthEngineError):
@@ -272,6 +290,9 @@ def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.
         endpoint: Base URL.
         may_compute_s: Seconds for which Earth Engine may go on, if it was we who gave up.
     """
+    import google.auth.exceptions
+    import urllib3.exceptions
+
     name = type(error).__name__
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         if _passes(error):
@@ -292,6 +313,8 @@ def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.
 
 
 def _passes(error: google.auth.exceptions.GoogleAuthError) -> bool:
+    import google.auth.exceptions
+
     # A RefreshError of a metadata server that can't be reached has a TransportError for its cause.
     passing = (
         google.auth.exceptions.TransportError,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ee
+if TYPE_CHECKING:
+    import ee
 
 # A pixel counts as valid where Earth Engine's fractional mask is above this: the rule by which Earth Engine itself
 # leaves pixels out of a computation (only a mask of 0 is masked).
@@ -21,13 +23,21 @@ def encode(value: Any) -> dict[str, Any]:
     A plain function to be called before a flow begins: given the object itself, Prefect would store the client's
     internal dump of it.
     """
+    import ee
+
     expression: dict[str, Any] = ee.serializer.encode(value)
     return expression
 
 
 def as_expression(value: Any) -> Any:
     """Return an `ee` object as its expression JSON, and anything else as it is."""
-    return encode(value) if isinstance(value, ee.ComputedObject) else value
+    return encode(value) if is_computed(value) else value
+
+
+def is_computed(value: Any) -> bool:
+    """Return whether a value is an object of the `ee` client: without the client there is none."""
+    client = sys.modules.get("ee")
+    return client is not None and isinstance(value, client.ComputedObject)
 
 
 def decode(expression: Mapping[str, Any]) -> Any:
@@ -36,6 +46,8 @@ def decode(expression: Mapping[str, Any]) -> Any:
     Raises:
         ee.EEException, KeyError, TypeError: it is no expression.
     """
+    import ee
+
     return ee.deserializer.decodeCloudApi(dict(expression))
 
 
@@ -64,6 +76,8 @@ def with_mask(image: ee.Image, bands: Sequence[str]) -> ee.Image:
     NPY carries no mask (masked pixels come as zeroes), so the mask travels as bands of its own: one byte a pixel for
     eight bands, valid everywhere itself.
     """
+    import ee
+
     selected = image.select(list(bands))
     packed = selected
     for group, name in enumerate(mask_bands(len(bands))):

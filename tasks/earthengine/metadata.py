@@ -12,6 +12,8 @@ import ee
 import numpy as np
 import tenacity
 from affine import Affine
+from odc.geo import wh_
+from odc.geo.types import Shape2d
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Throttled, Transient
@@ -39,8 +41,8 @@ class BandInfo:
     """Authority code or WKT of its native grid."""
     transform: Affine
     """From (column, row) to CRS units, top-left corner of the top-left pixel."""
-    shape: tuple[int, int] | None
-    """``(height, width)`` in pixels, None where the image has no end."""
+    shape: Shape2d | None
+    """In pixels; None where the image has no end."""
     integer: bool = False
     """Whether Earth Engine holds integers."""
 
@@ -129,7 +131,7 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
                 integer=_is_integer(band["data_type"]["precision"]),
                 crs=band["crs"] if "crs" in band else band["crs_wkt"],
                 transform=Affine(*band["crs_transform"]),
-                shape=tuple(reversed(band["dimensions"])) if "dimensions" in band else None,
+                shape=wh_(*band["dimensions"]) if "dimensions" in band else None,
             )
             for band in value["bands"]
         ),
@@ -179,7 +181,7 @@ def _from_band(band: dict[str, Any]) -> BandInfo:
         integer=_is_integer(data_type.get("precision", "DOUBLE")),
         crs=grid.get("crsCode") or grid.get("crsWkt") or "EPSG:4326",
         transform=Affine(*(affine.get(key, 0.0) for key in keys)),
-        shape=(size["height"], size["width"]) if size else None,
+        shape=wh_(size["width"], size["height"]) if size else None,
     )
 
 

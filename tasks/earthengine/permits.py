@@ -28,11 +28,14 @@ class Pace:
     in_flight: int = IN_FLIGHT
     """Requests that the run may have in flight: the limit of the window."""
     per_second: float = PER_SECOND
-    """Requests that the whole quota lets begin in a second; a process keeps to its share, by the slots it holds."""
+    """Requests that all runs of the project together may begin in a second: a process keeps to the share that its slots
+    are of the quota."""
+    quota: int | None = None
+    """Slots of the whole quota, of which the run may have `in_flight`; None = just as many."""
     burst_s: float = 0.4
     """Seconds of its share that a process may be behind and make good: threads wake late, and a run begins with as many
     as it may have in flight. Earth Engine counts by the minute, so less than half a second is no excess."""
-    probe_s: float = 0.2
+    probe_s: float = 0.1
     """Seconds for which the first request goes alone, unless it is answered sooner: what is refused outright is refused
     before anything is computed, and a tile may compute for minutes."""
     probing: int = 19
@@ -48,6 +51,11 @@ class Pace:
     """Seconds that nothing is sent after throttling, where the server does not say."""
     longest_pause_s: float = 300.0
     """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
+
+    @property
+    def own_per_second(self) -> float:
+        """Requests that the run may begin in a second, if it has all its requests in flight."""
+        return self.per_second * min(1.0, self.in_flight / (self.quota or self.in_flight))
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Permits:
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
         self.pace = pace or Pace()
-        self.quota = self.pace.in_flight
+        self.quota = self.pace.quota or self.pace.in_flight
         """Slots of the whole quota, by which the rate is shared."""
         self._reserve, self._clock, self._wait = reserve, clock, wait
         self._gate = threading.Lock()

@@ -6,10 +6,11 @@ import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from tasks.earthengine.choices import Codec, FileFormat, Masks
 from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
 from tasks.earthengine.tiles import PixelGrid, Tiles, is_code, tiles_from_json
 from tasks.earthengine.transport import PixelRequest
@@ -21,13 +22,8 @@ PLAN_VERSION = 1
 # Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels;
 # the mask's byte a band-pixel is counted too (google/Xee#50).
 MAX_REQUEST_BYTES = 50_331_648
-MAX_SIDE = 32_768
-MAX_BANDS = 1_024
 MAX_PAYLOAD_BYTES = 10_485_760
 
-FileFormat = Literal["GEO_TIFF", "NPY", "PNG", "JPEG"]
-Codec = Literal["zstd", "deflate", "none"]
-Masks = Literal["exact", "nodata", "unknown"]
 SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
 
 
@@ -100,7 +96,10 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Sources x tiles x bands x format. Index = source * tiles + tile."""
+    """Sources x tiles x bands x format. Index = source * tiles + tile.
+
+    Plans are equal if their fingerprints are: what they are called and where they are stored is no part of it.
+    """
 
     name: str
     """Which flow made it. No part of its identity."""
@@ -110,6 +109,12 @@ class Plan:
     output: Output
     home: str | None = None
     """Folder, where it is not told by the fingerprint: that of a series that grows. No part of its identity."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Plan) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
     def __len__(self) -> int:
         return len(self.sources) * len(self.tiles)

@@ -10,21 +10,20 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.types import XY
 from shapely.geometry.base import BaseGeometry
 
+from tasks.earthengine.choices import MAX_BANDS, MAX_SIDE
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.image import Named, Opened, open_image, open_series, source
 from tasks.earthengine.metadata import BandInfo
 from tasks.earthengine.plan import (
-    MAX_BANDS,
     MAX_PAYLOAD_BYTES,
     MAX_REQUEST_BYTES,
-    MAX_SIDE,
     Output,
     Plan,
     PlannedBand,
@@ -34,7 +33,7 @@ from tasks.earthengine.recipes import Box
 from tasks.earthengine.tiles import PatchTiles, RegionTiles
 from tasks.raster.clip import touching
 from tasks.raster.crs import WGS84, canonical_crs, crs_of, reproject, resolve_crs, utm_codes
-from tasks.raster.grid import covering_geobox, native_geobox, patch_grids
+from tasks.raster.grid import ORIGIN, covering_geobox, native_geobox, patch_corners
 from tasks.raster.region import Region
 from tasks.raster.tiling import Tiling
 
@@ -56,7 +55,7 @@ class Wanted:
     """``utm``, ``native``, or anything pyproj knows."""
     scale: float | None
     """Pixel size in CRS units; None with ``native``."""
-    anchor: tuple[float, float] = (0.0, 0.0)
+    anchor: XY[float] = ORIGIN
     """Some pixel corner (x, y) in CRS units: corners lie there plus whole multiples of the scale."""
     output: Output
     max_requests: int = 100_000
@@ -137,16 +136,18 @@ def patch_tiles(
     crs: str,
     scale: float,
     size: int,
-    anchor: tuple[float, float] = (0.0, 0.0),
+    anchor: XY[float] = ORIGIN,
 ) -> tuple[PatchTiles, NDArray[np.int64]]:
     """Return one patch for each distinct place, and for each point the patch that is its own."""
+    import pandas as pd  # here, for it takes half a second, which a region does not need
+
     lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
     codes = utm_codes(lon, lat) if crs.strip().lower() == "utm" else np.full(len(lon), canonical_crs(crs), dtype=object)
     zone, names = pd.factorize(codes, sort=True)
     corners = pd.DataFrame({"zone": zone, "left": 0.0, "top": 0.0})
     for number, name in enumerate(names):
         chosen = zone == number
-        patches = patch_grids(lon[chosen], lat[chosen], str(name), scale, size, anchor=anchor)
+        patches = patch_corners(lon[chosen], lat[chosen], str(name), scale, size, anchor=anchor)
         corners.loc[chosen, "left"], corners.loc[chosen, "top"] = patches.left, patches.top
     # By hashing: to sort a million rows takes numpy.unique a second and a half.
     tile_of_point = corners.groupby(["zone", "left", "top"], sort=True).ngroup()

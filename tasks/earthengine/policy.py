@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import tenacity
 
-from tasks.earthengine.errors import EarthEngineError, Throttled, Transient
+from tasks.earthengine.errors import EarthEngineError, GivenUp, OutOfReach, Throttled, Transient
 
 T = TypeVar("T")
 
@@ -79,21 +79,6 @@ class RetryPolicy:
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-class GivenUp(EarthEngineError):
-    """Tile after tile failed alike: the rest of the run would only fail as well."""
-
-    action = "stop the run"
-
-
-class OutOfReach(GivenUp):
-    """As it is given up, but for faults that pass: an outage, or throttling without end."""
-
-    @property
-    def passing(self) -> bool:
-        """It may succeed a while later."""
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)

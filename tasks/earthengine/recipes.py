@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -20,11 +19,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 import ee
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
+from tasks.earthengine.choices import ALLOWED, RECIPES, allowed
 from tasks.earthengine.errors import BadInputError
 
 Box = list[float]
-ALLOWED = "PIXEL_QUARRY_RECIPES"
-"""Environment variable of an operator: `module:function`, separated by commas, that runs of deployments may name."""
 FILLED_IN = ("region", "as_of")
 
 Start = Annotated[date, Field(description="First day (UTC), such as 2020-05-01.")]
@@ -135,9 +133,7 @@ def _between(asset: str, start: date, end: date, region: Box | None, as_of: date
     return collection.filterBounds(ee.Geometry.Polygon([ring], None, False))
 
 
-BUILT_IN: Mapping[str, Callable[..., Any]] = {
-    function.__name__: function for function in (sentinel2_median, landsat_median, modis_ndvi, ndvi, elevation)
-}
+BUILT_IN: Mapping[str, Callable[..., Any]] = {name: globals()[name] for name in RECIPES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +192,6 @@ class Recipe:
             for name, field in fields
         )
         return ", ".join(shown) or "no parameters"
-
-
-def allowed() -> set[str]:
-    """Return the `module:function` that runs of a deployment may name: those that its operator lists."""
-    return {name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()}
 
 
 def check_allowed(name: str) -> None:

@@ -8,17 +8,16 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from affine import Affine
 
 from tasks.earthengine.errors import TooHeavy
 from tasks.earthengine.tiles import PixelGrid
 from tasks.raster.stitch import Piece
+from tasks.raster.window import Window
 
 T = TypeVar("T")
-Window = tuple[slice, slice]
-"""Rows and columns of a grid."""
 
 LEAST_SIDE = 16
 """Pixels a side that no cut goes below: what 16 x 16 pixels are too heavy for depends on the expression, not on the
@@ -33,18 +32,12 @@ KIN = 1.5
 halves of a tile that was heavy say nothing new about tiles."""
 
 
-def whole(grid: PixelGrid) -> Window:
-    """Return the window of all pixels."""
-    return slice(0, grid.height), slice(0, grid.width)
-
-
 def part(grid: PixelGrid, window: Window) -> PixelGrid:
     """Return the grid of some rows and columns: the same pixels, to the bit where the grid's numbers allow it."""
-    if window == whole(grid):
+    if window == Window.of(grid.shape):
         return grid
-    rows, columns = window
-    affine = grid.affine @ Affine.translation(columns.start, rows.start)
-    return replace(grid, affine=affine, width=columns.stop - columns.start, height=rows.stop - rows.start)
+    affine = grid.affine @ Affine.translation(window.columns.start, window.rows.start)
+    return replace(grid, affine=affine, width=window.width, height=window.height)
 
 
 def halves(window: Window) -> tuple[Window, Window] | None:
@@ -52,21 +45,28 @@ def halves(window: Window) -> tuple[Window, Window] | None:
 
     The smaller goes first since its failure settles that of the other, too.
     """
-    rows, columns = window
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    if max(height, width) // 2 < LEAST_SIDE:
+    rows, columns = window.rows, window.columns
+    if max(window.height, window.width) // 2 < LEAST_SIDE:
         return None
-    if height >= width:
-        middle = rows.start + height // 2
-        return (slice(rows.start, middle), columns), (slice(middle, rows.stop), columns)
-    middle = columns.start + width // 2
-    return (rows, slice(columns.start, middle)), (rows, slice(middle, columns.stop))
+    if window.height >= window.width:
+        middle = rows.start + window.height // 2
+        return replace(window, rows=slice(rows.start, middle)), replace(window, rows=slice(middle, rows.stop))
+    middle = columns.start + window.width // 2
+    return (
+        replace(window, columns=slice(columns.start, middle)),
+        replace(window, columns=slice(middle, columns.stop)),
+    )
 
 
-def pixels(window: Window) -> int:
-    """Return the number of pixels in a window."""
-    rows, columns = window
-    return int((rows.stop - rows.start) * (columns.stop - columns.start))
+class Evidence(NamedTuple):
+    """How requests of about one size ended."""
+
+    failures: int
+    fits: int
+
+    def gives_up(self, parts: float) -> bool:
+        """Return whether so many parts are expected to cost less than the whole."""
+        return self.failures > (parts - 1) * (self.fits + 1)
 
 
 class Sizes:
@@ -98,12 +98,12 @@ class Sizes:
         """Return whether a window is to be asked for in one request, or in halves at once."""
         with self._lock:
             parts = self._cost_of_parts(window)
-            failures, fits = self._evidence(pixels(window))
-            if not _given_up(failures, fits, parts):
+            size = window.pixels
+            evidence = self._evidence(size)
+            if not evidence.gives_up(parts):
                 return True
-            size = pixels(window)
             self._passed_over[size] += 1
-            if self._passed_over[size] <= failures:
+            if self._passed_over[size] <= evidence.failures:
                 return False
             self._passed_over[size] = 0
             return True
@@ -119,11 +119,11 @@ class Sizes:
         side = math.isqrt(max(fits)) // LEAST_SIDE * LEAST_SIDE
         return side or None
 
-    def _evidence(self, size: int) -> tuple[int, int]:
+    def _evidence(self, size: int) -> Evidence:
         """Return failures of this size or somewhat less, and fits of this size or somewhat more."""
         failures = sum(seen.count(False) for other, seen in self._seen.items() if other <= size < other * KIN)
         fits = sum(seen.count(True) for other, seen in self._seen.items() if size <= other < size * KIN)
-        return failures, fits
+        return Evidence(failures=failures, fits=fits)
 
     def _cost_of_parts(self, window: Window) -> float:
         """Return how many requests both halves are expected to take; infinite where there are none."""
@@ -131,17 +131,15 @@ class Sizes:
         return math.inf if parts is None else 2 * self._cost(parts[0])
 
     def _cost(self, window: Window) -> float:
-        failures, fits = self._evidence(pixels(window))
-        if failures == 0:
+        evidence = self._evidence(window.pixels)
+        if evidence.failures == 0:
             return 1.0
         parts = self._cost_of_parts(window)
         if math.isinf(parts):
             return 1.0
-        return parts if _given_up(failures, fits, parts) else 1.0 + parts * failures / (failures + fits + 1)
-
-
-def _given_up(failures: int, fits: int, parts: float) -> bool:
-    return failures > (parts - 1) * (fits + 1)
+        if evidence.gives_up(parts):
+            return parts
+        return 1.0 + parts * evidence.failures / (evidence.failures + evidence.fits + 1)
 
 
 def fetch_in_parts(grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes) -> list[Piece[T]]:
@@ -156,7 +154,7 @@ def fetch_in_parts(grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes)
         TooHeavy: a part that can't be halved is too heavy.
         Exception: whatever else `ask` raises.
     """
-    waiting, pieces = [whole(grid)], []
+    waiting, pieces = [Window.of(grid.shape)], []
     while waiting:
         window = waiting.pop()
         parts = halves(window)
@@ -164,12 +162,12 @@ def fetch_in_parts(grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes)
             try:
                 content = ask(part(grid, window))
             except TooHeavy:
-                sizes.failed(pixels(window))
+                sizes.failed(window.pixels)
                 if parts is None:
                     raise
             else:
-                sizes.fitted(pixels(window))
-                pieces.append(Piece(rows=window[0], columns=window[1], content=content))
+                sizes.fitted(window.pixels)
+                pieces.append(Piece(window=window, content=content))
                 continue
         waiting.extend(reversed(parts))
     return pieces

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo import wh_
 from odc.geo.geobox import GeoBox
+from odc.geo.types import Shape2d
 
 from tasks.raster.crs import crs_of
 from tasks.raster.tiling import Tiling
@@ -45,7 +47,12 @@ class PixelGrid:
     @property
     def geobox(self) -> GeoBox:
         """The same grid as odc-geo's value."""
-        return GeoBox((self.height, self.width), self.affine, crs_of(self.crs))
+        return GeoBox(self.shape, self.affine, crs_of(self.crs))
+
+    @property
+    def shape(self) -> Shape2d:
+        """Height and width in pixels."""
+        return wh_(self.width, self.height)
 
 
 def is_code(crs: str) -> bool:
@@ -55,11 +62,11 @@ def is_code(crs: str) -> bool:
 
 def corners(grids: Iterable[PixelGrid]) -> NDArray[np.float64]:
     """Return the corners of grids, clockwise from the first pixel's, in CRS units: shape (grid, 4, 2) of (x, y)."""
-    found = [
-        [grid.affine @ corner for corner in ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))]
-        for grid in grids
-    ]
-    return np.array(found, np.float64).reshape(-1, 4, 2)
+    # Not `affine @ corner`: an object each is ten times slower.
+    given = [(m.a, m.b, m.c, m.d, m.e, m.f, grid.width, grid.height) for grid in grids for m in (grid.affine,)]
+    a, b, c, d, e, f, width, height = np.array(given, np.float64).reshape(-1, 8).T[..., np.newaxis]
+    column, row = width * (0, 1, 1, 0), height * (0, 0, 1, 1)
+    return np.stack([a * column + b * row + c, d * column + e * row + f], axis=-1)
 
 
 class Tiles(Protocol):
@@ -132,8 +139,7 @@ class RegionTiles:
         """Pixels of the tiles that are asked for."""
         if self.kept is None:
             return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
-        windows = (self.tiling.window(tile) for tile in self.kept)
-        return sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
+        return sum(self.tiling.window(tile).pixels for tile in self.kept)
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the grid of a tile."""
@@ -222,7 +228,8 @@ class PatchTiles:
 def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
     """Read back what `json()` of either kind gave."""
     if value["kind"] == "region":
-        box = GeoBox(tuple(value["shape"]), Affine(*value["affine"]), crs_of(value["crs"]))
+        height, width = value["shape"]
+        box = GeoBox(wh_(width, height), Affine(*value["affine"]), crs_of(value["crs"]))
         tiling = Tiling(geobox=box, tile_size=value["tile_size"])
         return RegionTiles(
             crs=value["crs"], tiling=tiling, kept=None if value["kept"] is None else tuple(value["kept"])

@@ -25,6 +25,7 @@ import requests.utils
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tasks.earthengine.choices import Deadlines
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.errors import Transient, from_exception, from_response
 
@@ -36,18 +37,6 @@ QUOTA_STATUS = "x-earth-engine-quota-status"
 """Header in which Earth Engine says that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
 # How pixels begin: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. Their Content-Type is not established.
 _PIXELS = (b"\x93NUMPY", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deadlines:
-    """How long one request may take."""
-
-    connect_s: float = 10.0
-    """Seconds until a connection stands, TLS included: 3 retransmissions of a lost packet (RFC 6298: 1 + 2 + 4 s)."""
-    read_s: float = 330.0
-    """Seconds from sending to the last byte of the answer: what Earth Engine may compute, and 30 to transfer 48 MiB."""
-    computing_s: float = 300.0
-    """Seconds that Earth Engine computes at the longest ("5 min", guides/processing_environments)."""
 
 
 DEADLINES = Deadlines()

@@ -29,8 +29,7 @@ def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
         return np.zeros(geobox.shape, dtype=bool)
     if near.contains(extent):
         return np.ones(geobox.shape, dtype=bool)
-    height, width = geobox.shape
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    columns, rows = np.meshgrid(np.arange(geobox.shape.x) + 0.5, np.arange(geobox.shape.y) + 0.5)
     xs, ys = geobox.affine @ (columns, rows)
     shapely.prepare(near)
     return np.asarray(shapely.contains_xy(near, xs, ys), dtype=bool)
@@ -54,12 +53,10 @@ def touching(geometry: BaseGeometry, tiling: Tiling) -> NDArray[np.int64]:
         geometry: Polygons in the CRS of the grid.
         tiling: Its tiles.
     """
-    down, across = tiling.shape
-    height, width = tiling.geobox.shape
-    size = tiling.tile_size
-    row, column = (part.ravel() for part in np.mgrid[:down, :across])
-    top, bottom = row * size, np.minimum(row * size + size, height)
-    left, right = column * size, np.minimum(column * size + size, width)
+    tiles, pixels, size = tiling.shape, tiling.geobox.shape, tiling.tile_size
+    row, column = (part.ravel() for part in np.mgrid[: tiles.y, : tiles.x])
+    top, bottom = row * size, np.minimum(row * size + size, pixels.y)
+    left, right = column * size, np.minimum(column * size + size, pixels.x)
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     xy = np.stack([np.stack(tiling.geobox.affine @ corner, axis=-1) for corner in corners], axis=1)
     shapely.prepare(geometry)

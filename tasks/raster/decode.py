@@ -13,6 +13,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
+from tasks.errors import QuarryError
 from tasks.raster.crs import crs_name, transformer
 from tasks.raster.encode import ENVIRONMENT, dataset_geobox, read_valid
 from tasks.raster.raster import Raster, common_dtype, converted
@@ -28,7 +29,7 @@ CACHED = 512 << 10
 """Bytes of an answer that are worked on at a time: they fit a core's second-level cache."""
 
 
-class CorruptPixelsError(ValueError):
+class CorruptPixelsError(QuarryError, ValueError):
     """An answer that is not the pixels that were asked for: truncated, or of another shape, band or grid."""
 
 

@@ -36,12 +36,6 @@ ENVIRONMENT = {
 }
 
 
-def encode_geotiff(raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd") -> bytes:
-    """Return a raster as a tiled GeoTIFF, as `encoded_geotiff` has it."""
-    with encoded_geotiff(raster, tags=tags, codec=codec) as data:
-        return bytes(data)
-
-
 @contextlib.contextmanager
 def encoded_geotiff(
     raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd"
@@ -72,8 +66,9 @@ def encoded_geotiff(
     profile = geotiff_profile(
         raster.geobox, count=len(raster.bands), dtype=storage.dtype, nodata=storage.nodata, codec=codec
     )
-    with rasterio.Env(**ENVIRONMENT), MemoryFile() as memory:
-        with memory.open(**profile) as file:
+    with MemoryFile() as memory:
+        # GDAL's settings are those of a thread, and who enters this block need not be who leaves it.
+        with rasterio.Env(**ENVIRONMENT), memory.open(**profile) as file:
             file.descriptions = raster.bands
             file.update_tags(**tags)
             file.write(values)
@@ -125,7 +120,7 @@ def block_size(pixels: int) -> int:
 
 
 def read_geotiff(source: str | Path | bytes) -> Raster:
-    """Read a whole GeoTIFF with its mask; the inverse of `encode_geotiff`.
+    """Read a whole GeoTIFF with its mask; the inverse of `encoded_geotiff`.
 
     Any georeferenced raster that GDAL reads will do; files beside it (.msk, .aux.xml) are not looked at.
     Bands without a name are called B1, B2, ...

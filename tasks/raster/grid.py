@@ -9,7 +9,9 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
+from odc.geo import wh_, xy_
 from odc.geo.geobox import GeoBox
+from odc.geo.types import XY, Shape2d
 
 from tasks.raster.crs import WGS84, crs_of, reproject, transformer
 from tasks.raster.refusal import InputError
@@ -19,7 +21,11 @@ TOLERANCE = 1e-6
 """Pixels by which a bound may pass a pixel's edge before it costs another pixel: what rounding leaves."""
 
 
-def covering_geobox(region: Region, crs: str, scale: float, *, anchor: tuple[float, float] = (0.0, 0.0)) -> GeoBox:
+ORIGIN: XY[float] = xy_(0.0, 0.0)
+"""Where grids are anchored unless somebody chooses another place."""
+
+
+def covering_geobox(region: Region, crs: str, scale: float, *, anchor: XY[float] = ORIGIN) -> GeoBox:
     """Return the smallest grid of square north-up pixels that covers a region.
 
     Pixel corners lie at the anchor plus whole multiples of the scale, whatever the region, so that the
@@ -29,24 +35,23 @@ def covering_geobox(region: Region, crs: str, scale: float, *, anchor: tuple[flo
         region: What to cover; its edges are densified before they are reprojected.
         crs: CRS of the grid.
         scale: Side of a pixel in units of the CRS (metres, or degrees).
-        anchor: Some pixel corner ``(x, y)`` in CRS units.
+        anchor: Some pixel corner in CRS units.
 
     Raises:
         InputError: the scale is not positive and finite, or the region cannot be expressed in the CRS.
     """
     _check_scale(scale)
-    x, y = anchor
-    return native_geobox(region, crs, Affine(scale, 0.0, x, 0.0, -scale, y))
+    return native_geobox(region, crs, Affine(scale, 0.0, anchor.x, 0.0, -scale, anchor.y))
 
 
-def native_geobox(region: Region, crs: str, affine: Affine, *, shape: tuple[int, int] | None = None) -> GeoBox:
+def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | None = None) -> GeoBox:
     """Return the smallest part of an endless pixel grid that covers a region.
 
     Args:
         region: What to cover.
         crs: CRS of the grid.
         affine: From (column, row) to CRS units, as an asset stores it; pixels may be oblong or sheared.
-        shape: ``(height, width)`` of the asset that begins at column 0, row 0: the answer is cut to it.
+        shape: Of the asset that begins at column 0, row 0: the answer is cut to it.
             None = no end.
 
     Raises:
@@ -57,48 +62,33 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: tuple[int,
         raise InputError(f"the transform {tuple(affine)[:6]} is degenerate: give pixels of some extent")
     xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
     columns, rows = ~affine @ (xs, ys)
-    left, right = _snapped(float(np.min(columns)), float(np.max(columns)))
-    top, bottom = _snapped(float(np.min(rows)), float(np.max(rows)))
+    across = _snapped(float(np.min(columns)), float(np.max(columns)))
+    down = _snapped(float(np.min(rows)), float(np.max(rows)))
     if shape is not None:
-        height, width = shape
-        left, right = max(left, 0), min(right, width)
-        top, bottom = max(top, 0), min(bottom, height)
-        if left >= right or top >= bottom:
+        across, down = _cut(across, shape.x), _cut(down, shape.y)
+        if not (across and down):
             raise InputError(
-                f"the region does not touch the image ({width} x {height} pixels): choose a region within it"
+                f"the region does not touch the image ({shape.x} x {shape.y} pixels): choose a region within it"
             )
-    a, b, _, d, e, _ = tuple(affine)[:6]
-    x, y = affine @ (left, top)  # in one step from the grid's own corner, so that every run rounds alike
-    return GeoBox((bottom - top, right - left), Affine(a, b, x, d, e, y), crs_of(crs))
+    x, y = affine @ (across.start, down.start)  # in one step from the grid's own corner: every run rounds alike
+    placed = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
+    return GeoBox(wh_(across.stop - across.start, down.stop - down.start), placed, crs_of(crs))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patches:
-    """The grids of many square patches in one CRS, as arrays: a patch is an integer."""
+class PatchCorners:
+    """Where many patches begin, as arrays: a patch is an integer."""
 
     left: NDArray[np.float64]
     """x of the top-left corners, in CRS units, shape (patch,)."""
     top: NDArray[np.float64]
     """y of the top-left corners, in CRS units, shape (patch,)."""
-    crs: str
-    scale: float
-    size: int
-    """Pixels a side."""
-
-    def __len__(self) -> int:
-        """Return the number of patches."""
-        return len(self.left)
-
-    def geobox(self, i: int) -> GeoBox:
-        """Return the grid of patch ``i``."""
-        affine = Affine(self.scale, 0.0, float(self.left[i]), 0.0, -self.scale, float(self.top[i]))
-        return GeoBox((self.size, self.size), affine, crs_of(self.crs))
 
 
-def patch_grids(
-    lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int, *, anchor: tuple[float, float] = (0.0, 0.0)
-) -> Patches:
-    """Return the grids of square patches around points.
+def patch_corners(
+    lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int, *, anchor: XY[float] = ORIGIN
+) -> PatchCorners:
+    """Return the corners of square patches around points.
 
     Pixel corners lie at the anchor plus whole multiples of the scale. The point is at most half a pixel away from the
     patch's centre on either axis: for an odd size it lies in the middle pixel, for an even size the
@@ -110,7 +100,7 @@ def patch_grids(
         crs: CRS of the patches.
         scale: Side of a pixel in units of the CRS.
         size: Pixels a side.
-        anchor: Some pixel corner ``(x, y)`` in CRS units.
+        anchor: Some pixel corner in CRS units.
 
     Raises:
         InputError: scale or size is not positive, or a point has no coordinates in the CRS.
@@ -127,22 +117,22 @@ def patch_grids(
             f"point {i} (longitude {lons[i]}, latitude {lats[i]}) cannot be expressed in {crs!r}: choose a CRS "
             "that covers it, or 'utm'"
         )
-    x0, y0 = anchor
-    columns = np.floor((xs - x0) / scale - size / 2 + 0.5)
-    rows = np.floor((y0 - ys) / scale - size / 2 + 0.5)
+    columns = np.floor((xs - anchor.x) / scale - size / 2 + 0.5)
+    rows = np.floor((anchor.y - ys) / scale - size / 2 + 0.5)
     # Adding turns the -0.0 of the first row into 0.0, so that equal grids are written alike.
-    return Patches(left=columns * scale + x0, top=-rows * scale + y0, crs=crs, scale=float(scale), size=size)
+    left, top = columns * scale + anchor.x, -rows * scale + anchor.y
+    return PatchCorners(left=left, top=top)
 
 
-def patch_geobox(lon: float, lat: float, crs: str, scale: float, size: int) -> GeoBox:
-    """Return the grid of one square patch around a point; see `patch_grids`."""
-    return patch_grids([lon], [lat], crs, scale, size).geobox(0)
-
-
-def _snapped(low: float, high: float) -> tuple[int, int]:
-    """Return the first pixel and the one after the last that cover ``low`` to ``high`` (in pixels)."""
+def _snapped(low: float, high: float) -> range:
+    """Return the pixels of one axis that cover ``low`` to ``high`` (in pixels)."""
     first = math.floor(low + TOLERANCE)
-    return first, max(math.ceil(high - TOLERANCE), first + 1)
+    return range(first, max(math.ceil(high - TOLERANCE), first + 1))
+
+
+def _cut(pixels: range, end: int) -> range:
+    """Return those pixels of one axis that lie in ``range(end)``; none are an empty range."""
+    return range(max(pixels.start, 0), min(pixels.stop, end))
 
 
 def _check_scale(scale: float) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from odc.geo.geobox import GeoBox
+from rasterio import windows
 from rasterio.io import DatasetWriter
-from rasterio.windows import Window
 
 from tasks.raster.encode import ENVIRONMENT, NO_TAGS, Codec, geotiff_profile, read_geotiff
 from tasks.raster.masks import UNKNOWN_TAG, MaskFacts, MaskStorage, mask_facts, mask_storage, merged_facts
 from tasks.raster.raster import Raster
+from tasks.raster.window import Window, overlap
 
 CACHE = 128 << 20
 """Bytes of GDAL's block cache while a mosaic is written; its default is a twentieth of the machine's memory."""
@@ -30,9 +31,8 @@ Overviews = Literal["nearest", "average", "mode"]
 class Piece:
     """A tile of a mosaic."""
 
-    rows: slice
-    """Rows of the mosaic that it covers."""
-    columns: slice
+    window: Window
+    """Of the mosaic."""
     source: Path | Callable[[], Raster]
     """A GeoTIFF, or a function that reads the tile; called twice, unless ``facts`` are given."""
     facts: MaskFacts | None = None
@@ -56,7 +56,7 @@ def write_mosaic(
 ) -> Path:
     """Write tiles as one Cloud Optimized GeoTIFF, and put it in its place in one step.
 
-    Pixels that no piece covers are masked. The mask is as exact as in a tile (`encode_geotiff`), and stored
+    Pixels that no piece covers are masked. The mask is as exact as in a tile (`encoded_geotiff`), and stored
     by the same rules for all tiles together; if the mask of a piece is not known, the tag ``MASK=unknown``
     says so. Memory holds a tile and GDAL's block cache of 128 MiB; beside the destination, the disk holds an
     uncompressed copy for the time being.
@@ -68,7 +68,7 @@ def write_mosaic(
         bands: Names of the bands, which all pieces must have.
         dtype: Of the mosaic if there is no piece at all; else it follows the pieces.
         tags: Metadata of the file, such as dates.
-        codec: As in `encode_geotiff`.
+        codec: As in `encoded_geotiff`.
         overviews: How smaller copies are made for display: ``average`` for continuous values, ``nearest``
             or ``mode`` for classes and bit fields. None = average for floats and nearest for integers, since
             an average of class codes or flags means nothing.
@@ -81,7 +81,7 @@ def write_mosaic(
             another piece, or there is neither a piece nor a dtype.
         OSError: the destination cannot be written.
     """
-    tiles = sorted(pieces, key=lambda piece: (piece.rows.start, piece.columns.start))
+    tiles = sorted(pieces, key=lambda piece: (piece.window.rows.start, piece.window.columns.start))
     facts = _facts(tiles, geobox, dtype)
     storage = mask_storage(facts)
     if not facts.known:
@@ -98,7 +98,7 @@ def write_mosaic(
             file.descriptions = tuple(bands)
             file.update_tags(**tags)
             if storage.kind == "internal" and not tiles:
-                file.write_mask(np.zeros((1, 1), dtype=bool), window=Window(0, 0, 1, 1))
+                file.write_mask(np.zeros((1, 1), dtype=bool), window=windows.Window(0, 0, 1, 1))
             for tile in tiles:
                 _write(file, tile, tuple(bands), storage)
         rasterio.shutil.copy(plain, finished, **_cog_options(storage, codec, overviews))
@@ -110,40 +110,30 @@ def write_mosaic(
 
 def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] | str | None) -> MaskFacts:
     """Return the facts of the whole mosaic, what no tile covers included."""
-    height, width = geobox.shape
-    area, seen = 0, set()
-    for tile in tiles:
-        rows, columns = tile.rows, tile.columns
-        if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
-            raise ValueError(f"the piece at {_place(tile)} lies outside the grid of {width} x {height} pixels")
-        area += (rows.stop - rows.start) * (columns.stop - columns.start)
-        seen.add((rows.start, columns.start))
-    if len(seen) < len(tiles) or area > height * width:
+    whole = Window.of(geobox.shape)
+    area = 0
+    for window in (tile.window for tile in tiles):
+        if not window.within(geobox.shape):
+            raise ValueError(f"the piece at {window} lies outside the grid of {whole.width} x {whole.height} pixels")
+        area += window.pixels
+    if overlap(tile.window for tile in tiles):
         raise ValueError("two pieces of the mosaic lie on one another: give each tile once")
-    outside = [] if area == height * width else [True]
     if not tiles:
         if dtype is None:
             raise ValueError("a mosaic without any piece needs a dtype: name the one of its pixels")
         return MaskFacts(dtype=np.dtype(dtype), known=True, full=False, uniform=True)
-    whole = merged_facts(tile.facts or mask_facts(tile.read()) for tile in tiles)
-    if outside:
-        absent = MaskFacts(dtype=whole.dtype, known=True, full=False, uniform=True)
-        return whole | absent
-    return whole
-
-
-def _place(tile: Piece) -> str:
-    rows, columns = tile.rows, tile.columns
-    return f"rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
+    facts = merged_facts(tile.facts or mask_facts(tile.read()) for tile in tiles)
+    if area < whole.pixels:
+        return facts | MaskFacts(dtype=facts.dtype, known=True, full=False, uniform=True)
+    return facts
 
 
 def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: MaskStorage) -> None:
     raster = tile.read()
-    window = Window.from_slices(tile.rows, tile.columns)
-    shape = (tile.rows.stop - tile.rows.start, tile.columns.stop - tile.columns.start)
+    window, shape = windows.Window.from_slices(tile.window.rows, tile.window.columns), tuple(tile.window.shape)
     if raster.geobox.shape != shape or raster.bands != bands:
         raise ValueError(
-            f"the piece at {_place(tile)} has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, "
+            f"the piece at {tile.window} has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, "
             f"but the mosaic needs {shape} and {bands}"
         )
     values = raster.values.astype(storage.dtype, copy=False)

@@ -43,17 +43,15 @@ def quicklooks(
     sources: Sequence[Source], *, bands: Sequence[str] | None = None, max_size: int = 1024
 ) -> list[Image.Image]:
     """Return RGBA pictures that can be compared: as `quicklook`, with one stretch over the valid pixels of all."""
-    seen = [_seen(source, bands, max_size) for source in sources]
-    limits = [_limits([(values[n], valid[n]) for values, valid in seen]) for n in range(len(seen[0][0]))]
-    return [_drawn(values, valid, limits) for values, valid in seen]
+    return drawn([look(source, bands=bands, max_size=max_size) for source in sources])
 
 
-Shown = tuple[NDArray[np.generic], NDArray[np.bool_]]
+Look = tuple[NDArray[np.generic], NDArray[np.bool_]]
 Limits = tuple[float, float]
 
 
-def _seen(source: Source, bands: Sequence[str] | None, max_size: int) -> Shown:
-    """Return values and validity, both (band, y, x), of the bands that are shown."""
+def look(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> Look:
+    """Return values and validity, both (band, y, x), of the bands that `quicklooks` shows of a source."""
     if isinstance(source, Raster):
         values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
     else:
@@ -61,7 +59,13 @@ def _seen(source: Source, bands: Sequence[str] | None, max_size: int) -> Shown:
     return values, valid & np.isfinite(values) if values.dtype.kind == "f" else valid
 
 
-def _limits(shown: Sequence[Shown]) -> Limits | None:
+def drawn(looks: Sequence[Look]) -> list[Image.Image]:
+    """Return RGBA pictures of looks, with one stretch over the valid pixels of all."""
+    limits = [_limits([(values[n], valid[n]) for values, valid in looks]) for n in range(len(looks[0][0]))]
+    return [_drawn(values, valid, limits) for values, valid in looks]
+
+
+def _limits(shown: Sequence[Look]) -> Limits | None:
     """Return the values that become black and white, None if nothing is valid."""
     data = np.concatenate([values[valid] for values, valid in shown])
     if not data.size:
@@ -90,7 +94,7 @@ def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
     return [list(names).index(band) for band in bands]
 
 
-def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Shown:
+def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Look:
     step = -(-max(raster.geobox.shape) // max_size)
     values = raster.values[chosen, ::step, ::step]
     if raster.valid is None:
@@ -98,7 +102,7 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Shown:
     return values, raster.valid[chosen, ::step, ::step]
 
 
-def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Shown:
+def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Look:
     with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]

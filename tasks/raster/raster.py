@@ -65,22 +65,6 @@ class Raster:
         """Whether it is known that no pixel of any band is valid."""
         return self.valid is not None and not unrepeated(self.valid).any()
 
-    @property
-    def valid_share(self) -> float | None:
-        """Share of valid pixels over all bands, 0 to 1; None where the mask is not known."""
-        return None if self.valid is None else float(unrepeated(self.valid).mean())
-
-    def equals(self, other: Raster) -> bool:
-        """Return whether both have the same dtype, pixels (NaN equals NaN), mask, names and grid."""
-        return (
-            self.bands == other.bands
-            and self.geobox == other.geobox
-            and self.values.dtype == other.values.dtype
-            and np.array_equal(self.values, other.values, equal_nan=self.values.dtype.kind == "f")
-            and (self.valid is None) == (other.valid is None)
-            and (self.valid is None or other.valid is None or np.array_equal(self.valid, other.valid))
-        )
-
 
 def unrepeated(array: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a view of as many axes, with one element along those that only repeat it (`np.broadcast_to`)."""

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from tasks.errors import QuarryError
+
 SHOWN = 120
 """Characters of a value that a message shows at most."""
 
 
-class InputError(ValueError):
+class InputError(QuarryError, ValueError):
     """A value of the user's that can't be: the message names it, says why, and what to do."""
 
 

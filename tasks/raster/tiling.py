@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from affine import Affine
+from odc.geo import iyx_, wh_
 from odc.geo.geobox import GeoBox
+from odc.geo.types import Index2d, Shape2d
+
+from tasks.raster.window import Window
 
 
 @dataclass(frozen=True)
@@ -27,44 +31,42 @@ class Tiling:
             raise ValueError(f"tile_size {self.tile_size} is no tile: give at least 1 pixel a side")
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Tiles ``(down, across)``."""
-        height, width = self.geobox.shape
-        return -(-height // self.tile_size), -(-width // self.tile_size)
+    def shape(self) -> Shape2d:
+        """Number of tiles: ``y`` down, ``x`` across."""
+        size = self.geobox.shape
+        return wh_(int(-(-size.x // self.tile_size)), int(-(-size.y // self.tile_size)))
 
     def __len__(self) -> int:
         """Return the number of tiles."""
-        down, across = self.shape
-        return down * across
+        tiles = self.shape
+        return int(tiles.x * tiles.y)
 
-    def position(self, i: int) -> tuple[int, int]:
-        """Return the ``(row, column)`` of a tile among tiles.
+    def position(self, i: int) -> Index2d:
+        """Return where a tile lies among tiles: ``y`` is its row, ``x`` its column.
 
         Raises:
             IndexError: there is no such tile.
         """
         if not 0 <= i < len(self):
             raise IndexError(f"tile {i} of {len(self)}")
-        return divmod(i, self.shape[1])
+        row, column = divmod(i, self.shape.x)
+        return iyx_(row, column)
 
-    def window(self, i: int) -> tuple[slice, slice]:
+    def window(self, i: int) -> Window:
         """Return the rows and columns of the grid that a tile covers."""
-        height, width = self.geobox.shape
-        row, column = (place * self.tile_size for place in self.position(i))
-        return (
-            slice(row, min(row + self.tile_size, height)),
-            slice(column, min(column + self.tile_size, width)),
+        size, position = self.geobox.shape, self.position(i)
+        top, left = position.y * self.tile_size, position.x * self.tile_size
+        return Window(
+            rows=slice(top, min(top + self.tile_size, size.y)), columns=slice(left, min(left + self.tile_size, size.x))
         )
 
     def tile(self, i: int) -> GeoBox:
         """Return the grid of a tile."""
-        rows, columns = self.window(i)
-        a, b, _, d, e, _ = tuple(self.geobox.affine)[:6]
-        x, y = self.geobox.affine @ (columns.start, rows.start)
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        return GeoBox(shape, Affine(a, b, x, d, e, y), self.geobox.crs)
+        window, affine = self.window(i), self.geobox.affine
+        x, y = affine @ (window.columns.start, window.rows.start)
+        return GeoBox(window.shape, Affine(affine.a, affine.b, x, affine.d, affine.e, y), self.geobox.crs)
 
     def name(self, i: int) -> str:
         """Return the name of a tile, such as ``r0003_c0007``, by its place among tiles."""
-        row, column = self.position(i)
-        return f"r{row:04d}_c{column:04d}"
+        position = self.position(i)
+        return f"r{position.y:04d}_c{position.x:04d}"

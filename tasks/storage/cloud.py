@@ -327,8 +327,8 @@ def _kind(error: Exception) -> type[StorageError]:
     status = _status(error)
     if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
         return OutputDamaged
-    if status == 404 and "bucket does not exist" not in str(error):
-        return StorageError  # an object, or an upload, that was removed meanwhile
+    if status in {404, 410} and "bucket does not exist" not in str(error):
+        return OutputBusy  # an object was replaced while it was read, or an upload is gone: both may be repeated
     if status is not None:
         kinds = {401: SignInExpired, 403: OutputDenied, 404: OutputMissing, 408: OutputBusy, 429: OutputBusy}
         return kinds.get(status, OutputBusy if status >= 500 else StorageError)

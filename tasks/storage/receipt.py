@@ -6,12 +6,14 @@ import base64
 import contextlib
 import math
 import re
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, overload
+from dataclasses import dataclass, field, fields
+from operator import attrgetter, itemgetter
+from typing import IO, Any, Literal, get_args, overload
 
 import google_crc32c
 import orjson
@@ -19,6 +21,7 @@ import orjson
 from tasks.storage.store import Store, check_key
 
 Status = Literal["stored", "empty", "failed"]
+_STATUSES = frozenset(get_args(Status))
 
 RECEIPTS = "receipts"
 # How the text of a receipt says that a tile has no valid pixel, and so no file.
@@ -27,7 +30,12 @@ EMPTY = b'"status":"empty"'
 READERS = 16
 # Bytes of a receipt at the most: it has 20,000 tiles at the most. More is none of ours, and would fill the memory.
 LARGEST = 512 << 20
-_NAME = re.compile(r"/\d{9,}-\d{9,}-[^/]+\.json$")
+# Bytes of a file that are read at a time for its checksum.
+CHUNK = 1 << 20
+_NAME = re.compile(r"/(\d{9,})-(\d{9,})-[^/]+\.json$")
+_TEXT = (str, type(None))
+# How the reason of a failed tile begins: the class of its error. Receipts of before `error_kind` have it nowhere else.
+_KIND = re.compile(r"[^\W\d]\w*(?=: )")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,17 +51,38 @@ class BandSummary:
     max: float | None
 
 
+_FIELDS = tuple(part.name for part in fields(BandSummary))
+_packed, _in_order = attrgetter(*_FIELDS), itemgetter(*_FIELDS)
+
+
 class Bands(Sequence[BandSummary]):
     """Summaries, packed: as Python numbers they would be most of the memory of a run of 100,000 tiles."""
 
     __slots__ = ("_numbers",)
 
     def __init__(self, summaries: Iterable[BandSummary] = ()) -> None:
-        numbers = (number for s in summaries for number in (s.valid, s.counted, s.mean, s.min, s.max))
+        numbers = (number for summary in summaries for number in _packed(summary))
         self._numbers = array("d", (math.nan if number is None else number for number in numbers))
 
+    @classmethod
+    def from_json(cls, summaries: Iterable[Mapping[str, Any]]) -> Bands:
+        """Return the bands of these JSON values, as they are packed: a summary of each would take as long as all else.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: a value is no number.
+            ValueError: there is another field.
+        """
+        made, numbers = cls(), []
+        for summary in summaries:
+            if len(summary) != len(_FIELDS):
+                raise ValueError(f"band {dict(summary)!r}: its fields are {', '.join(_FIELDS)}")
+            numbers += _in_order(summary)
+        made._numbers = array("d", [math.nan if number is None else number for number in numbers])
+        return made
+
     def __len__(self) -> int:
-        return len(self._numbers) // 5
+        return len(self._numbers) // len(_FIELDS)
 
     @overload
     def __getitem__(self, place: int) -> BandSummary: ...
@@ -62,8 +91,9 @@ class Bands(Sequence[BandSummary]):
     def __getitem__(self, place: int | slice) -> BandSummary | list[BandSummary]:
         if isinstance(place, slice):
             return [self[i] for i in range(len(self))[place]]
-        first = 5 * range(len(self))[place]
-        valid, counted, mean, low, high = (None if math.isnan(n) else n for n in self._numbers[first : first + 5])
+        first = len(_FIELDS) * range(len(self))[place]
+        numbers = self._numbers[first : first + len(_FIELDS)]
+        valid, counted, mean, low, high = (None if math.isnan(number) else number for number in numbers)
         count = None if valid is None else int(valid)
         return BandSummary(valid=count, counted=int(counted or 0), mean=mean, min=low, max=high)
 
@@ -75,6 +105,33 @@ class Bands(Sequence[BandSummary]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TileObject:
+    """One object of the store that holds pixels of a tile: its file, or a chunk of a cube."""
+
+    key: str
+    """Where its bytes are."""
+    size: int
+    """Bytes."""
+    crc32c: str | None = None
+    """Base64 of the big-endian checksum, as Cloud Storage shows it."""
+    version: str | None = None
+    """Of these very bytes: see :class:`tasks.storage.store.Stored`."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TileObject:
+        """Return the object of these JSON values.
+
+        Raises:
+            ValueError: a value is of another type, or the key is outside of the store.
+        """
+        one = cls(**value)
+        if type(one.size) is not int or not isinstance(one.crc32c, _TEXT) or not isinstance(one.version, _TEXT):
+            raise ValueError(f"object {one.key!r}: its size, checksum or version is of another type")
+        check_key(one.key)
+        return one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TileReceipt:
     """What became of one tile."""
 
@@ -83,14 +140,8 @@ class TileReceipt:
     fingerprint: str
     """Identity of the tile."""
     status: Status
-    key: str | None = None
-    """Where its bytes are, None for an empty or failed tile."""
-    size: int = 0
-    """Bytes."""
-    crc32c: str | None = None
-    """Base64 of the big-endian checksum, as Cloud Storage shows it."""
-    version: str | None = None
-    """What the store says of these very bytes: see :class:`tasks.storage.store.Stored`."""
+    objects: tuple[TileObject, ...] = ()
+    """Where its bytes are: one file, or several objects; none for an empty or failed tile."""
     pixels: int = 0
     """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
     bands: Bands = field(default_factory=Bands)
@@ -99,8 +150,25 @@ class TileReceipt:
     """Requests; 0 where the tile was found in the store, and only its receipt was lost."""
     seconds: float = 0.0
     """From the first request to the stored bytes."""
+    error_kind: str | None = None
+    """Class of the error for which it failed, such as ``Transient`` or ``ValueError``."""
     reason: str | None = None
-    """Why it failed."""
+    """Why it failed, in words."""
+
+    @property
+    def key(self) -> str | None:
+        """Where its file is; None where it has none, or is more than one object."""
+        return self.objects[0].key if len(self.objects) == 1 else None
+
+    @property
+    def crc32c(self) -> str | None:
+        """Checksum of its file; None where it has none, or is more than one object."""
+        return self.objects[0].crc32c if len(self.objects) == 1 else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its objects."""
+        return sum(one.size for one in self.objects)
 
     @property
     def valid_share(self) -> float | None:
@@ -109,6 +177,35 @@ class TileReceipt:
             return 0.0
         counts = [band.valid for band in self.bands if band.valid is not None]
         return sum(counts) / (self.pixels * len(counts)) if counts and self.pixels else None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TileReceipt:
+        """Return the receipt of these JSON values, in the present form or in the first one.
+
+        Raises:
+            ValueError: a value is of another type, or a key is outside of the store.
+        """
+        values = dict(value) if "objects" in value else _in_present_form(value)
+        numbers, kind = (values["index"], values["pixels"], values["attempts"]), values["error_kind"]
+        if any(type(number) is not int for number in numbers) or values["status"] not in _STATUSES:
+            raise ValueError(f"tile {values['index']!r}: no receipt of a tile")
+        values["status"] = sys.intern(values["status"])  # one string for all receipts, as for the kinds of errors
+        values["error_kind"] = None if kind is None else sys.intern(kind)
+        values["objects"] = tuple(map(TileObject.from_json, values["objects"]))
+        values["bands"] = Bands.from_json(values["bands"])
+        return cls(**values)
+
+
+def _in_present_form(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a tile's receipt of the first form: one file, and the kind of an error in its reason."""
+    values = dict(value)
+    file = {name: values.pop(name) for name in ("key", "size", "crc32c", "version")}
+    if type(file["size"]) is not int:
+        raise ValueError(f"size = {file['size']!r}: no number of bytes")
+    values["objects"] = () if file["key"] is None else (file,)
+    kind = _KIND.match(values["reason"] or "") if values["status"] == "failed" else None
+    values["error_kind"] = None if kind is None else kind[0]
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +217,6 @@ class Receipt:
     start: int
     stop: int
     tiles: tuple[TileReceipt, ...]
-
-    def json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        value: dict[str, Any] = orjson.loads(self.encode())
-        return value
 
     def encode(self) -> bytes:
         """Return JSON."""
@@ -145,17 +237,7 @@ class Receipt:
         start, stop = value["start"], value["stop"]
         if not (type(start) is int and type(stop) is int and 0 <= start < stop):
             raise ValueError(f"start = {start!r}, stop = {stop!r}: no range of tiles")
-        for tile in value["tiles"]:
-            numbers = tile["index"], tile["size"], tile["pixels"], tile["attempts"]
-            if any(type(number) is not int for number in numbers) or tile["status"] not in get_args(Status):
-                raise ValueError(f"tile {tile['index']!r}: no receipt of a tile")
-            if tile["key"] is not None:
-                check_key(tile["key"])
-        tiles = (
-            TileReceipt(**tile | {"bands": Bands(BandSummary(**band) for band in tile["bands"])})
-            for tile in value["tiles"]
-        )
-        return cls(plan=value["plan"], start=start, stop=stop, tiles=tuple(tiles))
+        return cls(plan=value["plan"], start=start, stop=stop, tiles=tuple(map(TileReceipt.from_json, value["tiles"])))
 
 
 def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
@@ -168,24 +250,48 @@ def crc32c(data: bytes | memoryview) -> str:
     """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
     # It takes no memoryview of Python's own, but GDAL's.
     data = bytes(data) if isinstance(data, memoryview) else data
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    return _as_text(google_crc32c.value(data))
 
 
-def receipt_key(folder: str, start: int, stop: int, run: str) -> str:
-    """Return where the receipt of a batch is; each run writes its own, so that none takes another's from it."""
-    return f"{folder}/{RECEIPTS}/{start:09d}-{stop:09d}-{run[:8]}.json"
+def crc32c_of_file(file: IO[bytes]) -> str:
+    """Return the checksum of what is left to read of a file, in the same form; memory holds a piece of it."""
+    value = 0
+    while piece := file.read(CHUNK):
+        value = google_crc32c.extend(value, piece)
+    return _as_text(value)
 
 
-def read_receipts(store: Store, folder: str, *, speaking_of: Sequence[bytes] = (b"",)) -> Iterator[tuple[str, Receipt]]:
-    """Return all receipts of a plan, each with its key. One that can't be read is passed over: its tiles do not count.
+def _as_text(value: int) -> str:
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") -> str:
+    """Return where the receipt of a batch is.
+
+    Each run writes its own, and each process that runs the batch, so that none takes another's from it.
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:8]  # an id may be anything, and is part of a file's name
+    writer = f"{name}-{call[:8]}" if call else name
+    return f"{folder}/{RECEIPTS}/{start:09d}-{stop:09d}-{writer}.json"
+
+
+def read_receipts(
+    store: Store, folder: str, *, speaking_of: Sequence[bytes] = (b"",), tiles: range | None = None
+) -> Iterator[tuple[str, Receipt]]:
+    """Return the receipts of a plan, each with its key. One that can't be read is passed over: its tiles do not count.
 
     Args:
         store: Where.
         folder: Of the plan.
         speaking_of: What the text of a receipt must hold to be worth reading: any of these.
+        tiles: Those receipts alone whose names say that they are of some of these tiles; None = all.
     """
-    listed = store.list(f"{folder}/{RECEIPTS}/")
-    keys = sorted(stored.key for stored in listed if _NAME.search(stored.key) and stored.size <= LARGEST)
+    names = ((stored, _NAME.search(stored.key)) for stored in store.list(f"{folder}/{RECEIPTS}/"))
+    keys = sorted(
+        stored.key
+        for stored, name in names
+        if name and stored.size <= LARGEST and (tiles is None or _overlap(int(name[1]), int(name[2]), tiles))
+    )
 
     def read(key: str) -> bytes:
         try:
@@ -198,3 +304,7 @@ def read_receipts(store: Store, folder: str, *, speaking_of: Sequence[bytes] = (
             if any(word in data for word in speaking_of):
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     yield key, Receipt.from_json(orjson.loads(data))
+
+
+def _overlap(start: int, stop: int, tiles: range) -> bool:
+    return start < tiles.stop and tiles.start < stop

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
+from tasks.errors import QuarryError
 
-class StorageError(OSError):
+
+class StorageError(QuarryError, OSError):
     """The output can't be read or written; the message says which, why and what to do."""
 
     passing: ClassVar[bool] = False
@@ -166,6 +168,6 @@ def check_key(key: str) -> str:
         ValueError: an absolute path, `..`, an empty part or a backslash, which could leave the root.
     """
     parts = key.split("/")
-    if not key or PurePosixPath(key).is_absolute() or "\\" in key or "\0" in key or set(parts) & {"", ".", ".."}:
+    if not key or "\\" in key or "\0" in key or set(parts) & {"", ".", ".."}:
         raise ValueError(f"key = {key!r}: must be a relative path of plain parts, such as 'tiles/r0000_c0000.tif'.")
     return key

@@ -35,7 +35,7 @@ def job(spec: dict):
     planned = plan(connection, spec["region"], spec.get("codec", "none"))
     threads, output = spec["threads"], Path(spec["output"])
     if spec["way"] == "lane":
-        run = partial(_lane, connection, planned, output, threads)
+        run = partial(_ours, connection, planned, output, threads)
     elif spec["way"] == "plain":
         run = partial(_plain, connection, planned, output, threads)
     else:
@@ -48,21 +48,23 @@ def job(spec: dict):
     return told
 
 
-def _lane(connection: Connection, planned: Plan, output: Path, threads: int) -> None:
-    # Here, so that no other job depends on how a lane is made.
-    from tasks.earthengine.lane import Lane
+def _ours(connection: Connection, planned: Plan, output: Path, threads: int) -> None:
+    # Here, so that no other job depends on how tiles are fetched.
     from tasks.earthengine.permits import Pace
-    from tasks.earthengine.run import Run
     from tasks.earthengine.transport import fetch
+    from tasks.extraction.quota import FixedShare
+    from tasks.extraction.session import FetchSession
+    from tasks.extraction.tile import TileFetcher
     from tasks.storage.open import open_store
 
-    with Run(Pace(in_flight=threads, per_second=1e9)) as run:
-        run.permits.hold("bench", threads)
-        lane = Lane(plan=planned, fetch=partial(fetch, connection), run=run, store=open_store(str(output)))
-        outcome = lane.extract(0, len(planned))
-    if outcome.error:
-        raise outcome.error
-    assert all(tile.status == "stored" for tile in outcome.receipt.tiles), outcome.receipt.tiles[0].reason
+    pace = Pace(in_flight=threads, per_second=1e9)
+    with FetchSession("bench", FixedShare(in_flight=threads, of=threads), pace) as session:
+        store = open_store(str(output))
+        fetcher = TileFetcher(plan=planned, ask=partial(fetch, connection), session=session, store=store)
+        tiles, error = session.begin(range(len(planned)), fetcher.fetch).wait(lambda _: None)
+    if error:
+        raise error
+    assert all(tile.status == "stored" for tile in tiles), tiles[0].reason
 
 
 def _plain(connection: Connection, planned: Plan, output: Path, threads: int) -> None:

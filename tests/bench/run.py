@@ -17,6 +17,7 @@ import geopandas
 import requests
 from prefect.client.orchestration import get_client
 
+from flows.garbage import undisturbed
 from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
@@ -35,7 +36,8 @@ def flow(spec: dict):
     model, function = flows[spec["flow"]]
 
     def run() -> dict:
-        state = function(model(**work.known(spec["parameters"], model)), return_state=True)
+        with undisturbed():  # as the command line and deployments have it: the process is for this run alone
+            state = function(model(**work.known(spec["parameters"], model)), return_state=True)
         result = state.result()
         with get_client(sync_client=True) as client:
             record = client.read_flow_run(state.state_details.flow_run_id)

@@ -18,7 +18,7 @@ from tasks.earthengine.planning import Wanted, plan_patches
 from tasks.raster.points import read_points
 from tasks.storage.local import LocalStore
 from tasks.storage.open import open_store
-from tasks.storage.receipt import Bands, BandSummary, Receipt, TileReceipt, crc32c, receipt_key
+from tasks.storage.receipt import Bands, BandSummary, Receipt, TileObject, TileReceipt, crc32c, receipt_key
 from tasks.storage.store import Store
 from tests.bench import work
 
@@ -74,10 +74,7 @@ def fill(plan: Plan, store: Store, *, seed: str | None, bucket: str, prefix: str
                 index=index,
                 fingerprint=fingerprints[index],
                 status="stored",
-                key=keys[index],
-                size=len(TILE),
-                crc32c=checksum,
-                version=versions[index],
+                objects=(TileObject(key=keys[index], size=len(TILE), crc32c=checksum, version=versions[index]),),
                 pixels=65_536,
                 bands=bands,
                 seconds=0.5,

@@ -4,6 +4,9 @@ a bucket, each time started again with the same command; some times the Prefect 
 At the end every tile must equal that of an uninterrupted run byte for byte, at most 40 tiles a kill may have been
 fetched for nothing, no temporary file may remain, the slots of the quota must have been free again within 90 s of each
 kill, and no run may stay `Running`. ``CHAOS_TILES``, ``CHAOS_KILLS`` and ``CHAOS_SEED`` say otherwise.
+
+Before it, three processes work on one run under one limit (`tests.chaos.processes`): together they never pass it, and
+the slots of one that is killed come back to the others.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any, Self
 from deployments.sandbox.process import running
 from tests.bench import work
 from tests.bench.server import QUOTA, Control, free_port, prefect_server
+from tests.chaos import processes
 from tests.chaos.job import Job, contents, kill_at_random
 from tests.chaos.place import Bucket, Folder, Place
 
@@ -105,8 +109,28 @@ def wrong(row: dict[str, Any]) -> list[str]:
     return [law for law, holds in laws.items() if not holds]
 
 
+def one_run(folder: Path) -> bool:
+    """Let three processes share one limit; return whether all laws hold."""
+    row = processes.main(folder)
+    laws = {
+        "the limit is never passed": row["peak"] <= row["limit"],
+        "every tile is stored": row["stored"] == row["tiles"],
+        f"slots are back within {FREED_S:.0f} s": row["slots_back_s"] <= FREED_S,
+        "what was in flight is asked for twice, and no more": row["requests"] <= row["tiles"] + 2 * row["limit"],
+    }
+    broken = [law for law, holds in laws.items() if not holds]
+    print(
+        json.dumps({"place": "processes"} | row), "\n", "FAIL: " + "; ".join(broken) if broken else "pass", flush=True
+    )
+    return not broken
+
+
 def main(names: list[str]) -> int:
     """Do it in all places at the same time, each with servers of its own."""
+    failed = 0
+    if not names or "processes" in names:
+        with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
+            failed += not one_run(Path(folder))
     tiles, kills = int(os.environ.get("CHAOS_TILES", "2000")), int(os.environ.get("CHAOS_KILLS", "20"))
     seed = int(os.environ.get("CHAOS_SEED", "0"))
     rows: list[dict[str, Any]] = []
@@ -127,7 +151,6 @@ def main(names: list[str]) -> int:
                 threads[-1].start()
         for thread in threads:
             thread.join()
-    failed = 0
     for row in rows:
         broken = [row["error"]] if "error" in row else wrong(row)
         failed += bool(broken)

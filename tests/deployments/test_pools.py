@@ -18,12 +18,15 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.pools.__main__ import main
 from deployments.pools.template import Pool, standard
+from flows.heartbeat import HEARTBEAT_S
 from flows.region import extract_region
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deployments" / "pools").glob("*.yaml"))
 # What decides which code runs, with which rights, and what it can read.
 CLOSED = {"args", "command", "credentials", "env", "image", "privileged", "service_account_name", "volumes"}
+
+FREQUENCY = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
@@ -35,6 +38,16 @@ def load(file):
 def printed(file, capsys):
     assert main([str(file)]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_heartbeats_come_as_often_as_those_of_runs_that_we_start():
+    """A run of a deployment begins in a process of Prefect's, where nothing of ours can say it."""
+    for file in FILES:
+        assert load(file).fixed["env"][FREQUENCY] == str(HEARTBEAT_S)
+    template = json.loads((ROOT / "deployments" / "pools" / "process.json").read_text())
+    heartbeat = template["variables"]["properties"]["environment"]
+    assert heartbeat["default"] == {FREQUENCY: str(HEARTBEAT_S)}
+    assert heartbeat["properties"][FREQUENCY]["enum"] == [str(HEARTBEAT_S)]
 
 
 def test_there_is_one_for_each_kind_of_machine():
@@ -63,7 +76,7 @@ def test_every_value_is_where_the_worker_looks_for_it(file, capsys):
 @each
 def test_nothing_about_earth_engine_and_no_secret_is_in_it(file):
     pool = load(file)
-    assert pool.fixed["env"].keys() == {"PREFECT_API_URL"}
+    assert pool.fixed["env"].keys() == {"PREFECT_API_URL", FREQUENCY}
     assert not re.search(r"(?i)api_key|secret|password|token", json.dumps(pool.model_dump()))
 
 

@@ -50,7 +50,7 @@ SLUGS = (
     "custom-webhook/provision-tests",
 )
 PATIENCE_S = 60.0
-COMMAND = {"stream_output": "{{ stream_output }}", "command": "bash"}
+COMMAND = {"env": "{{ environment }}", "stream_output": "{{ stream_output }}", "command": "bash"}
 
 
 # The declaration -----------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def remove(client):
     for name in (crashed.NAME, FAILURE):
         for automation in client.read_automations_by_name(name):
             client.delete_automation(automation.id)
-    for slug in SLUGS:
+    for slug in (*SLUGS, "local-file-system/pixel-quarry-results"):
         with gone:
             client.delete_block_document(document(client, slug).id)
     for name in (LIMIT, f"{LIMIT}:wanted"):
@@ -345,6 +345,9 @@ def test_a_broken_entrypoint_is_told_before_anything_is_changed(bare, provision,
         ({"project": "p"}, "project = 'p': no Google Cloud project id"),
         ({"output": "s3://bucket"}, "neither a folder nor a bucket"),
         ({"output": "gs://"}, "no bucket with a prefix"),
+        (("--results", "s3://bucket"), "results = 's3://bucket': neither a folder nor a bucket"),
+        (("--results", "/data/pixels/results"), "who can write them can run code on the workers"),
+        (("--results", "/data"), "who can write them can run code on the workers"),
         (("--requests-in-flight", "0"), "requests_in_flight = 0: Input should be greater than or equal to 1"),
         (("--requests-in-flight", "4", "--lane-requests-in-flight", "8"), "above requests_in_flight = 4"),
         (("--endpoint", "http://earth.example.org"), "endpoint"),
@@ -433,10 +436,15 @@ def test_a_key_goes_into_a_secret_field_and_is_never_shown(bare, provision, tmp_
 def test_whoever_starts_a_run_chooses_no_command_no_environment_and_no_folder(kept, provision):
     assert provision().code == 0
     forbidden = {"command": "touch /tmp/x", "env": {"PATH": "/tmp"}, "env.HOME": "/tmp", "working_dir": "/etc"}
+    heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     region = kept.read_deployment_by_name("extract-region/region")
     for name, value in forbidden.items():
         asked = {"job_variables": {name: value}, "state": {"type": "SCHEDULED"}}
         with pytest.raises(httpx.HTTPStatusError, match="Additional properties are not allowed"):
+            kept.request("POST", f"/deployments/{region.id}/create_flow_run", json=asked)
+    for value in (heartbeat | {"PATH": "/tmp"}, {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "3000"}):
+        asked = {"job_variables": {"environment": value}, "state": {"type": "SCHEDULED"}}
+        with pytest.raises(httpx.HTTPStatusError, match=r"not allowed|is not one of"):
             kept.request("POST", f"/deployments/{region.id}/create_flow_run", json=asked)
 
     # Nor would a worker that was given them do it.
@@ -445,13 +453,30 @@ def test_whoever_starts_a_run_chooses_no_command_no_environment_and_no_folder(ke
     configured = asyncio.run(
         ProcessJobConfiguration.from_template_and_values(template, forbidden | {"stream_output": False})
     )
-    assert (configured.command, configured.env, configured.working_dir) == (None, {}, None)
+    assert (configured.command, configured.env, configured.working_dir) == (None, heartbeat, None)
     assert not configured.stream_output
     run = kept.create_flow_run_from_deployment(region.id)
     configured.prepare_for_flow_run(run)
     assert configured.command == f"{sys.executable} -m prefect.engine"
     assert (configured.env["PATH"], configured.env["HOME"]) == (os.environ["PATH"], os.environ["HOME"])
     kept.delete_flow_run(run.id)
+
+
+def test_results_have_a_place_of_their_own_if_the_operator_says_so(bare, provision, tmp_path):
+    given = provision("--results", str(tmp_path / "results"))
+    assert given.code == 0
+    slug = "local-file-system/pixel-quarry-results"
+    assert f"created block {slug}" in given.lines
+    environment = {
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK": slug,
+    }
+    template = bare.read_work_pool("pixel-quarry").base_job_template
+    configured = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, {}))
+    assert configured.env == environment
+    assert document(bare, slug).data["basepath"] == str(tmp_path / "results")
+    (line,) = provision().lines  # what is not given is kept
+    assert line.startswith("unchanged")
 
 
 # Prefect's own command -----------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from tasks.storage.open import open_store
 from tests.cloud.fake import fake
 
 BUCKET = "pixels-of-tests"
+UNPACED = {"requests_per_second": 1000}
+"""Of a run of few tiles: it holds few slots of the quota, and so would send a few requests a second."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,13 @@ def served():
 @pytest.fixture
 def place(sandbox_url, tmp_path):
     """The parameters that all jobs of a test share: where from, where to."""
-    return {"project": "my-project", "endpoint": sandbox_url, "output": str(tmp_path / "out"), "run_retries": 0}
+    return {
+        "project": "my-project",
+        "endpoint": sandbox_url,
+        "output": str(tmp_path / "out"),
+        "run_retries": 0,
+        **UNPACED,
+    }
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def cloud(monkeypatch):
     with fake() as server:
         server.create_bucket(BUCKET)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        monkeypatch.setattr(CloudStore, "again", DEFAULT_RETRY.with_delay(0.01, 0.05).with_timeout(1.0))
+        monkeypatch.setattr(CloudStore, "again", DEFAULT_RETRY.with_delay(0.01, 0.05).with_timeout(0.3))
         yield server
     gc.collect()  # the client leaves connections of failed calls open
 

@@ -8,7 +8,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.parameters import RecipeImage, RegionParameters
 from flows.region import extract_region
-from tests.flows.conftest import pixel_requests
+from tests.flows.conftest import UNPACED, pixel_requests
 
 OWN = "tests.flows.own_recipe:half"
 LAKE = [-54.62, -25.30, -54.58, -25.26]
@@ -31,7 +31,7 @@ def started(place, recipe, *, enforce=True):
 
 @pytest.fixture
 def place(served, tmp_path):
-    return {"project": "my-project", "endpoint": served, "output": str(tmp_path / "out"), "run_retries": 0}
+    return {"project": "my-project", "endpoint": served, "output": str(tmp_path / "out"), "run_retries": 0, **UNPACED}
 
 
 def test_a_function_that_is_not_listed_is_not_even_imported(prefect_server, place, served):

@@ -256,7 +256,7 @@ def test_on_a_terminal_a_bar_stays_below_the_log_and_the_result_is_on_standard_o
 
 
 def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
-    turn(slow, latency_median=2.0)
+    turn(slow, latency_median=1.0)
     ours, theirs = pty.openpty()
     with started(slow, tmp_path / "out", stderr=theirs) as process:
         os.close(theirs)

@@ -23,7 +23,7 @@ from tasks.storage.cloud import CloudStore
 from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, OutputMissing, SignInExpired
 from tests.chaos.place import save_block
 from tests.cloud.fault import Fault
-from tests.flows.conftest import BUCKET, forget_requests, pixel_requests, task_runs, turn
+from tests.flows.conftest import BUCKET, UNPACED, forget_requests, pixel_requests, task_runs, turn
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -38,7 +38,7 @@ TILES = 72
 @pytest.fixture
 def sandbox(served):
     """It counts the requests of each test, and is slow enough for something to happen meanwhile."""
-    turn(served, latency_median=0.1, latency_sigma=0.2, max_pixels=None)
+    turn(served, latency_median=0.03, latency_sigma=0.2, max_pixels=None)
     forget_requests(served)
     return served
 
@@ -46,7 +46,7 @@ def sandbox(served):
 @pytest.fixture
 def job(sandbox):
     """A region of many tiles, eight at a time."""
-    return GIVEN | {"project": "my-project", "endpoint": sandbox, "requests_in_flight": 8, "run_retries": 0}
+    return GIVEN | {"project": "my-project", "endpoint": sandbox, "requests_in_flight": 8, "run_retries": 0, **UNPACED}
 
 
 def region(job, **more):
@@ -171,7 +171,7 @@ def test_a_run_that_fails_for_a_passing_reason_is_started_again_and_resumes(job,
 
 
 def test_a_run_that_is_cancelled_while_it_waits_for_its_retry_is_not_started_again(job, sandbox, cloud, tmp_path):
-    job = job | {"output": f"gs://{BUCKET}/{tmp_path.name}", "run_retries": 2, "run_retry_delay": 8}
+    job = job | {"output": f"gs://{BUCKET}/{tmp_path.name}", "run_retries": 2, "run_retry_delay": 5}
     cloud.faults.append(Fault(match="POST /upload/", after=30, status=503))
     states = []
     thread = threading.Thread(target=lambda: states.append(region(job)))
@@ -212,7 +212,7 @@ print(state.name, state.message, flush=True)
 def test_a_cancelled_run_keeps_what_it_has_gives_back_its_slots_and_ends_soon(job, sandbox, tmp_path, how):
     project = f"project-{how.split()[0].lower()}"
     job = job | {"output": str(tmp_path / "out"), "project": project, "requests_in_flight": 4}
-    turn(sandbox, latency_median=0.5)
+    turn(sandbox, latency_median=0.3)
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, json.dumps(job)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

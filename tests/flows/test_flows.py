@@ -25,6 +25,8 @@ from tasks.raster.encode import read_geotiff
 from tasks.report import ExtractionFailedError
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import read_receipts
+from tests.flows.conftest import UNPACED
+from tests.rasters import valid_share
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 LAKE = [-54.60, -25.30, -54.55, -25.26]
@@ -48,7 +50,7 @@ def test_a_region_becomes_one_mosaic(prefect_server, place):
     assert (result.stored, result.failed) == (9, 0)
     mosaic = read_geotiff(Path(result.mosaic))
     assert mosaic.bands == ("B2", "B3", "B4")
-    assert mosaic.valid_share == 1
+    assert valid_share(mosaic) == 1
     with rasterio.open(result.mosaic) as file:
         assert file.tags()["DATE_ACQUIRED"] == "2020-05-18"
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -144,7 +146,7 @@ def test_granules_of_one_day_become_one_file(prefect_server, place):
     )
     assert list(result.files) == ["2020-05-08", "2020-05-18"]
     for path in result.files.values():
-        assert read_geotiff(Path(path)).valid_share == 1
+        assert valid_share(read_geotiff(Path(path))) == 1
 
 
 def test_patches_become_files_and_an_index(prefect_server, place):
@@ -242,6 +244,7 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
             "project": "my-project",
             "endpoint": url,
             "output": str(tmp_path),
+            **UNPACED,
         }
         state = extract_region(RegionParameters(**given), return_state=True)
         assert state.is_failed()
@@ -253,7 +256,7 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
     assert allowed.failed >= 1
     assert allowed.stored >= 1
     mosaic = read_geotiff(Path(allowed.mosaic))
-    assert 0 < mosaic.valid_share < 1
+    assert 0 < valid_share(mosaic) < 1
 
 
 def test_tiles_that_are_too_heavy_come_in_parts_and_the_mosaic_is_the_same(prefect_server, place, tmp_path):
@@ -261,7 +264,7 @@ def test_tiles_that_are_too_heavy_come_in_parts_and_the_mosaic_is_the_same(prefe
     whole = extract_region(RegionParameters(**given | place))
     with running(max_pixels=64 * 64) as url:
         state = extract_region(
-            RegionParameters(**given, endpoint=url, output=str(tmp_path / "parts")), return_state=True
+            RegionParameters(**given, endpoint=url, output=str(tmp_path / "parts"), **UNPACED), return_state=True
         )
     parts = state.result()
     assert Path(parts.mosaic).read_bytes() == Path(whole.mosaic).read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from flows.audit import audit_output
 from flows.parameters import AuditParameters, TimeseriesParameters
 from flows.timeseries import extract_timeseries
-from tests.flows.conftest import files, pixel_requests, turn
+from tests.flows.conftest import UNPACED, files, pixel_requests, turn
 from tests.flows.test_flows import artifacts_of
 
 LAKE = [-54.62, -25.30, -54.58, -25.26]
@@ -21,7 +21,13 @@ def series(served, tmp_path, prefect_server):
     def run(output="out", **more):
         before = pixel_requests(served)
         job = {"image": {"asset": COLLECTION}, "bands": ["NDVI"], "masks": "nodata", "region": LAKE, "crs": "native"}
-        place = {"project": "my-project", "endpoint": served, "output": str(tmp_path / output), "run_retries": 0}
+        place = {
+            "project": "my-project",
+            "endpoint": served,
+            "output": str(tmp_path / output),
+            "run_retries": 0,
+            **UNPACED,
+        }
         state = extract_timeseries(
             TimeseriesParameters(**job | {"start": "2020-01-01", "tile_size": 16} | place | more), return_state=True
         )

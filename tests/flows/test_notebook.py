@@ -24,7 +24,7 @@ ensure_client(Connection(project="my-project", endpoint="{endpoint}"))
 image = ee.Image("projects/sandbox/assets/landsat8_224078_20200518").select(["B4", "B3"]).multiply(2).toUint16()
 box = [-54.60, -25.30, -54.55, -25.26]
 given = dict(name="in_a_notebook", region=box, scale=30, tile_size=30, requests_in_flight=4, output="output")
-given |= dict(project="my-project", endpoint="{endpoint}")
+given |= dict(project="my-project", endpoint="{endpoint}", requests_per_second=1000)
 """,
     "adhoc.region(image, **given)",
     "result = adhoc.region(image, **given)\nresult.stored",

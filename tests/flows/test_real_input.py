@@ -33,12 +33,12 @@ from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.expression import canonical, encode
 from tasks.earthengine.image import Named
-from tasks.earthengine.lane import Lane
+from tasks.earthengine.permits import Pace
 from tasks.earthengine.plan import Output, Plan
 from tasks.earthengine.planning import Wanted, plan_region, plan_timeseries
-from tasks.earthengine.run import Run
 from tasks.earthengine.tiles import RegionTiles
 from tasks.earthengine.transport import PixelRequest, fetch
+from tasks.extraction.tile import TileFetcher
 from tasks.products import mosaic
 from tasks.raster.crs import crs_of
 from tasks.raster.encode import read_geotiff
@@ -46,6 +46,9 @@ from tasks.raster.region import Region, read_region
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileReceipt, receipt_key
+from tests.rasters import equal, valid_share
+from tests.tasks.extraction import extracting
+from tests.tasks.extraction.extracting import a_session
 
 ROOT = Path(__file__).parents[2]
 SHARED, SAMPLES = ROOT.parent / "shared" / "data", ROOT / "deployments" / "sandbox" / "samples"
@@ -164,9 +167,9 @@ def plan_scene(
 def extract(connection: Connection, plan: Plan, output: Path) -> tuple[TileReceipt, ...]:
     """What a flow does between its plan and its mosaic, without Prefect."""
     store = LocalStore(output)
-    with Run() as run:
-        run.permits.hold("all", 40)
-        outcome = Lane(plan=plan, fetch=partial(fetch, connection), run=run, store=store).extract(0, len(plan))
+    with a_session(Pace()) as session:
+        fetcher = TileFetcher(plan=plan, ask=partial(fetch, connection), session=session, store=store)
+        outcome = extracting.extract(fetcher, 0, len(plan))
     assert outcome.error is None
     receipt = outcome.receipt
     store.put(receipt_key(plan.folder, 0, len(plan), "a-run"), receipt.encode())
@@ -560,6 +563,6 @@ def test_geotiff_of_get_pixels_is_as_good_as_mask_bands(public: Connection, tmp_
         if tiff.key is None or numpy.key is None:
             continue
         raster = read_geotiff(LocalStore(tmp_path / "stored").get(tiff.key))
-        assert raster.equals(read_geotiff(LocalStore(tmp_path / "computed").get(numpy.key)))
-        shares.add(raster.valid_share)
+        assert equal(raster, read_geotiff(LocalStore(tmp_path / "computed").get(numpy.key)))
+        shares.add(valid_share(raster))
     assert len(shares) > 2

@@ -15,9 +15,8 @@ from flows.command import run
 from flows.parameters import AuditParameters, RegionParameters, TimeseriesParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
-from tasks import batching
-from tasks import fetch as fetch_module
 from tasks.audit import AuditError
+from tasks.extraction import batching
 from tests.flows.conftest import files, forget_requests, pixel_requests, task_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -217,7 +216,7 @@ def test_quota_endpoint_tags_and_batches_fetch_nothing_anew(sandbox, tmp_path, m
 def test_a_job_in_other_batches_is_the_same_and_each_of_them_is_cached(sandbox, tmp_path, monkeypatch):
     job = GIVEN | {"project": "my-project", "endpoint": sandbox, "output": str(tmp_path / "a"), "run_retries": 0}
     whole = region(job).result()
-    monkeypatch.setattr(fetch_module, "batch_size", lambda left, **_: min(left, 6))
+    monkeypatch.setattr(batching, "batch_size", lambda left, **_: min(left, 6))
     parts = region(job | {"output": str(tmp_path / "b")}).result()
     assert files(Path(whole.output, "tiles")) == files(Path(parts.output, "tiles"))
     again = region(job | {"output": str(tmp_path / "b")})

@@ -13,7 +13,7 @@ from flows.parameters import AuditParameters, RegionParameters
 from flows.region import extract_region
 from tests.cloud.fault import Fault
 from tests.cloud.tokens import service_account_info
-from tests.flows.conftest import BUCKET, files
+from tests.flows.conftest import BUCKET, UNPACED, files
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -57,6 +57,7 @@ def test_no_secret_is_in_anything_that_a_run_leaves(sandbox_url, cloud, tmp_path
         "endpoint": sandbox_url,
         "output": block,  # by value: what is kept of it is its slug
         "run_retries": 0,
+        **UNPACED,
     }
     parameters = RegionParameters(**given)
     assert parameters.output == "gcs-bucket/secret-bucket"

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from flows.parameters import RegionParameters
 from tasks.connection import EarthEngineConnection, open_account
-from tasks.course import at_quota
+from tasks.earthengine.choices import Deadlines
 from tasks.earthengine.connection import HIGH_VOLUME, SCOPES
 from tasks.earthengine.errors import BadInputError
-from tasks.earthengine.transport import Deadlines
+from tasks.quota import at_quota
 from tests.cloud.tokens import service_account_info
 
 GIVEN = {"image": {"asset": "a"}, "scale": 30}
@@ -36,16 +36,16 @@ def test_a_run_does_what_its_connection_says(saved):
     assert (account.connection.project, account.connection.endpoint) == ("my-project", HIGH_VOLUME)
     assert (account.quota, account.workload_tag) == (80, "night")
     # A lane is a quarter of the quota, and so begins a quarter of its requests a second.
-    assert (account.pace.in_flight, account.pace.per_second) == (20, 12.5)
+    assert (account.pace.in_flight, account.pace.own_per_second) == (20, 12.5)
 
 
-def test_a_lane_gets_its_share_of_the_rate_once(saved, sandbox_url):
+def test_a_run_gets_its_share_of_the_rate_once(saved, sandbox_url):
     slug = saved(endpoint=sandbox_url, requests_in_flight=80, requests_per_second=50, lane_requests_in_flight=20)
     account = RegionParameters(**GIVEN, connection=slug).connect()
-    with at_quota(account, Deadlines()) as course:
-        permits = course.run.permits
+    with at_quota(account, Deadlines()) as session:
+        permits = session.permits
         # Permits scale the rate by the slots that are held: a quarter of the quota, a quarter of the rate.
-        assert permits.pace.per_second * account.pace.in_flight / permits.quota == account.pace.per_second == 12.5
+        assert permits.pace.per_second * account.pace.in_flight / permits.quota == account.pace.own_per_second == 12.5
 
 
 def test_what_a_run_says_itself_goes_before(saved):
@@ -53,7 +53,7 @@ def test_what_a_run_says_itself_goes_before(saved):
     given = RegionParameters(**GIVEN, connection=slug, requests_in_flight=40, workload_tag="mine")
     account = given.connect()
     assert (account.quota, account.workload_tag) == (80, "mine")
-    assert (account.pace.in_flight, account.pace.per_second) == (40, 25)
+    assert (account.pace.in_flight, account.pace.own_per_second) == (40, 25)
     with pytest.raises(BadInputError, match=f"requests_in_flight = 81: above the quota of {slug}, which is 80"):
         RegionParameters(**GIVEN, connection=slug, requests_in_flight=81).connect()
 

@@ -48,8 +48,8 @@ def unwatched(client):
 
 
 def test_it_is_created_once_as_declared(client, unwatched):
-    assert watch_for_crashes(client, silence_s=90)
-    assert not watch_for_crashes(client, silence_s=90)
+    for _ in range(2):
+        assert watch_for_crashes(client, silence_s=90) == 90
     (found,) = client.read_automations_by_name(NAME)
     declared = crashed.automation(90)
     assert declared == found.model_dump(exclude={"id"})
@@ -61,16 +61,25 @@ def test_an_older_one_is_brought_up_to_date_but_stays_off_if_somebody_turned_it_
     watch_for_crashes(client, silence_s=30)
     (older,) = client.read_automations_by_name(NAME)
     client.pause_automation(older.id)
-    assert not watch_for_crashes(client, silence_s=90)
+    assert watch_for_crashes(client, silence_s=90) == 90
     (found,) = client.read_automations_by_name(NAME)
     assert found.id == older.id
     assert not found.enabled
     assert crashed.automation(90) == found.model_dump(exclude={"id"}) | {"enabled": True}
 
 
+def test_a_run_whose_heartbeats_come_more_often_does_not_shorten_the_silence_of_others(client, unwatched):
+    """A flow that is called by itself has Prefect's own: one every three minutes."""
+    assert watch_for_crashes(client, silence_s=540) == 540
+    assert watch_for_crashes(client, silence_s=90) == 540
+    (found,) = client.read_automations_by_name(NAME)
+    assert found.trigger.within == timedelta(seconds=540)
+    assert watch_for_crashes(client, silence_s=600) == 600
+
+
 def test_of_two_the_younger_is_deleted(client, unwatched):
     first, _, _ = (client.create_automation(crashed.automation(90)) for _ in range(3))
-    assert not watch_for_crashes(client)
+    watch_for_crashes(client)
     assert [found.id for found in client.read_automations_by_name(NAME)] == [first]
 
 
@@ -80,7 +89,7 @@ def test_runs_that_begin_at_the_same_moment_leave_one(client, unwatched):
             return watch_for_crashes(own)
 
     with ThreadPoolExecutor(4) as runs:
-        assert any(runs.map(begin, range(4)))
+        assert list(runs.map(begin, range(4))) == [90.0] * 4
     assert len(client.read_automations_by_name(NAME)) == 1
 
 
@@ -88,7 +97,7 @@ def test_runs_that_begin_at_the_same_moment_leave_one(client, unwatched):
 def test_a_server_that_refuses_lets_the_run_go_on(status, caplog):
     refusing = httpx.MockTransport(lambda _: httpx.Response(status, json={}))
     with caplog.at_level(logging.DEBUG, "tasks.crashed"):
-        assert not watch_for_crashes(get_client(httpx_settings={"transport": refusing}, sync_client=True))
+        assert watch_for_crashes(get_client(httpx_settings={"transport": refusing}, sync_client=True)) == 90
     assert str(status) in caplog.text
 
 
@@ -98,7 +107,7 @@ def test_a_server_that_is_away_or_talks_nonsense_lets_the_run_go_on():
 
     for answer in (away, lambda _: httpx.Response(200, text="<html>"), lambda _: httpx.Response(200, json=[{"id": 1}])):
         transport = httpx.MockTransport(answer)
-        assert not watch_for_crashes(get_client(httpx_settings={"transport": transport}, sync_client=True))
+        assert watch_for_crashes(get_client(httpx_settings={"transport": transport}, sync_client=True)) == 90
 
 
 def test_a_silence_shorter_than_prefect_can_notice_is_a_mistake(client):

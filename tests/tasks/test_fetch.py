@@ -9,17 +9,20 @@ import urllib.request
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from deployments.sandbox.process import running
-from tasks.batching import BATCH_S, LARGEST_BATCH, batch_size
-from tasks.course import Course, Work
 from tasks.earthengine.checkpoint import Checkpoint
-from tasks.earthengine.run import Run
-from tasks.earthengine.transport import Deadlines, fetch
+from tasks.earthengine.choices import Deadlines
+from tasks.extraction import batch as batch_module
+from tasks.extraction.batch import Batch, run_batch
+from tasks.extraction.batching import BATCH_S, LARGEST_BATCH, WAVE_S, Left, batch_size, next_wave
+from tasks.extraction.quota import FixedShare
 from tasks.report import ExtractionFailedError, check_complete
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileReceipt
+from tests.tasks.earthengine.test_checkpoint import series
 
 
 @given(st.integers(1, 500_000), st.integers(1, 200), st.lists(st.one_of(st.none(), st.floats(0.01, 200)), max_size=9))
@@ -39,13 +42,46 @@ def test_a_small_job_is_one_batch_and_a_large_one_has_batches_of_more_than_a_min
     assert batch_size(1_000_000, in_flight=40, per_second=80.0) / 80.0 == BATCH_S > 60
 
 
-def test_a_lane_asks_with_the_deadlines_and_the_tag_of_its_run(connection, tmp_path):
-    deadlines = Deadlines(read_s=7.0)
-    with Run() as run:
-        course = Course(run, slots=None, deadlines=deadlines, workload_tag="my-tag", id="run")
-        ask = course.lane(Work(None, LocalStore(tmp_path), Checkpoint(), connection)).fetch
-    assert ask.func is fetch
-    assert ask.keywords == {"deadlines": deadlines, "workload_tag": "my-tag"}
+def test_the_first_wave_is_one_batch_and_later_ones_are_five_minutes_of_work():
+    left = Left(100_000, Checkpoint())
+    first = next_wave(left, in_flight=40, per_second=None)
+    assert [stretch.missing for stretch in first] == [1_200]
+    second = next_wave(left, in_flight=40, per_second=80.0)
+    assert WAVE_S * 80.0 <= sum(stretch.missing for stretch in second) < WAVE_S * 80.0 + 80.0 * BATCH_S
+    assert len(second) == 4
+    assert [stretch.start for stretch in second] == [first[0].stop, *(stretch.stop for stretch in second[:-1])]
+
+
+@given(st.integers(1, 5_000), st.integers(1, 60), st.lists(st.one_of(st.none(), st.floats(0.1, 99)), min_size=1))
+def test_waves_cover_a_plan_once(count, in_flight, rates):
+    left, tiles, number = Left(count, Checkpoint()), [], 0
+    while left:
+        wave = next_wave(left, in_flight=in_flight, per_second=rates[number % len(rates)])
+        assert wave
+        tiles += [index for stretch in wave for index in range(stretch.start, stretch.stop)]
+        number += 1
+    assert tiles == list(range(count))
+
+
+def test_a_batch_is_asked_with_the_deadlines_and_the_tag_of_its_run(connection, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(batch_module, "fetch", lambda *_, **more: asked.append(more) or 1 / 0)
+    plan, store = series(1), LocalStore(tmp_path)
+    store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
+    batch = Batch(
+        output=str(tmp_path),
+        plan_key=f"{plan.folder}/plan.json",
+        plan=plan.fingerprint,
+        start=0,
+        stop=1,
+        connection=connection.reference,
+        deadlines=Deadlines(read_s=7.0),
+        workload_tag="my-tag",
+        run_id="run",
+    )
+    with pytest.raises(ZeroDivisionError):
+        run_batch(batch, FixedShare(in_flight=1, of=1))
+    assert asked == [{"deadlines": Deadlines(read_s=7.0), "workload_tag": "my-tag"}]
 
 
 def test_two_processes_that_share_a_tag_never_pass_the_quota(prefect_server, tmp_path):
@@ -64,6 +100,8 @@ result = extract_patches(PatchesParameters(
 assert result.stored == 150, result
 """
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name("tag:earthengine:shared-project", 10)
     with running(latency_median=0.3, latency_sigma=0.3) as url:
         processes = [
             subprocess.Popen(

@@ -20,7 +20,7 @@ from tasks.manifest import manifest, rows
 from tasks.raster.crs import SINUSOIDAL, SINUSOIDAL_PROJ, crs_of
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
-from tasks.storage.receipt import Bands, BandSummary, TileReceipt
+from tasks.storage.receipt import Bands, BandSummary, TileObject, TileReceipt
 from tests.tasks.earthengine.test_checkpoint import Earth, extract, folder, series
 
 COLUMNS = [
@@ -58,8 +58,8 @@ def receipts(plan):
         )
         if index % 3 == 0:
             bands = Bands(BandSummary(valid=25 + index, counted=9, mean=1.0, min=0.0, max=2.0) for _ in range(2))
-            more = {"key": plan.key(index), "size": 1000 + index, "crc32c": f"crc{index}=", "version": "7"}
-            tile = replace(tile, status="stored", bands=bands, seconds=0.5 * index, **more)
+            file = TileObject(key=plan.key(index), size=1000 + index, crc32c=f"crc{index}=", version="7")
+            tile = replace(tile, status="stored", bands=bands, seconds=0.5 * index, objects=(file,))
         if index % 3 == 1:
             tile = replace(tile, status="failed", reason=f"Rejected: no band in {index}")
         tiles.append(tile)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks import output as module
 from tasks.earthengine.errors import BadInputError
-from tasks.output import is_block, open_output, opened, slug_of
+from tasks.output import open_output, opened
+from tasks.slug import is_block, slug_of
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
 from tests.cloud.tokens import service_account_info

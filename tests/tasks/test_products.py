@@ -15,7 +15,7 @@ from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
 from tasks.earthengine.tiles import PatchTiles
 from tasks.products import patch_index
 from tasks.raster.points import read_points
-from tasks.storage.receipt import TileReceipt
+from tasks.storage.receipt import TileObject, TileReceipt
 
 OURS = ["patch", "status", "file", "crs", "left", "top", "scale", "size", "valid_share", "reason"]
 
@@ -41,7 +41,8 @@ def index_of(points: geopandas.GeoDataFrame, output: Path) -> geopandas.GeoDataF
     """Points in pairs share a patch; the first is stored, the others empty."""
     tile_of_point = np.arange(len(points)) // 2
     count = int(tile_of_point.max()) + 1
-    tiles = [TileReceipt(index=0, fingerprint="f0", status="stored", key="tiles/a/0.npy")]
+    file = TileObject(key="tiles/a/0.npy", size=1)
+    tiles = [TileReceipt(index=0, fingerprint="f0", status="stored", objects=(file,))]
     tiles += [TileReceipt(index=n, fingerprint=f"f{n}", status="empty") for n in range(1, count)]
     path = output / patch_index.fn(
         plan_of(count), tiles, points=points, tile_of_point=tile_of_point, output=str(output)

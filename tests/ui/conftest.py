@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tenacity
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as TooLateError
@@ -29,8 +31,21 @@ QUIET = (
 )
 
 
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, urllib.error.HTTPError) and error.code == 503
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_busy),
+    wait=tenacity.wait_fixed(2),
+    stop=tenacity.stop_after_delay(90),
+    reraise=True,
+)
 def ask(url: str, method: str, body: object) -> object:
-    """Send JSON, and return what is answered."""
+    """Send JSON, and return what is answered.
+
+    Prefect's server answers 503 while SQLite is locked by another writer, and its own client asks again. So do we.
+    """
     request = urllib.request.Request(url, json.dumps(body).encode(), method=method)
     request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request) as answer:
@@ -116,6 +131,17 @@ class Ui:
             with contextlib.suppress(TooLateError):
                 self.page.get_by_text(until).first.wait_for(timeout=2_000)
                 return
+        raise AssertionError(until.pattern)
+
+    def open_limit(self, name: str, *, until: re.Pattern[str]) -> Locator:
+        """Open the global limits, until so many slots of one are taken, and return its row: the UI asks but once."""
+        row = self.page.locator("tr", has_text=re.compile(rf"{re.escape(name)}(?!:)"))
+        for _ in range(20):
+            self.page.goto(f"{self.up.url}/concurrency-limits")
+            self.page.get_by_text("Global", exact=True).click()
+            expect(row).to_be_visible()
+            if until.search(row.locator("td").nth(2).inner_text()):
+                return row
         raise AssertionError(until.pattern)
 
     def open_artifact(self, run: str, key: str) -> None:

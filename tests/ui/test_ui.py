@@ -102,3 +102,33 @@ def test_a_run_is_cancelled(ui):
     ui.expect_state("Cancelled")
     ui.look("cancelled")
     assert run
+
+
+def test_batches_are_mapped_tasks_with_the_tag_and_cached_when_they_are_stored(ui):
+    """Natively: the second time Prefect answers them, and no slot of the quota is taken."""
+    states = []
+    for _ in range(2):
+        ui.open_form("region")
+        ui.field("Scale").locator("input").fill("50")
+        ui.turn(latency_median=0.0 if states else 8.0)
+        ui.submit()
+        ui.view_run()
+        if not states:
+            ui.expect_state("Running")
+            run = ui.page.url
+            limit = ui.open_limit("tag:earthengine:my-project", until=re.compile(r"^[1-9]\d*$"))
+            expect(limit.locator("td").nth(1)).to_have_text("40")
+            ui.look("slots")
+            ui.page.goto(run)
+        ui.turn(latency_median=0.0)
+        ui.expect_state("Completed")
+        ui.page.get_by_text("Task Runs", exact=True).click()
+        batch = ui.page.locator(".state-list-item", has_text=re.compile(r"tiles 0-\d+"))
+        expect(batch).to_be_visible()
+        batch.scroll_into_view_if_needed()
+        states.append(batch.inner_text())
+        ui.look(f"batches_{len(states)}")
+    assert "Completed" in states[0]
+    assert "earthengine:my-project" in states[0]
+    assert "Cached" in states[1]
+    assert "earthengine:my-project" not in states[1]

@@ -11,7 +11,7 @@ import pytest
 from tasks.audit import AuditError, check_unchanged, check_whole, prune
 from tasks.earthengine import audit as module
 from tasks.earthengine.audit import audit, changed
-from tasks.earthengine.checkpoint import read_checkpoint
+from tasks.earthengine.checkpoint import Fault, read_checkpoint
 from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.image import UNPINNED
 from tests.tasks.earthengine.test_checkpoint import EMPTY, Earth, folder, forget, series, tiles_of
@@ -95,10 +95,10 @@ def test_every_fault_is_named_for_its_tile_and_no_other(store):
         (each,) = found.plans
         wanted = expected | ({4: "damaged: checksum "} if verify == "full" else {})
         assert {fault.tile for fault in found.faults} == wanted.keys()
-        for fault in found.faults:
-            assert fault.fault.startswith(wanted[fault.tile])
-            assert (fault.plan, fault.key) == (plan.folder, plan.key(fault.tile))
-            assert fault.kind == fault.fault.split(":")[0]
+        for each_tile in found.faults:
+            assert str(each_tile.fault).startswith(wanted[each_tile.tile])
+            assert (each_tile.plan, each_tile.key) == (plan.folder, plan.key(each_tile.tile))
+            assert each_tile.fault.kind is Fault(str(each_tile.fault).split(":")[0])
         assert not each.complete
         damaged = 2 + (verify == "full")
         counts = {"stored": 3 - damaged, "empty": 1, "failed": 1, "missing": 3, "damaged": damaged, "unreceipted": 4}

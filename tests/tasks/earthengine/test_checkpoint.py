@@ -14,19 +14,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from tasks.earthengine.checkpoint import Checkpoint, Span, gaps, read_checkpoint
+from tasks.earthengine.checkpoint import Checkpoint, Fault, Span, TileFault, _prefix, gaps, read_checkpoint
 from tasks.earthengine.errors import Rejected
-from tasks.earthengine.lane import Lane
 from tasks.earthengine.plan import Output, Plan, PlannedBand, Source
 from tasks.earthengine.tiles import RegionTiles
 from tasks.earthengine.transport import Answer
+from tasks.extraction.tile import TileFetcher
 from tasks.raster.crs import crs_of
-from tasks.raster.encode import encode_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
-from tasks.storage.receipt import Receipt, TileReceipt, receipt_key
-from tests.tasks.earthengine.test_lane import NO_WAIT, course
+from tasks.storage.receipt import Receipt, TileObject, TileReceipt, crc32c, receipt_key
+from tests.rasters import encode_geotiff
+from tests.tasks.extraction import extracting
+from tests.tasks.extraction.extracting import a_session
+from tests.tasks.extraction.test_tile import NO_WAIT
 
 EMPTY = 2
 """The tile of each day that has no valid pixel."""
@@ -110,12 +112,11 @@ def _encoded(asked, bands, values, valid):
 def extract(plan, store, *ranges, fetch=None, checkpoint=None, run="run-0001"):
     """Fetch a plan in such batches, and leave their receipts as a flow would. Returns them, and the tiles asked for."""
     fetch, receipts = fetch or Earth(), []
-    with course() as a_run:
-        lane = Lane(
-            plan=plan, fetch=fetch, run=a_run, store=store, checkpoint=checkpoint or Checkpoint(), retry=NO_WAIT
-        )
+    known = checkpoint or Checkpoint()
+    with a_session() as session:
+        fetcher = TileFetcher(plan=plan, ask=fetch, session=session, store=store, checkpoint=known, retry=NO_WAIT)
         for start, stop in ranges or [(0, len(plan))]:
-            outcome = lane.extract(start, stop)
+            outcome = extracting.extract(fetcher, start, stop)
             if outcome.error:
                 raise outcome.error
             store.put(receipt_key(plan.folder, start, stop, run), outcome.receipt.encode())
@@ -141,7 +142,7 @@ def forget(store, plan, *starts):
 
 
 def kinds(checkpoint):
-    return {index: fault.partition(":")[0] for index, fault in checkpoint.faults.items()}
+    return {index: fault.kind for index, fault in checkpoint.faults.items()}
 
 
 def bare(tile):
@@ -237,7 +238,7 @@ def test_files_of_another_time_are_read_and_not_fetched(output, tmp_path, how):
         os.utime(path, ns=(1, 1))
     checkpoint = read_checkpoint(plan, store)
     assert (sorted(checkpoint.tiles), checkpoint.faults) == (list(range(12)), {})
-    assert {tile.version for tile in checkpoint.tiles.values()} == {"1", None}
+    assert {one.version for tile in checkpoint.tiles.values() for one in tile.objects} == {"1"}
     assert extract(plan, store, checkpoint=checkpoint)[1] == []
 
 
@@ -246,7 +247,8 @@ def test_tiles_that_failed_are_not_verified_and_have_their_reason(tmp_path):
     refused = {plan.request(index).body for index in (0, 4)}
     extract(plan, store, (0, 3), (3, 6), fetch=Earth(refused=refused))
     checkpoint = read_checkpoint(plan, store)
-    assert checkpoint.faults == dict.fromkeys((0, 4), "failed: Rejected: no such band (HTTP 400)")
+    assert checkpoint.faults == dict.fromkeys((0, 4), TileFault(Fault.FAILED, "Rejected: no such band (HTTP 400)"))
+    assert {str(fault) for fault in checkpoint.faults.values()} == {"failed: Rejected: no such band (HTTP 400)"}
     assert (list(checkpoint.missing(0, 6)), checkpoint.spans, checkpoint.there) == ([0, 4], (), {})
     assert extract(plan, store, checkpoint=checkpoint, run="run-0002")[1] == [0, 4]
     assert len(read_checkpoint(plan, store).tiles) == 6
@@ -321,3 +323,150 @@ def test_a_series_that_grows_knows_what_it_was(output):
     found = read_checkpoint(longer, store)
     assert list(found.missing(0, 18)) == list(range(12, 18))
     assert Plan.from_json(json.loads(json.dumps(longer.json()))).folder == home.folder
+
+
+# A range of a plan ---------------------------------------------------------------------------------------------------
+
+RANGES = [(0, 4), (4, 7), (7, 12), (12, 18)]
+
+
+class Counted(LocalStore):
+    """Keeps what is read and listed."""
+
+    def __init__(self, root):
+        super().__init__(root, durable=False)
+        self.forget()
+
+    def forget(self):
+        self.read, self.listed = [], []
+
+    def get(self, key):
+        self.read.append(key)
+        return super().get(key)
+
+    def list(self, prefix=""):
+        self.listed.append(prefix)
+        return super().list(prefix)
+
+
+def restricted(whole, plan, start, stop):
+    """What a checkpoint of a whole plan has of a range of it."""
+
+    def within(values):
+        return {index: value for index, value in values.items() if start <= index < stop}
+
+    return Checkpoint(
+        tiles=within(whole.tiles),
+        spans=tuple(span for span in whole.spans if start <= span.start and span.stop <= stop),
+        receipts=tuple(span for span in whole.receipts if span.start < stop and start < span.stop),
+        there=within(whole.there),
+        faults=within(whole.faults),
+    )
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Outputs of three days in four batches: alone, beside another plan with some of its tiles, and one that grew."""
+    plan, outputs = series(1, 2, 3), {}
+    refused = {plan.request(index).body for index in (1, 8)}
+    for how in ("alone", "beside", "grown"):
+        path = tmp_path_factory.mktemp(how)
+        outputs[how] = plan, path
+        if how == "beside":
+            other = series(3, 2, name="region")
+            extract(other, folder(path))
+            extract(plan, folder(path), *RANGES[:2], fetch=Earth(refused=refused))
+        elif how == "grown":
+            now = replace(plan, home="series-0123456789ab")
+            outputs[how] = now, path
+            extract(replace(series(2, 3), home=now.home), folder(path), (0, 5), (5, 12), run="run-0000")
+            extract(now, folder(path), *RANGES[:2], fetch=Earth(refused=refused))
+        else:
+            extract(plan, folder(path), *RANGES, fetch=Earth(refused=refused))
+    return outputs
+
+
+@often
+@given(
+    how=st.sampled_from(["alone", "beside", "grown"]),
+    ends=st.tuples(st.integers(0, 18), st.integers(0, 18)).map(sorted),
+    harms=st.dictionaries(
+        st.integers(0, 17).filter(lambda index: index % 6 != EMPTY),
+        st.sampled_from(["gone", "cut", "flipped", "silent"]),
+    ),
+    lost=st.sets(st.sampled_from([start for start, _ in RANGES])),
+    verify=st.sampled_from(["quick", "full"]),
+)
+def test_of_a_range_is_known_what_is_known_of_it_in_the_whole(three, tmp_path_factory, how, ends, harms, lost, verify):
+    plan, path = three[how]
+    place = tmp_path_factory.mktemp("harmed") / "out"
+    shutil.copytree(path, place)
+    store, (start, stop) = folder(place), ends
+    for index, harmed in harms.items():
+        if (place / plan.key(index)).exists():
+            harm(place / plan.key(index), harmed)
+    if lost:
+        forget(store, plan, *lost)
+    whole = read_checkpoint(plan, store, verify=verify)
+    expected = restricted(whole, plan, start, stop) if start < stop else Checkpoint()
+    assert read_checkpoint(plan, store, verify=verify, start=start, stop=stop) == expected
+    assert read_checkpoint(plan, store, verify=verify, start=0, stop=len(plan)) == whole
+    assert read_checkpoint(plan, store, verify=verify, start=start) == (
+        restricted(whole, plan, start, 18) if start < 18 else Checkpoint()
+    )
+
+
+@pytest.mark.parametrize(("start", "stop"), RANGES)
+def test_of_a_range_no_receipt_of_another_is_read_and_no_other_place_is_listed(tmp_path, start, stop):
+    plan, store = series(1, 2, 3), Counted(tmp_path)
+    extract(plan, store, *RANGES)
+    store.forget()
+    assert len(read_checkpoint(plan, store, start=start, stop=stop).tiles) == stop - start
+    assert store.read == [receipt_key(plan.folder, start, stop, "run-0001")]
+    names = {(0, 4): "1/r000", (4, 7): "", (7, 12): "2/r000", (12, 18): "3/"}
+    assert store.listed == [f"{plan.folder}/receipts/", f"tiles/image/2020-01-0{names[start, stop]}"]
+    store.delete(plan.key(start))
+    store.forget()
+    assert list(read_checkpoint(plan, store, start=start, stop=stop).missing(start, stop)) == [start]
+    assert store.read == [receipt_key(plan.folder, start, stop, "run-0001")]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (3, 19), (5, 4), (19, None), (0, -1)])
+def test_a_range_that_is_not_of_the_plan_is_refused(tmp_path, start, stop):
+    with pytest.raises(IndexError):
+        read_checkpoint(series(1, 2, 3), folder(tmp_path), start=start, stop=stop)
+
+
+@often
+@given(st.data())
+def test_keys_of_a_range_begin_with_what_is_listed_for_it(data):
+    """Rows beyond 9,999 have names of five digits, and patches have none."""
+    box = GeoBox((10_020 * 2, 4), Affine(10, 0, 500, 0, -10, 900), crs_of("EPSG:32633"))
+    plan = replace(series(1, 2), tiles=RegionTiles(crs="EPSG:32633", tiling=Tiling(box, 2), kept=None))
+    start = data.draw(st.integers(0, len(plan) - 1) | st.integers(19_900, 20_060))
+    stop = data.draw(st.integers(start + 1, min(start + 300, len(plan))))
+    prefix = _prefix(plan, range(start, stop))
+    assert all(plan.key(index, "f").startswith(prefix) for index in range(start, stop))
+
+
+def test_a_tile_of_several_objects_is_whole_only_if_all_of_them_are(tmp_path):
+    plan, store = series(1), folder(tmp_path)
+    keys = [f"{plan.key(0)}.{n}" for n in (0, 1)]
+    objects = tuple(
+        TileObject(key=stored.key, size=stored.size, crc32c=crc32c(b"abc"), version=stored.version)
+        for stored in [store.put(key, b"abc") for key in keys]
+    )
+    tile = TileReceipt(index=0, fingerprint=plan.tile_fingerprint(0), status="stored", objects=objects)
+    receipt = Receipt(plan=plan.fingerprint, start=0, stop=1, tiles=(tile,))
+    store.put(receipt_key(plan.folder, 0, 1, "run-0001"), receipt.encode())
+    for verify in ("quick", "full"):
+        assert read_checkpoint(plan, store, verify=verify, stop=1).tiles == {0: tile}
+    os.utime(tmp_path / keys[1], ns=(1, 1))
+    (again,) = read_checkpoint(plan, store, stop=1).tiles.values()
+    assert [one.version for one in again.objects] == [objects[0].version, "1"]
+    store.put(keys[1], b"abd")
+    assert kinds(read_checkpoint(plan, store, stop=1)) == {0: Fault.DAMAGED}
+    store.put(keys[1], b"ab")
+    assert kinds(read_checkpoint(plan, store, stop=1)) == {0: Fault.DAMAGED}
+    store.delete(keys[1])
+    assert read_checkpoint(plan, store, stop=1).faults == {0: TileFault(Fault.MISSING, "its file is gone")}

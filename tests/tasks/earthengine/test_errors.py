@@ -20,6 +20,8 @@ from tasks.earthengine.errors import (
     BadInputError,
     BudgetExhausted,
     Denied,
+    GivenUp,
+    OutOfReach,
     Rejected,
     Stopped,
     Throttled,
@@ -38,7 +40,7 @@ def body(code, message, status="INVALID_ARGUMENT", reason=None):
 
 
 # All that are named in the module; tests elsewhere may have more.
-KINDS = (Transient, Throttled, TooHeavy, Rejected, Denied, BudgetExhausted, Stopped)
+KINDS = (Transient, Throttled, TooHeavy, Rejected, Denied, BudgetExhausted, GivenUp, OutOfReach, Stopped)
 
 ANSWERS = [
     (400, "Total request size (56623104 bytes) must be less than or equal to 50331648 bytes.", None, TooHeavy),

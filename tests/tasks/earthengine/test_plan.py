@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from tasks.earthengine.plan import Output, Plan, PlannedBand, Source, estimate
-from tasks.earthengine.tiles import PatchTiles, RegionTiles
+from tasks.earthengine.tiles import PatchTiles, PixelGrid, RegionTiles, corners
 from tasks.raster.crs import crs_of
 from tasks.raster.tiling import Tiling
 
@@ -132,6 +132,8 @@ def test_indices_outside_the_plan_are_refused():
 )
 def test_what_a_tile_is_decides_its_identity(change):
     plan, other = make(), make(**change)
+    assert other != plan
+    assert len({other, plan, make(), make(**change)}) == 2
     assert other.fingerprint != plan.fingerprint
     assert other.tile_fingerprint(0) != plan.tile_fingerprint(0)
     assert other.key(0) != plan.key(0)
@@ -148,6 +150,9 @@ def test_a_changed_expression_changes_only_its_own_tiles():
 def test_names_and_dates_are_no_part_of_the_identity():
     renamed = make(name="timeseries", sources=(replace(SOURCE, name="x", time=None), replace(COMPUTED, name="y")))
     assert renamed.fingerprint == make().fingerprint
+    assert renamed == make() == replace(make(), home="series-0123456789ab")
+    assert {renamed: 1}[make()] == 1
+    assert make() != make().fingerprint
     assert renamed.tile_fingerprint(3) == make().tile_fingerprint(3)
 
 
@@ -170,3 +175,26 @@ def test_the_cost_is_what_earth_engine_counts():
     assert cost.pixels == 2 * 700 * 300
     assert cost.bytes == 700 * 300 * (3 + 3) + 700 * 300 * (3 + 3 + 2)
     assert cost.best_seconds == pytest.approx(0.12)
+
+
+coefficients = st.floats(-1e7, 1e7)
+
+
+@given(
+    st.lists(
+        st.builds(
+            PixelGrid,
+            crs=st.just("EPSG:32633"),
+            affine=st.builds(Affine, *[coefficients] * 6),
+            width=st.integers(1, 5000),
+            height=st.integers(1, 5000),
+        ),
+        max_size=4,
+    )
+)
+def test_corners_are_where_the_affine_takes_them(grids):
+    ring = [((0, 0), (g.width, 0), (g.width, g.height), (0, g.height)) for g in grids]
+    expected = [[g.affine @ corner for corner in corners_of] for g, corners_of in zip(grids, ring, strict=True)]
+    found = corners(grids)
+    assert found.shape == (len(grids), 4, 2)
+    assert found.tolist() == [[list(corner) for corner in four] for four in expected]

@@ -7,6 +7,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo import xy_
 
 from tasks.earthengine.image import Named
 from tasks.earthengine.plan import Output
@@ -89,14 +90,14 @@ def test_the_grids_of_neighbouring_regions_line_up(connection):
 def test_the_anchor_puts_a_composite_on_the_grid_of_landsat(connection):
     """Landsat's pixel corners in UTM lie at odd multiples of 15 m."""
     native = plan(connection, crs="native", scale=None).grid(0)
-    anchored = plan(connection, crs="EPSG:32621", anchor=(15.0, 15.0)).grid(0)
+    anchored = plan(connection, crs="EPSG:32621", anchor=xy_(15.0, 15.0)).grid(0)
     plain = plan(connection, crs="EPSG:32621").grid(0)
     assert (anchored.affine, anchored.crs) == (native.affine, native.crs)
     assert (plain.affine.c - native.affine.c) % 30 == 15
 
 
 def test_the_anchor_moves_patches_too():
-    tiles, _ = patch_tiles(frame([(10.0, 50.0)]), crs="EPSG:32632", scale=30.0, size=8, anchor=(15.0, 5.0))
+    tiles, _ = patch_tiles(frame([(10.0, 50.0)]), crs="EPSG:32632", scale=30.0, size=8, anchor=xy_(15.0, 5.0))
     assert (tiles.left[0] % 30, tiles.top[0] % 30) == (15, 5)
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from tasks.earthengine.errors import Denied, Rejected, Throttled, TooHeavy, Transient
-from tasks.earthengine.policy import GivenUp, RetryPolicy, StopPolicy, Verdict
+from tasks.earthengine.errors import Denied, GivenUp, Rejected, Throttled, TooHeavy, Transient
+from tasks.earthengine.policy import RetryPolicy, StopPolicy, Verdict
 
 
 def replay(*answers, policy=None, clock=lambda: 0.0):

@@ -17,12 +17,13 @@ from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.errors import Rejected, TooHeavy
 from tasks.earthengine.expression import encode
-from tasks.earthengine.splitting import LEAST_SIDE, Sizes, fetch_in_parts, halves, part, pixels, whole
+from tasks.earthengine.splitting import LEAST_SIDE, Sizes, fetch_in_parts, halves, part
 from tasks.earthengine.tiles import PixelGrid
 from tasks.earthengine.transport import PixelRequest, send
 from tasks.raster.decode import decode_geotiff, decode_npy
-from tasks.raster.encode import encode_geotiff
 from tasks.raster.stitch import stitch_npy, stitch_rasters
+from tasks.raster.window import Window
+from tests.rasters import encode_geotiff, equal
 
 IN_FLIGHT = 40
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -32,10 +33,14 @@ def grid(width, height, affine=None):
     return PixelGrid(crs="EPSG:32621", affine=affine or Affine(30, 0, 500, 0, -30, 900), width=width, height=height)
 
 
+def whole(tile):
+    return Window.of(tile.shape)
+
+
 def fewest(window, limit):
     """Requests that a tile takes if it is known beforehand which sizes fit."""
     parts = halves(window)
-    return 1 if pixels(window) <= limit or parts is None else sum(fewest(half, limit) for half in parts)
+    return 1 if window.pixels <= limit or parts is None else sum(fewest(half, limit) for half in parts)
 
 
 def limited(limit, asked=None):
@@ -106,26 +111,27 @@ def test_parts_partition_the_tile_and_lie_where_it_lies(width, height, limit, sh
         assert min(max(width, height), limit) < (2 * LEAST_SIDE) ** 2
         return
     for piece in pieces:
-        covered[piece.rows, piece.columns] += 1
-        expected = tile.affine @ Affine.translation(piece.columns.start, piece.rows.start)
-        assert piece.content == replace(tile, affine=expected, height=piece.shape[0], width=piece.shape[1])
-        assert pixels((piece.rows, piece.columns)) <= limit
+        window = piece.window
+        covered[window.rows, window.columns] += 1
+        expected = tile.affine @ Affine.translation(window.columns.start, window.rows.start)
+        assert piece.content == replace(tile, affine=expected, height=window.height, width=window.width)
+        assert window.pixels <= limit
     assert (covered == 1).all()
     assert len(pieces) == fewest(whole(tile), limit)
 
 
 @given(height=st.integers(1, 2000), width=st.integers(1, 2000))
 def test_a_cut_halves_the_longer_side_and_none_goes_below_the_least(height, width):
-    parts = halves((slice(5, 5 + height), slice(9, 9 + width)))
+    parts = halves(Window(rows=slice(5, 5 + height), columns=slice(9, 9 + width)))
     if parts is None:
         assert max(height, width) < 2 * LEAST_SIDE
         return
     first, second = parts
-    longer = 0 if height >= width else 1
-    sides = [half[longer].stop - half[longer].start for half in parts]
+    cut, kept = ("rows", "columns") if height >= width else ("columns", "rows")
+    sides = [half.height if cut == "rows" else half.width for half in parts]
     assert LEAST_SIDE <= sides[0] <= sides[1] <= sides[0] + 1
-    assert first[longer].stop == second[longer].start
-    assert first[1 - longer] == second[1 - longer]
+    assert getattr(first, cut).stop == getattr(second, cut).start
+    assert getattr(first, kept) == getattr(second, kept)
 
 
 def test_a_tile_that_fits_is_asked_for_as_it_is():
@@ -133,13 +139,13 @@ def test_a_tile_that_fits_is_asked_for_as_it_is():
     (piece,) = fetch_in_parts(tile, limited(256**2, asked), Sizes())
     assert asked == [tile]
     assert asked[0] is tile
-    assert piece.shape == (256, 256)
+    assert piece.window.shape == (256, 256)
 
 
 def test_half_a_tile_that_fits_makes_two_requests_and_no_more():
     asked = []
     pieces = fetch_in_parts(grid(256, 256), limited(256 * 128, asked), Sizes())
-    assert [piece.shape for piece in pieces] == [(128, 256)] * 2
+    assert [(piece.window.height, piece.window.width) for piece in pieces] == [(128, 256)] * 2
     assert len(asked) == 3
 
 
@@ -217,7 +223,7 @@ def test_a_hopeless_tile_does_not_shatter_the_heavy_ones_after_it():
 
 
 def test_a_size_that_fitted_as_often_as_not_stays_whole():
-    sizes, window = Sizes(), (slice(0, 64), slice(0, 64))
+    sizes, window = Sizes(), Window(rows=slice(0, 64), columns=slice(0, 64))
     assert sizes.asks_whole(window)
     for _ in range(20):
         sizes.fitted(64 * 64)
@@ -257,7 +263,7 @@ def test_no_outcome_is_lost_between_threads():
         asked = []
         for _ in range(50):
             pieces = fetch_in_parts(tile, limited(64 * 256, asked), sizes)
-            assert sum(pixels((piece.rows, piece.columns)) for piece in pieces) == 256**2
+            assert sum(piece.window.pixels for piece in pieces) == 256**2
         counts.append(len(asked))
 
     threads = [threading.Thread(target=lane) for _ in range(8)]
@@ -326,7 +332,7 @@ def test_a_split_npy_is_the_unsplit_one_byte_for_byte(name, method, connection, 
     pieces = fetch_in_parts(tile, asker(heavy, "NPY", bands, expression), Sizes())
     assert len(pieces) >= 4
     unsplit = asker(connection, "NPY", bands, expression)(tile)
-    assert stitch_npy(pieces, (tile.height, tile.width)) == unsplit
+    assert stitch_npy(pieces, tile.shape) == unsplit
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -339,12 +345,12 @@ def test_a_split_raster_is_stored_as_the_unsplit_one(name, wire, connection, hea
     assert len(pieces) >= 4
     stitched = stitch_rasters(pieces, tile.geobox)
     unsplit = decode(asker(connection, wire, bands)(tile), bands, tile.geobox)
-    assert stitched.equals(unsplit)
+    assert equal(stitched, unsplit)
     assert encode_geotiff(stitched) == encode_geotiff(unsplit)
 
 
 def test_an_unsplit_answer_is_kept_as_it_was_sent(connection):
     tile = GRIDS["aligned"]
     ask = asker(connection, "NPY", ("B2",))
-    assert stitch_npy(fetch_in_parts(tile, ask, Sizes()), (tile.height, tile.width)) == ask(tile)
+    assert stitch_npy(fetch_in_parts(tile, ask, Sizes()), tile.shape) == ask(tile)
     assert part(tile, whole(tile)) is tile

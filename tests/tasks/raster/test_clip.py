@@ -43,7 +43,7 @@ def test_every_pixel_inside_is_in_a_tile_that_is_touched(affine, corners, size):
     touched = set(touching(region, tiling).tolist())
     whole = inside(region, tiling.geobox)
     for tile in range(len(tiling)):
-        part = whole[tiling.window(tile)]
+        part = tiling.window(tile).of_array(whole)
         assert tile in touched or not part.any()
         if tile in touched:
             assert shapely.intersects(region, tiling.tile(tile).extent.geom.buffer(1e-6))

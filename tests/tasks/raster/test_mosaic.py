@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
-from tasks.raster.encode import encode_geotiff, read_geotiff
+from tasks.raster.encode import read_geotiff
 from tasks.raster.masks import mask_facts
 from tasks.raster.mosaic import Piece, write_mosaic
 from tasks.raster.raster import Raster
 from tasks.raster.tiling import Tiling
+from tasks.raster.window import Window
+from tests.rasters import encode_geotiff, equal
 
 AFFINE = Affine(28.5, 0.0, 630_534.0, 0.0, -30.0, 228_114.0)
 
@@ -31,11 +34,12 @@ def pieces(raster: Raster, size: int, *, absent: set[int] = frozenset()) -> Iter
     """Cut a raster into tiles, in an order that is not that of the file."""
     tiling = Tiling(raster.geobox, size)
     for i in reversed(range(len(tiling))):
-        rows, columns = tiling.window(i)
-        valid = None if raster.valid is None else raster.valid[:, rows, columns]
-        tile = Raster(values=raster.values[:, rows, columns], valid=valid, bands=raster.bands, geobox=tiling.tile(i))
+        window = tiling.window(i)
+        valid = None if raster.valid is None else window.of_array(raster.valid)
+        values = window.of_array(raster.values)
+        tile = Raster(values=values, valid=valid, bands=raster.bands, geobox=tiling.tile(i))
         if i not in absent:
-            yield Piece(rows=rows, columns=columns, source=lambda tile=tile: tile)
+            yield Piece(window=window, source=lambda tile=tile: tile)
 
 
 def is_cog(path: Path) -> bool:
@@ -60,7 +64,7 @@ def test_a_mosaic_is_its_tiles(tmp_path_factory: pytest.TempPathFactory, data: s
     absent = data.draw(st.sets(st.integers(0, len(tiling) - 1), max_size=3))
     kept = np.array(raster.valid)
     for i in absent:
-        kept[(slice(None), *tiling.window(i))] = False
+        tiling.window(i).of_array(kept)[...] = False
 
     path = tmp_path_factory.mktemp("mosaic") / "mosaic.tif"
     write_mosaic(
@@ -98,7 +102,7 @@ def test_tiles_on_disk_and_a_mask_by_each_rule(tmp_path: Path) -> None:
     for number, piece in enumerate(pieces(raster, 256)):
         path = tmp_path / f"{number}.tif"
         path.write_bytes(encode_geotiff(piece.read()))
-        stored.append(Piece(rows=piece.rows, columns=piece.columns, source=path))
+        stored.append(Piece(window=piece.window, source=path))
     kinds = {read_kind(piece.source) for piece in stored}
     assert kinds == {("all_valid", "uint8"), ("per_dataset", "uint8"), ("nodata", "uint16")}
 
@@ -149,7 +153,7 @@ def test_overviews_honour_the_mask(tmp_path: Path, codec: str) -> None:
 def test_an_unknown_mask_stays_unknown(tmp_path: Path) -> None:
     raster = whole(np.arange(2 * 30 * 50, dtype=np.uint16).reshape(2, 30, 50), None)
     path = write_mosaic(pieces(raster, 20), raster.geobox, tmp_path / "m.tif", bands=raster.bands)
-    assert read_geotiff(path).equals(raster)
+    assert equal(read_geotiff(path), raster)
     # What no tile covers is known to hold nothing, which the file's own mask says beside the tag.
     path = write_mosaic(pieces(raster, 20, absent={0}), raster.geobox, path, bands=raster.bands)
     assert read_geotiff(path).valid is None
@@ -175,13 +179,12 @@ def test_known_facts_spare_the_first_reading(tmp_path: Path) -> None:
     reads: list[slice] = []
 
     def reader(piece: Piece) -> Raster:
-        reads.append(piece.rows)
+        reads.append(piece.window)
         return piece.read()
 
     known = [
         Piece(
-            rows=piece.rows,
-            columns=piece.columns,
+            window=piece.window,
             source=lambda piece=piece: reader(piece),
             facts=mask_facts(piece.read()),
         )
@@ -189,7 +192,7 @@ def test_known_facts_spare_the_first_reading(tmp_path: Path) -> None:
     ]
     path = write_mosaic(known, raster.geobox, tmp_path / "m.tif", bands=raster.bands)
     assert len(reads) == len(known) == 6
-    assert read_geotiff(path).equals(raster)
+    assert equal(read_geotiff(path), raster)
 
 
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -198,11 +201,13 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path.write_bytes(b"what was there")
     good = list(pieces(raster, 20))
     other_bands = Raster(values=raster.values, valid=None, bands=("x",), geobox=raster.geobox)
+    upper = Piece(window=Window(rows=slice(0, 2), columns=slice(0, 50)), source=lambda: raster)
     for wrong, message in [
         ([*good, good[0]], "lie on one another"),
-        ([Piece(rows=slice(20, 40), columns=slice(0, 20), source=lambda: raster)], "outside the grid"),
-        ([Piece(rows=slice(0, 20), columns=slice(0, 20), source=lambda: raster)], r"shape \(30, 50\)"),
-        ([Piece(rows=slice(0, 30), columns=slice(0, 50), source=lambda: other_bands)], "bands"),
+        ([upper, replace(upper, window=Window(rows=slice(1, 3), columns=slice(0, 50)))], "lie on one another"),
+        ([Piece(window=Window(rows=slice(20, 40), columns=slice(0, 20)), source=lambda: raster)], "outside the grid"),
+        ([Piece(window=Window(rows=slice(0, 20), columns=slice(0, 20)), source=lambda: raster)], r"shape \(30, 50\)"),
+        ([Piece(window=Window(rows=slice(0, 30), columns=slice(0, 50)), source=lambda: other_bands)], "bands"),
     ]:
         with pytest.raises(ValueError, match=message):
             write_mosaic(wrong, raster.geobox, path, bands=raster.bands)
@@ -222,8 +227,7 @@ def test_memory_holds_a_tile_and_not_the_raster(tmp_path: Path) -> None:
 
     def streamed() -> Iterator[Piece]:
         for i in range(len(tiling)):
-            rows, columns = tiling.window(i)
-            yield Piece(rows=rows, columns=columns, source=lambda i=i: read(i))
+            yield Piece(window=tiling.window(i), source=lambda i=i: read(i))
 
     tracemalloc.start()
     path = write_mosaic(streamed(), grid, tmp_path / "m.tif", bands=("a", "b"))

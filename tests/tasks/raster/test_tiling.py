@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from tasks.raster.tiling import Tiling
+from tasks.raster.window import Window
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(3, 40))
@@ -21,12 +22,12 @@ def test_tiles_partition_the_grid(height: int, width: int, size: int) -> None:
     names = set()
     for i in range(len(tiling)):
         window, tile = tiling.window(i), tiling.tile(i)
-        hits[window] += 1
-        assert tile.shape == hits[window].shape
+        window.of_array(hits)[...] += 1
+        assert tile.shape == window.shape == window.of_array(hits).shape
         assert max(tile.shape) <= size
         assert tile.crs == grid.crs
         # The far corner, by the grid's own transform, is the far corner of the tile.
-        corner = (window[1].stop, window[0].stop)
+        corner = (window.columns.stop, window.rows.stop)
         assert tile.affine @ (tile.shape[1], tile.shape[0]) == pytest.approx(affine @ corner, abs=1e-9)
         names.add(tiling.name(i))
     assert (hits == 1).all()
@@ -35,10 +36,10 @@ def test_tiles_partition_the_grid(height: int, width: int, size: int) -> None:
 
 def test_tiles_go_row_by_row() -> None:
     tiling = Tiling(GeoBox((25, 38), Affine(10, 0, 1000, 0, -10, 9000), "EPSG:32633"), 10)
-    assert tiling.shape == (3, 4)
+    assert (tiling.shape.y, tiling.shape.x) == (3, 4)
     assert len(tiling) == 12
     assert tiling.name(7) == "r0001_c0003"
-    assert tiling.window(7) == (slice(10, 20), slice(30, 38))
+    assert tiling.window(7) == Window(rows=slice(10, 20), columns=slice(30, 38))
     assert tiling.tile(11) == GeoBox((5, 8), Affine(10, 0, 1300, 0, -10, 8800), "EPSG:32633")
     for missing in (12, -1):
         with pytest.raises(IndexError, match=f"tile {missing} of 12"):

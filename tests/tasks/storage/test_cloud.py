@@ -277,7 +277,7 @@ def test_a_bucket_that_is_missing_is_told_as_such(client, server, name):
         store.commit("k", SHORT, fingerprint="f", seen="1")
 
 
-@pytest.mark.parametrize("status", [400, 409, 410, 412, 413])
+@pytest.mark.parametrize("status", [400, 409, 412, 413])
 @pytest.mark.parametrize("name", ALL)
 def test_whatever_the_service_says_is_an_error_of_the_output(store, server, name, status):
     server.faults.append(Fault(match=PATHS[name], status=status))
@@ -285,6 +285,23 @@ def test_whatever_the_service_says_is_an_error_of_the_output(store, server, name
         ALL[name](store)
     assert not failure.value.passing
     assert type(failure.value) is not OutputMissing
+
+
+@pytest.mark.parametrize("change", [lambda store: store.put("k", LONG[:-1]), lambda store: store.delete("k")])
+def test_an_object_that_is_replaced_while_it_is_read_may_be_read_again(store, change):
+    store.put("k", LONG)
+    with store.open("k") as file:
+        file.read(1)
+        change(store)
+        with pytest.raises(OutputBusy, match=r"k can't be read \(HTTP 404\)\. It may pass: run the same again\."):
+            file.read()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_upload_that_is_no_more_may_be_begun_again(store, server, status):
+    server.faults.append(Fault(match="PUT /upload/", status=status))
+    with pytest.raises(OutputBusy, match=rf"can't be written \(HTTP {status}\)\. It may pass"):
+        put_file(store, LONG)
 
 
 def test_a_tile_that_is_removed_meanwhile_is_written(store, server):

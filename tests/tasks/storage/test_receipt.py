@@ -1,7 +1,12 @@
 """Laws of receipts: what is packed or written is read back, and what is none is passed over."""
 
+import gc
+import io
 import json
+import tracemalloc
+from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,12 +14,15 @@ from hypothesis import strategies as st
 from tasks.storage.local import LocalStore
 from tasks.storage.product import Product
 from tasks.storage.receipt import (
+    CHUNK,
     Bands,
     BandSummary,
     Receipt,
+    TileObject,
     TileReceipt,
     counted,
     crc32c,
+    crc32c_of_file,
     read_receipts,
     receipt_key,
 )
@@ -30,19 +38,24 @@ summaries = st.builds(
     min=numbers,
     max=numbers,
 )
+objects = st.builds(
+    TileObject,
+    key=st.text("abé ", min_size=1, max_size=5).map("tiles/{}.tif".format),
+    size=st.integers(0, 2**53),
+    crc32c=st.none() | st.text(max_size=8),
+    version=st.none() | st.text("0123456789"),
+)
 tiles = st.builds(
     TileReceipt,
     index=st.integers(0, 2**31),
     fingerprint=st.text(max_size=3),
     status=st.sampled_from(STATUSES),
-    key=st.none() | st.text("abé ", min_size=1, max_size=5).map("tiles/{}.tif".format),
-    size=st.integers(0, 2**53),
-    crc32c=st.none() | st.text(max_size=8),
-    version=st.none() | st.text("0123456789"),
+    objects=st.lists(objects, max_size=3).map(tuple),
     pixels=st.integers(0, 2**31),
     bands=st.lists(summaries, max_size=3).map(Bands),
     attempts=st.integers(0, 9),
     seconds=st.floats(0, 1e6),
+    error_kind=st.none() | st.sampled_from(["Transient", "Rejected", "ValueError"]),
     reason=st.none() | st.text(max_size=5),
 )
 values = st.recursive(
@@ -61,6 +74,18 @@ values = st.recursive(
 
 def tile(index, status="stored", **more):
     return TileReceipt(index=index, fingerprint=f"f{index}", status=status, **more)
+
+
+def as_json(receipt):
+    return json.loads(receipt.encode())
+
+
+def first_form(tile):
+    """A tile's receipt as JSON of before there were objects: one file, and no kind of its error."""
+    value = as_json(Receipt(plan="p", start=0, stop=1, tiles=(tile,)))["tiles"][0]
+    (file,) = value.pop("objects") or [{"key": None, "size": 0, "crc32c": None, "version": None}]
+    del value["error_kind"]
+    return value | file
 
 
 def receipt(start, stop, *statuses):
@@ -93,8 +118,7 @@ def test_packed_summaries_are_the_summaries(given):
 def test_a_receipt_that_was_written_is_read_back(tiles, plan, start, count):
     receipt = Receipt(plan=plan, start=start, stop=start + count, tiles=tuple(tiles))
     assert Receipt.from_json(json.loads(receipt.encode())) == receipt
-    assert receipt.json() == json.loads(receipt.encode())
-    for told, tile in zip(receipt.json()["tiles"], tiles, strict=True):
+    for told, tile in zip(as_json(receipt)["tiles"], tiles, strict=True):
         assert told["bands"] == [
             {"valid": b.valid, "counted": b.counted, "mean": b.mean, "min": b.min, "max": b.max} for b in tile.bands
         ]
@@ -124,6 +148,76 @@ def test_the_share_of_valid_pixels_is_of_all_that_were_asked_for():
 def test_a_checksum_is_of_bytes_wherever_they_are(data):
     assert crc32c(memoryview(data)) == crc32c(data)
     assert crc32c(b"123456789") == "4waSgw=="  # RFC 3720
+    assert crc32c_of_file(io.BytesIO(data)) == crc32c(data)
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, 2 * CHUNK + 1])
+def test_a_checksum_of_a_file_is_that_of_all_its_pieces(size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    assert crc32c_of_file(io.BytesIO(data[:size])) == crc32c(data[:size])
+
+
+@given(st.lists(tiles.filter(lambda tile: len(tile.objects) < 2), max_size=3))
+def test_receipts_of_one_file_a_tile_are_read_as_ever(tiles):
+    value = {"plan": "p", "start": 0, "stop": 5, "tiles": [first_form(tile) for tile in tiles]}
+    read = Receipt.from_json(json.loads(json.dumps(value))).tiles
+    assert read == tuple(replace(tile, error_kind=None) for tile in tiles)
+    assert [(one.key, one.size, one.crc32c) for one in read] == [
+        (value["key"], value["size"], value["crc32c"]) for value in map(first_form, tiles)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("Rejected: no such band (HTTP 400)", "Rejected"),
+        ("Rejected: Transient: so it says", "Rejected"),
+        ("TransientNot: x", "TransientNot"),
+        ("ValueError: 64-bit integers", "ValueError"),
+        ("Transient: ", "Transient"),
+        ("The tile failed: nobody knows why", None),
+        ("Transient", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_kind_of_an_error_is_taken_from_the_reason_where_a_receipt_lacks_it(reason, kind):
+    def read(value):
+        return Receipt.from_json({"plan": "p", "start": 0, "stop": 1, "tiles": [value]}).tiles[0]
+
+    failed = tile(0, "failed", reason=reason)
+    assert read(first_form(failed)) == replace(failed, error_kind=kind)
+    assert read(first_form(replace(failed, status="empty"))).error_kind is None
+    for other in ("Throttled", None):
+        written = replace(failed, error_kind=other)
+        assert read(as_json(Receipt(plan="p", start=0, stop=1, tiles=(written,)))["tiles"][0]) == written
+
+
+def test_a_tile_is_one_file_or_several_objects():
+    files = tuple(TileObject(key=f"cube/{n}", size=n, crc32c=f"c{n}") for n in (1, 2))
+    assert [
+        (one.key, one.size, one.crc32c) for one in (tile(0), tile(0, objects=files[:1]), tile(0, objects=files))
+    ] == [
+        (None, 0, None),
+        ("cube/1", 1, "c1"),
+        (None, 3, None),
+    ]
+
+
+def test_a_hundred_thousand_receipts_take_little_memory():
+    """Some 600 bytes a tile; as many as before a tile could be several objects."""
+    file = TileObject(key=f"tiles/{'x' * 40}.tif", size=10**6, crc32c="4waSgw==", version="1700000000000000000")
+    summary = BandSummary(valid=None, counted=65_536, mean=1.5, min=1.0, max=2.0)
+    one = TileReceipt(index=10**5, fingerprint="f" * 64, status="stored", objects=(file,), bands=Bands([summary]))
+    data = Receipt(plan="p", start=0, stop=1000, tiles=(one,) * 1000).encode()
+    tracemalloc.start()
+    try:
+        receipt = Receipt.from_json(orjson.loads(data))
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] / len(receipt.tiles)
+    finally:
+        tracemalloc.stop()
+    assert held < 1000
 
 
 # Those of a plan -----------------------------------------------------------------------------------------------------
@@ -154,11 +248,13 @@ def test_what_is_no_receipt_is_passed_over(store, tmp_path):
     others = ("null", "[]", "1", "{}", '{"plan": "p", "start": 0, "stop": 1, "tiles": 1}', "\ufffe", "[" * 2000)
     others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [{"index": 0, "colour": 1, "bands": []}]}',)
     others += ('{"plan": "p", "start": 0, "stop": 1, "tiles": [null, [], {"bands": null}]}',)
-    one = receipt(0, 1, "stored").encode().decode()
+    old = {"plan": "p", "start": 0, "stop": 1, "tiles": [first_form(tile(0))]}
+    one = orjson.dumps(old).decode()
     others += tuple(
         one.replace('"key":null', f'"key":{key}') for key in ('"../x"', '"/etc/passwd"', '""', "5", "[]", "{}")
     )
     assert len(set(others)) == 15
+    assert '"key":null' in one
     for number, other in enumerate(others):
         store.put(receipt_key("p", number, number + 1, "other"), other.encode())
     store.put(receipt_key("p", 7, 8, "bytes"), bytes(range(256)))
@@ -190,6 +286,23 @@ def test_a_receipt_that_is_removed_meanwhile_is_passed_over(store):
     assert [key for key, _ in read_receipts(Late(store.root), "p")] == [left]
 
 
+@given(first=st.integers(0, 13), count=st.integers(1, 13))
+def test_of_some_tiles_just_the_receipts_that_overlap_them_are_read(tmp_path_factory, first, count):
+    read = []
+
+    class Counted(LocalStore):
+        def get(self, key):
+            read.append(key)
+            return super().get(key)
+
+    store, ends = Counted(tmp_path_factory.mktemp("store"), durable=False), [(0, 5), (3, 4), (5, 9), (9, 12)]
+    for start, stop in ends:
+        store.put(receipt_key("p", start, stop, "run"), receipt(start, stop).encode())
+    tiles = range(first, first + count)
+    expected = [receipt_key("p", *end, "run") for end in ends if set(range(*end)) & set(tiles)]
+    assert [key for key, _ in read_receipts(store, "p", tiles=tiles)] == read == expected
+
+
 def test_just_those_that_speak_of_something_are_read(store):
     keys = [receipt_key("p", start, start + 1, "run") for start in (0, 1, 10)]
     for key, start in zip(keys, (0, 1, 10), strict=True):
@@ -210,20 +323,25 @@ def test_just_those_that_speak_of_something_are_read(store):
         {"start": "a"},
         {"stop": None},
         {"stop": 0},
-        *(
-            {"tile": {field: value}}
-            for field, value in (("index", "0"), ("index", [1]), ("size", "5"), ("pixels", "9"))
-        ),
-        *({"tile": {"key": key}} for key in ("../x", "a//b", "/etc/passwd", 5)),
+        *({"tile": {field: value}} for field, value in (("index", "0"), ("index", [1]), ("pixels", "9"))),
+        *({"tile": {"objects": value}} for value in (None, 5, {"a": 1}, [None], [[]], [{"key": "a", "colour": 1}])),
+        *({"tile": {"error_kind": value}} for value in (5, ["Transient"])),
+        *({"file": {"size": size}} for size in ("5", None, 1.5, True)),
+        *({"file": {"key": key}} for key in ("../x", "a//b", "/etc/passwd", "", 5, None)),
+        *({"file": {field: 5}} for field in ("crc32c", "version", "colour")),
         {"tile": {"status": "odd"}},
+        *({"old": {field: value}} for field, value in (("size", "5"), ("key", "../x"), ("key", 5), ("colour", 1))),
     ],
     ids=str,
 )
 def test_a_receipt_that_is_none_is_passed_over(tmp_path, change):
-    tile = TileReceipt(index=0, fingerprint="f", status="stored", key="tiles/a.tif", size=1)
-    value = Receipt(plan="p", start=0, stop=1, tiles=(tile,)).json()
-    value |= {key: wrong for key, wrong in change.items() if key != "tile"}
+    one = tile(0, objects=(TileObject(key="tiles/a.tif", size=1),))
+    value = as_json(Receipt(plan="p", start=0, stop=1, tiles=(one,)))
+    value |= {key: wrong for key, wrong in change.items() if key in value}
+    value["tiles"][0]["objects"][0] |= change.get("file", {})
     value["tiles"][0] |= change.get("tile", {})
+    if "old" in change:
+        value["tiles"] = [first_form(one) | change["old"]]
     store = LocalStore(tmp_path)
     store.put(receipt_key("plan", 0, 1, "run"), json.dumps(value).encode())
     assert list(read_receipts(store, "plan")) == []
