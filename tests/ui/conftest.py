@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +81,18 @@ def browser():
         browser.close()
 
 
+def looks(wanted: re.Pattern[str]) -> Iterator[None]:
+    """Look again, as long as a person would: a count of looks is over too soon where pages come quickly.
+
+    Raises:
+        AssertionError: it was never seen.
+    """
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while time.monotonic() < end:
+        yield
+    raise AssertionError(f"not seen within {PATIENCE_MS // 1000} s: {wanted.pattern}")
+
+
 class Ui:
     """The Prefect UI as a person uses it."""
 
@@ -125,24 +139,23 @@ class Ui:
 
     def open_artifacts(self, *, until: re.Pattern[str]) -> None:
         """Open the artifacts of the run that is shown, until there is such a text: the UI seldom asks by itself."""
-        for _ in range(20):
+        for _ in looks(until):
             self.page.reload()
             self.page.get_by_text("Artifacts", exact=True).click()
             with contextlib.suppress(TooLateError):
                 self.page.get_by_text(until).first.wait_for(timeout=2_000)
                 return
-        raise AssertionError(until.pattern)
 
     def open_limit(self, name: str, *, until: re.Pattern[str]) -> Locator:
         """Open the global limits, until so many slots of one are taken, and return its row: the UI asks but once."""
         row = self.page.locator("tr", has_text=re.compile(rf"{re.escape(name)}(?!:)"))
-        for _ in range(20):
+        for _ in looks(until):
             self.page.goto(f"{self.up.url}/concurrency-limits")
             self.page.get_by_text("Global", exact=True).click()
             expect(row).to_be_visible()
             if until.search(row.locator("td").nth(2).inner_text()):
-                return row
-        raise AssertionError(until.pattern)
+                break
+        return row
 
     def open_artifact(self, run: str, key: str) -> None:
         """Open an artifact of a run."""
