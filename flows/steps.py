@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
+from flows.background import in_background
 from flows.garbage import undisturbed
 from flows.parameters import Extraction
 from flows.service import Service
@@ -31,7 +31,7 @@ from tasks.earthengine.planning import Wanted
 from tasks.earthengine.recipes import check_allowed
 from tasks.errors import QuarryError
 from tasks.fetch import fetch_plan, store_plan
-from tasks.manifest import manifest
+from tasks.manifest import manifest, rehearse
 from tasks.metadata import planned
 from tasks.output import open_output, opened
 from tasks.products import unvisited
@@ -260,10 +260,16 @@ def extract(
         checkpoint = stored_before(plan, output, verify=parameters.verify)
         begun = time.monotonic()
 
-        def meanwhile() -> None:
-            with contextlib.suppress(Exception):  # what fails here fails again where it is needed
-                draw_ahead(whole, (known or checkpoint).tiles.values())
-                look_ahead(output)
+        stored = (known or checkpoint).tiles
+
+        def prepare() -> None:
+            draw_ahead(whole, stored.values())
+            rehearse(whole)
+
+        def begun_to_fetch() -> None:
+            show(len(stored))
+            # Now, and not at the end of a run of hours: a container that is too small shows it while little is spent.
+            in_background(prepare)
 
         try:
             tiles = fetch_plan(
@@ -274,8 +280,8 @@ def extract(
                 connection=account.connection,
                 session=session,
                 workload_tag=account.workload_tag,
-                show=lambda: show(len((known or checkpoint).tiles)),
-                meanwhile=threading.Thread(target=meanwhile, name="ahead", daemon=True).start,
+                show=begun_to_fetch,
+                meanwhile=partial(in_background, partial(look_ahead, output)),
             )
         finally:
             if part:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import threading
 from collections.abc import Iterable, Sequence
 
@@ -49,9 +48,7 @@ def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
 
 
 def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
-    """Draw the map as it will be if all goes well, and import what the manifest is made with.
-
-    Called while the last requests are awaited, in a thread of its own: whoever needs the map waits for it.
+    """Draw the map as it will be if all goes well: whoever needs it meanwhile waits for it.
 
     Args:
         plan: Its grid.
@@ -59,8 +56,6 @@ def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
     """
     draw(plan, stored, without=Status.STORED)
     heap.trim()
-    for module in ("geopandas", "pyarrow.parquet"):
-        importlib.import_module(module)
 
 
 def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:

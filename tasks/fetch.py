@@ -189,8 +189,7 @@ class _Fetch:
                 if progress is None and total:  # now: a tagged task that starts waits 2 s if it meets other writes
                     progress = Progress(total, show)
                 if not (more or session.stop.is_set()) and total and session.outstanding <= in_flight:
-                    with contextlib.suppress(RuntimeError):  # no thread can be started: it is made later
-                        meanwhile()  # all are sent, the last are awaited
+                    meanwhile()  # all are sent, the last are awaited
                     meanwhile = _nothing
                 if progress:
                     progress.show(session)

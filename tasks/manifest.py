@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -13,17 +15,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.earthengine.plan import Plan
-from tasks.earthengine.tiles import corners
+from tasks.earthengine.tiles import PixelGrid, corners
 from tasks.extraction import heap
 from tasks.output import open_output
-from tasks.raster.crs import WGS84, crs_of
+from tasks.raster.coverage import degrees
+from tasks.raster.crs import WGS84
 from tasks.retries import RETRIED
-from tasks.storage.product import Product, made_of
+from tasks.storage.product import ROW_GROUP, Product, made_of
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import Store
 
 if TYPE_CHECKING:
     import geopandas
     import pandas as pd
+    import pyarrow as pa
 
 NAME = "manifest.parquet"
 
@@ -45,13 +50,64 @@ def manifest(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
     product = Product(store, plan.folder, NAME, made_of(tiles, store.uri))
     if product.is_there:
         return product.key
-    table = rows(plan, tiles)
+    # In parts: a whole table of 20,000 rows takes 60 MB, one of a million 3 GB.
+    parts = (tiles[start : start + ROW_GROUP] for start in range(0, max(len(tiles), 1), ROW_GROUP))
+    key = product.put(encoded(_with_paths(rows(plan, part), part, store) for part in parts))
+    heap.trim()
+    return key
+
+
+def rehearse(plan: Plan) -> None:
+    """Encode a manifest without a tile, so that what it takes is imported."""
+    encoded([rows(plan, ())])
+    heap.trim()
+
+
+def _with_paths(table: geopandas.GeoDataFrame, tiles: Sequence[TileReceipt], store: Store) -> geopandas.GeoDataFrame:
     table.insert(5, "path", [None if tile.key is None else store.open_path(tile.key) for tile in tiles])
+    return table
+
+
+def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
+    """Return GeoParquet of the rows of all parts, at least one, each a row group; memory holds one at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    bounds: list[NDArray[np.float64]] = []
+    with contextlib.ExitStack() as open_:
+        for part in parts:
+            table = pa.table(part.to_arrow(index=False))
+            if not bounds:
+                schema, about = _schema(table.schema), _about(part[:1])
+                writer = open_.enter_context(pq.ParquetWriter(file, schema))
+            writer.write_table(table.cast(schema))
+            bounds.append(part.total_bounds)
+        # What geopandas says of the first part is so of all, but for where they lie.
+        low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
+        if np.isfinite([*low, *high]).all():
+            about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
+        writer.add_key_value_metadata({"geo": json.dumps(about)})
+    return file.getvalue()
+
+
+def _schema(first: pa.Schema) -> pa.Schema:
+    """Return the schema of all parts, by that of the first: text stays text where a part has none, such as `reason`."""
+    import pyarrow as pa
+
+    is_text = (pa.types.is_null, pa.types.is_string, pa.types.is_large_string)
+    fields = (each.with_type(pa.large_string()) if any(f(each.type) for f in is_text) else each for each in first)
+    return pa.schema(fields)
+
+
+def _about(table: geopandas.GeoDataFrame) -> dict[str, Any]:
+    """Return what geopandas writes in a file beside the rows of a table: its metadata as GeoParquet."""
+    import pyarrow.parquet as pq
+
     with io.BytesIO() as file:
         table.to_parquet(file, index=False)
-        del table
-        heap.trim()  # a table of 20,000 tiles leaves 60 MB behind
-        return product.put(file.getvalue())
+        about: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"geo"])
+        return about
 
 
 def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
@@ -60,7 +116,9 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
     import pandas as pd
 
     sources = [plan.locate(tile.index)[0] for tile in tiles]
-    grids = [plan.grid(tile.index) for tile in tiles]
+    # Two passes, since 20,000 grids at once are 20 MB.
+    sizes = [(grid.crs, grid.width, grid.height) for grid in _grids(plan, tiles)]
+    found = corners(_grids(plan, tiles))
     table = pd.DataFrame(
         {
             "tile": np.array([tile.index for tile in tiles], np.int64),
@@ -69,9 +127,9 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "status": [tile.status for tile in tiles],
             "key": [tile.key for tile in tiles],
             "fingerprint": [tile.fingerprint for tile in tiles],
-            "crs": [grid.crs for grid in grids],
-            "width": [grid.width for grid in grids],
-            "height": [grid.height for grid in grids],
+            "crs": [crs for crs, _, _ in sizes],
+            "width": [width for _, width, _ in sizes],
+            "height": [height for _, _, height in sizes],
             "bytes": [tile.size for tile in tiles],
             "crc32c": [tile.crc32c for tile in tiles],
             "valid_share": np.array([tile.valid_share for tile in tiles], np.float64),
@@ -80,20 +138,22 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "reason": [tile.reason for tile in tiles],
         }
     )
-    found = corners(grids)
     for number, (name, side) in enumerate({"left": 0, "bottom": 1, "right": 0, "top": 1}.items()):
         ends = found[:, :, side]
         table.insert(7 + number, name, ends.min(axis=1) if name in {"left", "bottom"} else ends.max(axis=1))
     return geopandas.GeoDataFrame(table, geometry=_footprints(found, table["crs"]))
 
 
+def _grids(plan: Plan, tiles: Sequence[TileReceipt]) -> Iterator[PixelGrid]:
+    return (plan.grid(tile.index) for tile in tiles)
+
+
 def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
     """Return polygons in WGS 84 of corners, shape (tile, 4, 2), each in its own CRS."""
     import geopandas
 
-    shapes = np.empty(len(found), dtype=object)
+    lonlat = np.empty_like(found)
     for name in crs.unique():
         chosen = (crs == name).to_numpy()
-        given = geopandas.GeoSeries(shapely.polygons(found[chosen]), crs=crs_of(name).proj)
-        shapes[chosen] = given.to_crs(WGS84).to_numpy()
-    return geopandas.GeoSeries(shapes, crs=WGS84)
+        lonlat[chosen] = degrees(found[chosen], name)
+    return geopandas.GeoSeries(shapely.polygons(lonlat), crs=WGS84)

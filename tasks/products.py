@@ -27,7 +27,7 @@ from tasks.raster.pictures import SeriesPoint, plot_series
 from tasks.raster.properties import free_name
 from tasks.raster.raster import common_dtype
 from tasks.retries import RETRIED
-from tasks.storage.product import Product, made_of
+from tasks.storage.product import ROW_GROUP, Product, made_of
 from tasks.storage.receipt import READERS, TileReceipt
 from tasks.storage.store import Store, check_key
 
@@ -197,7 +197,7 @@ def patch_index(
     for name, values in columns.items():
         index[name] = values
     with io.BytesIO() as file:
-        index.to_parquet(file, index=False)
+        index.to_parquet(file, index=False, row_group_size=ROW_GROUP)
         data = file.getvalue()
     del index
     heap.trim()

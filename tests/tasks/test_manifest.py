@@ -1,5 +1,6 @@
 """Laws of the manifest: one row a tile, in order, that says where it lies and what became of it."""
 
+import json
 from dataclasses import replace
 
 import geopandas
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pandas.testing import assert_frame_equal
+from pyarrow import parquet
 from pyproj import CRS, Transformer
 
+from tasks import manifest as manifest_module
 from tasks import output as output_module
 from tasks.earthengine.tiles import PatchTiles, RegionTiles
-from tasks.manifest import manifest, rows
+from tasks.manifest import encoded, manifest, rows
 from tasks.raster.crs import SINUSOIDAL, SINUSOIDAL_PROJ, crs_of
 from tasks.raster.tiling import Tiling
 from tasks.storage.local import LocalStore
@@ -161,7 +164,28 @@ def test_what_is_read_back_is_what_was_written(tmp_path, plan, status):
     assert list(table.columns) == COLUMNS
     assert table.crs == "EPSG:4326"
     assert table.geometry.to_wkb().tolist() == expected.geometry.to_wkb().tolist()
-    assert_frame_equal(pd.DataFrame(table), pd.DataFrame(expected))
+    # A column of text is one in every file, also where no tile has any: manifests of many plans are one table.
+    assert_frame_equal(pd.DataFrame(table), pd.DataFrame(expected).astype(table.dtypes))
+    assert (table["reason"].dtype, table["key"].dtype) == ("str", "str")
+
+
+@pytest.mark.parametrize("plan", [PLANS["patches"], PLANS["turned"]], ids=["patches", "turned"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_manifest_in_parts_is_that_in_one(tmp_path, monkeypatch, plan, size):
+    tiles = receipts(plan)
+    whole = tmp_path / "whole.parquet"
+    whole.write_bytes(encoded([rows(plan, tiles)]))
+    parts = tmp_path / "parts.parquet"
+    parts.write_bytes(encoded(rows(plan, tiles[start : start + size]) for start in range(0, len(tiles), size)))
+    assert_frame_equal(geopandas.read_parquet(whole), geopandas.read_parquet(parts))
+    for file in (whole, parts):
+        (column,) = (about := json.loads(parquet.read_metadata(file).metadata[b"geo"]))["columns"].values()
+        assert column["bbox"] == rows(plan, tiles).total_bounds.tolist()
+        assert column["geometry_types"] == ["Polygon"]
+        assert about["primary_column"] == "geometry"
+    monkeypatch.setattr(manifest_module, "ROW_GROUP", size)
+    key = manifest.fn(plan, tiles, output=str(tmp_path))
+    assert_frame_equal(geopandas.read_parquet(tmp_path / key).drop(columns="path"), geopandas.read_parquet(whole))
 
 
 def test_a_manifest_is_written_again_only_if_tiles_have_changed(tmp_path, monkeypatch):
