@@ -17,12 +17,12 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
-from flows.background import in_background
+from flows.background import in_background, prepare_products
 from flows.garbage import undisturbed
 from flows.parameters import Extraction
 from flows.service import Service
 from tasks.again import again, check_not_cancelled
-from tasks.coverage import coverage, draw_ahead, show_grid
+from tasks.coverage import coverage, show_grid
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.image import Named
 from tasks.earthengine.news import News
@@ -31,7 +31,7 @@ from tasks.earthengine.planning import Wanted
 from tasks.earthengine.recipes import check_allowed
 from tasks.errors import QuarryError
 from tasks.fetch import fetch_plan, store_plan
-from tasks.manifest import manifest, rehearse
+from tasks.manifest import manifest
 from tasks.metadata import planned
 from tasks.output import open_output, opened
 from tasks.products import unvisited
@@ -259,17 +259,12 @@ def extract(
             plan_key = store_plan(plan, output, name=f"parts/{plan.fingerprint[:12]}-{session.run_id[:8]}.json")
         checkpoint = stored_before(plan, output, verify=parameters.verify)
         begun = time.monotonic()
-
         stored = (known or checkpoint).tiles
-
-        def prepare() -> None:
-            draw_ahead(whole, stored.values())
-            rehearse(whole)
 
         def begun_to_fetch() -> None:
             show(len(stored))
-            # Now, and not at the end of a run of hours: a container that is too small shows it while little is spent.
-            in_background(prepare)
+            if len(checkpoint.tiles) < len(plan):
+                prepare_products(whole, stored.values())
 
         try:
             tiles = fetch_plan(
