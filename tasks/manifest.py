@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.earthengine.plan import Plan
-from tasks.earthengine.tiles import PixelGrid, corners
+from tasks.earthengine.tiles import corners
 from tasks.extraction import heap
 from tasks.output import open_output
 from tasks.raster.coverage import degrees
@@ -116,9 +116,7 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
     import pandas as pd
 
     sources = [plan.locate(tile.index)[0] for tile in tiles]
-    # Two passes, since 20,000 grids at once are 20 MB.
-    sizes = [(grid.crs, grid.width, grid.height) for grid in _grids(plan, tiles)]
-    found = corners(_grids(plan, tiles))
+    grids = [plan.grid(tile.index) for tile in tiles]
     table = pd.DataFrame(
         {
             "tile": np.array([tile.index for tile in tiles], np.int64),
@@ -127,25 +125,22 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "status": [tile.status for tile in tiles],
             "key": [tile.key for tile in tiles],
             "fingerprint": [tile.fingerprint for tile in tiles],
-            "crs": [crs for crs, _, _ in sizes],
-            "width": [width for _, width, _ in sizes],
-            "height": [height for _, _, height in sizes],
+            "crs": [grid.crs for grid in grids],
+            "width": [grid.width for grid in grids],
+            "height": [grid.height for grid in grids],
             "bytes": [tile.size for tile in tiles],
             "crc32c": [tile.crc32c for tile in tiles],
             "valid_share": np.array([tile.valid_share for tile in tiles], np.float64),
             "attempts": [tile.attempts for tile in tiles],
-            "seconds": [tile.seconds for tile in tiles],
+            "seconds": np.array([tile.seconds for tile in tiles], np.float64),
             "reason": [tile.reason for tile in tiles],
         }
     )
+    found = corners(grids)
     for number, (name, side) in enumerate({"left": 0, "bottom": 1, "right": 0, "top": 1}.items()):
         ends = found[:, :, side]
         table.insert(7 + number, name, ends.min(axis=1) if name in {"left", "bottom"} else ends.max(axis=1))
     return geopandas.GeoDataFrame(table, geometry=_footprints(found, table["crs"]))
-
-
-def _grids(plan: Plan, tiles: Sequence[TileReceipt]) -> Iterator[PixelGrid]:
-    return (plan.grid(tile.index) for tile in tiles)
 
 
 def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
