@@ -11,30 +11,31 @@ from tasks.earthengine.plan import Plan
 from tasks.manifest import rehearse
 from tasks.storage.receipt import TileReceipt
 
+# Tiles to fetch from which on products are prepared as a run begins. A smaller run is over soon, and its start is busy.
+LARGE = 2000
 
-def in_background(function: Callable[[], object]) -> None:
-    """Call a function in a thread of its own, to do something ahead: what fails now fails again where it is needed."""
 
-    def called() -> None:
+def in_background(*functions: Callable[[], object]) -> None:
+    """Call functions, one after the other, in a thread of its own: what fails now fails again where it is needed."""
+
+    def call() -> None:
         with contextlib.suppress(Exception):
-            function()
+            for function in functions:
+                function()
 
     with contextlib.suppress(RuntimeError):  # no thread can be started
-        threading.Thread(target=called, name="ahead", daemon=True).start()
+        threading.Thread(target=call, name="ahead", daemon=True).start()
 
 
 def prepare_products(plan: Plan, stored: Iterable[TileReceipt]) -> None:
-    """Draw the map, and import what the manifest takes, as a run begins.
+    """Draw the map, and import what the manifest takes.
 
-    At the end of a run of hours it would be too late to see that a container has too little memory for them.
+    Of a run of hours as it begins: at its end it would be too late to see that a container has too little memory for
+    them.
 
     Args:
         plan: What is fetched.
         stored: Tiles that were stored before.
     """
-
-    def prepare() -> None:
-        draw_ahead(plan, stored)
-        rehearse(plan)
-
-    in_background(prepare)
+    draw_ahead(plan, stored)
+    rehearse(plan)

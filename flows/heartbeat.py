@@ -1,4 +1,4 @@
-"""How often a run that we start tells the Prefect server that it is alive: the one place that says so.
+"""How often a run that we start sends the Prefect server a heartbeat: the one place that sets it.
 
 The server takes a run for dead after three heartbeats that it missed, and by default they come every three minutes.
 Deployments have the same number in their work pools (deployments/pools).

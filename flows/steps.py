@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel, ConfigDict
 
-from flows.background import in_background, prepare_products
+from flows.background import LARGE, in_background, prepare_products
 from flows.garbage import undisturbed
 from flows.parameters import Extraction
 from flows.service import Service
@@ -155,7 +155,7 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
     """
 
     @functools.wraps(function)
-    def told(parameters: P) -> R:
+    def called(parameters: P) -> R:
         try:
             with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process is for it alone
                 check_not_cancelled()
@@ -173,7 +173,7 @@ def plainly(function: Callable[[P], R]) -> Callable[[P], R]:
             failed: Any = Failed(message=words, data=error)
             return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
 
-    return told
+    return called
 
 
 def of_deployment() -> bool:
@@ -261,10 +261,13 @@ def extract(
         begun = time.monotonic()
         stored = (known or checkpoint).tiles
 
+        missing = len(plan) - len(checkpoint.tiles)
+        prepare = partial(prepare_products, whole, stored.values())
+        early, late = ([prepare], []) if missing >= LARGE else ([], [prepare])
+
         def begun_to_fetch() -> None:
             show(len(stored))
-            if len(checkpoint.tiles) < len(plan):
-                prepare_products(whole, stored.values())
+            in_background(*early)
 
         try:
             tiles = fetch_plan(
@@ -276,7 +279,7 @@ def extract(
                 session=session,
                 workload_tag=account.workload_tag,
                 show=begun_to_fetch,
-                meanwhile=partial(in_background, partial(look_ahead, output)),
+                meanwhile=partial(in_background, *late, partial(look_ahead, output)),
             )
         finally:
             if part:

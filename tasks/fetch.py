@@ -130,7 +130,7 @@ def fetch_plan(
     Raises:
         EarthEngineError: Earth Engine refuses every request (credentials, permissions, budget).
         StorageError: the output can't be written.
-        RunCancelled: somebody has cancelled the flow run.
+        RunCancelled: the flow run has been cancelled.
     """
     batch = Batch(
         output=output,

@@ -43,10 +43,10 @@ class Keeper:
         client: Of the server; nobody else uses it.
         permits: What the leases are counted for.
         book: The leases.
-        quota: Slots that the limit gets if somebody deletes it.
+        quota: Slots that the limit gets if it is deleted.
         tagged: Whether a slot is left to the tag of the next task.
         wanted: Returns how many requests could be in flight.
-        on_cancel: Called when somebody has cancelled the run.
+        on_cancel: Called when the run has been cancelled.
         log: Of the run.
     """
 
@@ -165,7 +165,7 @@ class Keeper:
         try:
             self._wish_for(wanted)
             state = self._limit.read(self._client, wanted=wanted)
-        except ObjectNotFound:  # somebody has deleted one
+        except ObjectNotFound:  # one was deleted
             self._restore()
             return False
         self._permits.quota = max(1, state.limit)  # a limit of 0 leaves a run the slot of its task, and no other
@@ -227,7 +227,7 @@ class Keeper:
         if lease is self._wish:
             known, self._wish, name = True, None, self._limit.wanted
         if known and age(lease) < lease.seconds - RENEW_S:
-            # It did not end by time: the server has lost its memory, or somebody reset it. Its count is kept in the
+            # It did not end by time: the server has lost its memory, or the limit was reset. Its count is kept in the
             # database, where nobody but the holder would ever take it back.
             self._client.release_concurrency_slots([name], lease.slots, max(age(lease), 0.1))
 
@@ -242,14 +242,14 @@ class Keeper:
         # By halves, so that most of them can be kept when a part is to be given up; a few are not worth more calls.
         while slots > 0:
             lease = self._lease(self._limit.name, slots if slots <= FEW else -(-slots // 2))
-            if lease is None:  # somebody was quicker
+            if lease is None:  # another process was quicker
                 return
             self._book.add(lease)
             slots -= lease.slots
 
     def _lease(self, name: str, slots: int) -> Lease | None:
         # Of the holders of a tag's limit, the server lists those only that are of this type: so the processes that are
-        # alive are told apart by their wishes.
+        # alive are recognised by their wishes.
         kind: Literal["task_run", "flow_run"] = "flow_run" if name == self._limit.name else "task_run"
         holder = ConcurrencyLeaseHolder(type=kind, id=self._limit.holder)
         asked, seconds = time.monotonic(), self._lease_s()

@@ -131,9 +131,9 @@ class Limit:
 
     project: str
     run_id: str = ""
-    """Of the flow run, whose state says whether somebody has cancelled it."""
+    """Of the flow run, whose state shows whether it has been cancelled."""
     holder: UUID = NOBODY
-    """Of this process: the server tells holders apart, so that each has a share."""
+    """Of this process: the server keeps holders apart, so that each has a share."""
 
     @property
     def name(self) -> str:
@@ -167,7 +167,7 @@ class Limit:
         return limit.active_slots >= limit.limit
 
     def cancelled(self, client: SyncPrefectClient) -> bool:
-        """Return whether somebody has cancelled the run. Of one without a worker Prefect tells nobody.
+        """Return whether the run has been cancelled. Prefect does not notify a run without a worker.
 
         One that the server took for dead, as it was away itself and missed heartbeats, is set to Running again: from
         Crashed, Prefect would not retry it.

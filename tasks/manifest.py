@@ -83,9 +83,10 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
                 writer = open_.enter_context(pq.ParquetWriter(file, schema))
             writer.write_table(table.cast(schema))
             bounds.append(part.total_bounds)
-        # What geopandas says of the first part is so of all, but for where they lie.
+        # The first part's metadata holds for all of them, but for the bounding box.
         low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
-        if np.isfinite([*low, *high]).all():
+        about["columns"]["geometry"].pop("bbox", None)
+        if np.isfinite([*low, *high]).all():  # JSON has no infinity, where a tile lies outside what its CRS covers
             about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
         writer.add_key_value_metadata({"geo": json.dumps(about)})
     return file.getvalue()

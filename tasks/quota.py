@@ -41,7 +41,7 @@ def at_quota(account: Account, deadlines: Deadlines) -> Iterator[FetchSession]:
 
     Raises:
         BadInputError: the quota's limit counts nothing.
-        RunCancelled: somebody has cancelled the run meanwhile.
+        RunCancelled: the run has been cancelled meanwhile.
     """
     # Without Prefect's engine around it, a flow's function may be called as well: it plans, and refuses bad input.
     run_id = flow_run.id or str(uuid4())

@@ -117,7 +117,7 @@ def read_checkpoint(
     if not own:
         return Checkpoint()
     part = len(own) < len(plan)
-    told: dict[int, list[TileReceipt]] = defaultdict(list)
+    candidates: dict[int, list[TileReceipt]] = defaultdict(list)
     receipts: list[tuple[str, int, int, bool]] = []
     before: list[Receipt] = []  # of a series that grows, as it was
     for key, receipt in read_receipts(store, plan.folder, tiles=own if part else None):
@@ -127,9 +127,9 @@ def read_checkpoint(
             receipts.append((key, receipt.start, receipt.stop, receipt.complete))
             for tile in receipt.tiles:
                 if tile.index in own and tile.fingerprint == plan.tile_fingerprint(tile.index):
-                    told[tile.index].append(tile)
-    listing = _listed(plan, store, own, told)
-    tiles, faults = _verified(told, listing, store, verify)
+                    candidates[tile.index].append(tile)
+    listing = _listed(plan, store, own, candidates)
+    tiles, faults = _verified(candidates, listing, store, verify)
     there: dict[int, Stored] = {}
     if len(tiles) < len(own):
         if part and plan.home is not None:  # tiles had other numbers before the series grew
@@ -139,7 +139,7 @@ def read_checkpoint(
             places = {index: plan.key(index, identity) for identity, index in identities.items()}
             there = {index: listing[key] for index, key in places.items() if key in listing}
             for others in (before, _elsewhere(plan, store, own)):  # the second only where the first lacks some
-                found, damaged = _verified(_told_by(others, identities, places), listing, store, verify)
+                found, damaged = _verified(_candidates_of(others, identities, places), listing, store, verify)
                 tiles |= found
                 faults = {index: fault for index, fault in (damaged | faults).items() if index not in tiles}
                 there = {index: stored for index, stored in there.items() if index not in tiles}
@@ -167,25 +167,25 @@ def _prefix(plan: Plan, tiles: range) -> str:
     return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - as said
 
 
-def _listed(plan: Plan, store: Store, own: range, told: Mapping[int, Iterable[TileReceipt]]) -> dict[str, Stored]:
+def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Iterable[TileReceipt]]) -> dict[str, Stored]:
     """Return what is at the places of some tiles, by key; of a whole plan all that begins alike."""
     listed = store.list(_prefix(plan, own))
     if len(own) == len(plan):
         return {stored.key: stored for stored in listed}
     keys = {plan.key(index) for index in own}
-    keys.update(one.key for tiles in told.values() for tile in tiles for one in tile.objects)
+    keys.update(one.key for tiles in candidates.values() for tile in tiles for one in tile.objects)
     return {stored.key: stored for stored in listed if stored.key in keys}
 
 
 def _verified(
-    told: Mapping[int, Iterable[TileReceipt]], listing: Mapping[str, Stored], store: Store, verify: Verify
+    candidates: Mapping[int, Iterable[TileReceipt]], listing: Mapping[str, Stored], store: Store, verify: Verify
 ) -> tuple[dict[int, TileReceipt], dict[int, TileFault]]:
     """Return the tiles whose bytes are there as one of their receipts says, and what is wrong with the others."""
     tiles: dict[int, TileReceipt] = {}
     faults: dict[int, TileFault] = {}
     doubtful: list[TileReceipt] = []
-    for index, candidates in told.items():
-        found = [(tile, *_compared(tile, listing)) for tile in candidates]
+    for index, claims in candidates.items():
+        found = [(tile, *_compared(tile, listing)) for tile in claims]
         good = [(tile, sure) for tile, fault, sure in found if fault is None]
         known = [tile for tile, sure in good if sure and (verify == "quick" or not tile.objects)]
         if known:
@@ -251,17 +251,17 @@ def _elsewhere(plan: Plan, store: Store, own: range) -> Iterator[Receipt]:
                 yield receipt
 
 
-def _told_by(
+def _candidates_of(
     receipts: Iterable[Receipt], identities: Mapping[str, int], places: Mapping[int, str]
 ) -> dict[int, list[TileReceipt]]:
-    """Return what receipts of other plans say of tiles that are in none of ours: that they are stored, or empty."""
-    told: dict[int, list[TileReceipt]] = defaultdict(list)
+    """Return receipts of other plans for tiles that none of ours has: they are stored there, or empty."""
+    candidates: dict[int, list[TileReceipt]] = defaultdict(list)
     for receipt in receipts:
         for tile in receipt.tiles:
             index = identities.get(tile.fingerprint)
             if index is not None and (tile.status == "empty" or tile.key == places[index]):
-                told[index].append(replace(tile, index=index))
-    return told
+                candidates[index].append(replace(tile, index=index))
+    return candidates
 
 
 def _spans(receipts: Iterable[tuple[str, int, int, bool]], tiles: Mapping[int, TileReceipt]) -> Iterator[Span]:

@@ -54,7 +54,7 @@ class Batch(BaseModel):
     workload_tag: str | None = None
     """Label of the requests in Cloud Monitoring."""
     run_id: str = Field(min_length=1)
-    """Of the flow run, or whatever tells a job apart: batches of one run share a session in each process."""
+    """Id of the flow run, or of a job: batches of one run share a session in each process."""
 
     @model_validator(mode="after")
     def _plain(self) -> Self:
@@ -103,7 +103,7 @@ class OpenBatch:
         return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=every)
 
     def tidy(self, receipt: Receipt, key: str) -> None:
-        """Remove the receipts of which this one says it all.
+        """Remove the receipts whose tiles are all in this one.
 
         Only those that were there before this batch began: of two processes that run it, neither removes what the
         other is going to leave.
@@ -188,7 +188,7 @@ def run_batch(
 
 @dataclass(frozen=True)
 class BegunBatch:
-    """A batch of which the threads of a session take the tiles that are missing."""
+    """A batch whose missing tiles the threads of a session take."""
 
     opened: OpenBatch
     session: FetchSession

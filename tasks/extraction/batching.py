@@ -86,7 +86,7 @@ def next_wave(left: Left, *, in_flight: int, per_second: float | None) -> Sequen
     Args:
         left: What is in no batch yet; what is returned is taken from it.
         in_flight: Requests in flight.
-        per_second: Tiles a second so far; None before the first, when one batch is all that can be told.
+        per_second: Tiles a second so far; None before the first, which only one batch can wait for.
     """
     wave: list[Stretch] = []
     while left and (not wave or (per_second and sum(each.missing for each in wave) < per_second * WAVE_S)):

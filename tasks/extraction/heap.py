@@ -14,7 +14,7 @@ _M_ARENA_MAX, _HEAPS = -8, 2
 
 def share() -> None:
     """Let all threads of the process that are yet to come share two heaps: 50 MB less for a run of 50 threads."""
-    if "MALLOC_ARENA_MAX" in os.environ:  # somebody has chosen
+    if "MALLOC_ARENA_MAX" in os.environ:  # the user has chosen
         return
     with _in_glibc():
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)

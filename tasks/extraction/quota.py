@@ -1,6 +1,6 @@
 """The quota: what a process may have in flight, and by whose leave. It is always given, never assumed.
 
-There are two kinds. `FixedShare` is a part of the quota that somebody has set aside for a process, for one that reaches
+There are two kinds. `FixedShare` is a part of the quota that the user has set aside for a process, for one that reaches
 no Prefect server. `tasks.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as are free.
 """
 
@@ -57,9 +57,9 @@ class Quota(Protocol):
 
         Args:
             permits: What the slots are counted for.
-            run_id: Of the flow run, or whatever tells a job apart.
+            run_id: Id of the flow run, or of a job.
             wanted: Returns how many requests could be in flight: what is not wanted is left to others.
-            on_cancel: Called from another thread when somebody has cancelled the run.
+            on_cancel: Called from another thread when the run has been cancelled.
         """
         ...
 
@@ -151,7 +151,7 @@ class _Fixed:
                 )
 
     def _prune(self) -> None:
-        """Forget holds that are closed, and of which nothing goes on. The lock is held."""
+        """Forget holds that are closed and have no request in flight. The lock is held."""
         for share, holds in list(self._all.items()):
             kept = [hold for hold in holds if not hold._closed.is_set() or hold._permits.in_flight]  # noqa: SLF001 - as above
             self._all[share] = kept

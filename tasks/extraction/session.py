@@ -44,7 +44,7 @@ class FetchSession:
     """The permits, the counts, the verdict, the threads and the stop of one run in one process.
 
     Args:
-        run_id: Of the flow run, or whatever tells a job apart.
+        run_id: Id of the flow run, or of a job.
         quota: What the process may have in flight, and by whose leave.
         pace: What the run may do at the most.
         deadlines: How long one request may take, and Earth Engine may go on with one that is left.
@@ -64,7 +64,7 @@ class FetchSession:
         self.stop = threading.Event()
         """Set when nothing more is to be sent."""
         self.cancelled = threading.Event()
-        """Set, besides, when somebody has cancelled the run."""
+        """Set, besides, when the run has been cancelled."""
         self.tally = Tally()
         self.verdict = Verdict()
         self.sizes = Sizes()
@@ -173,7 +173,7 @@ class FetchSession:
         self.receipts.append(receipt)
 
     def cancel(self) -> None:
-        """Stop, because somebody has cancelled the run."""
+        """Stop, because the run has been cancelled."""
         self.cancelled.set()
         self.leave()
 

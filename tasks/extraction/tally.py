@@ -43,6 +43,6 @@ class Tally:
 
     @property
     def per_second(self) -> float | None:
-        """Tiles a second so far; None before there are enough to tell."""
+        """Tiles a second so far; None while there are too few to measure."""
         seconds = time.monotonic() - self.begun if self.begun else 0.0
         return self.done / seconds if seconds > 1 and self.done else None

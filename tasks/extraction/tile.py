@@ -141,7 +141,7 @@ class TileFetcher:
             raise
         permits.succeeded()
         if answer.restricted and not tally.restricted:
-            permits.throttled(sent, pause=False)  # once: how many are allowed then, only throttling can tell
+            permits.throttled(sent, pause=False)  # once: only throttling shows how many are allowed then
         tally.restricted = answer.restricted
         tally.request(time.monotonic() - sent, throttled=False)
         return answer

@@ -22,7 +22,7 @@ TOLERANCE = 1e-6
 
 
 ORIGIN: XY[float] = xy_(0.0, 0.0)
-"""Where grids are anchored unless somebody chooses another place."""
+"""Where grids are anchored unless another place is chosen."""
 
 
 def covering_geobox(region: Region, crs: str, scale: float, *, anchor: XY[float] = ORIGIN) -> GeoBox:

@@ -232,7 +232,7 @@ def test_a_cancelled_run_keeps_what_it_has_gives_back_its_slots_and_ends_soon(jo
         told = time.monotonic()
         output, errors = process.communicate(timeout=60)
         assert time.monotonic() - told < 30
-        answer = client._client.post("/flow_runs/filter", json={}).json()
+        answer = client._client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC"}).json()
         ended = [run for run in answer if run["parameters"].get("parameters", {}).get("project") == project]
         assert [run["state"]["name"] for run in ended] == ["Crashed" if how.startswith("SIG") else "Cancelled"], errors
         slots = client.read_global_concurrency_limit_by_name(f"tag:earthengine:{project}").active_slots

@@ -1,6 +1,8 @@
 """Laws of the manifest: one row a tile, in order, that says where it lies and what became of it."""
 
+import io
 import json
+import math
 from dataclasses import replace
 
 import geopandas
@@ -186,6 +188,18 @@ def test_a_manifest_in_parts_is_that_in_one(tmp_path, monkeypatch, plan, size):
     monkeypatch.setattr(manifest_module, "ROW_GROUP", size)
     key = manifest.fn(plan, tiles, output=str(tmp_path))
     assert_frame_equal(geopandas.read_parquet(tmp_path / key).drop(columns="path"), geopandas.read_parquet(whole))
+
+
+def test_a_tile_outside_of_what_its_crs_covers_leaves_the_file_without_a_bounding_box():
+    """JSON has no infinity; the box of the first part alone would be wrong."""
+    here, nowhere = (
+        geopandas.GeoDataFrame({"tile": [0]}, geometry=[shapely.box(x, 0, x + 1, 1)], crs="EPSG:4326")
+        for x in (7.0, math.inf)
+    )
+    data = encoded([here, nowhere])
+    (column,) = json.loads(parquet.read_metadata(io.BytesIO(data)).metadata[b"geo"])["columns"].values()
+    assert "bbox" not in column
+    assert len(geopandas.read_parquet(io.BytesIO(data))) == 2
 
 
 def test_a_manifest_is_written_again_only_if_tiles_have_changed(tmp_path, monkeypatch):
