@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from deployments.sandbox.process import running
-from flows.ephemeral import temporary_server
-from flows.heartbeat import heartbeats
+from flows.extraction import ExtractionResult
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
-from flows.steps import ExtractionResult
+from flows.temporary_server import temporary_server
 from flows.timeseries import extract_timeseries
+from tasks.prefect_io.heartbeat import heartbeats
 
 OUTPUT = Path(".demo")
 # The lake of Itaipu on the Parana, where the sample scenes of the sandbox are.

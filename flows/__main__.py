@@ -1,11 +1,11 @@
-"""`python -m flows`: see :mod:`flows.command`."""
+"""`python -m flows`: see :mod:`flows.command_line`."""
 
 import gc
 
 if __name__ == "__main__":
     # Nothing of what is imported is garbage, and to search it takes a fifth of a start. The run switches it on again.
     gc.disable()
-    from flows.command import run
+    from flows.command_line import run
 
     try:
         run()

@@ -17,19 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from flows.parameters import (
-    ExpressionImage,
-    Extraction,
-    PatchesParameters,
-    RecipeImage,
-    RegionParameters,
-    StoredImage,
-    TimeseriesParameters,
-)
+from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
+from flows.parameters import ExtractionParameters, PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.start import ready
-from tasks.earthengine.errors import BadInputError, EarthEngineError
+from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.expression import encode, is_computed
-from tasks.raster.refusal import InputError
+from tasks.errors.input import BadInputError, InputError
 from tasks.storage.store import StorageError
 
 if TYPE_CHECKING:
@@ -43,7 +36,7 @@ Image: TypeAlias = "ee.Image | ee.ImageCollection | StoredImage | RecipeImage | 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def _takes(parameters: type[Extraction]) -> Callable[[F], F]:
+def _takes(parameters: type[ExtractionParameters]) -> Callable[[F], F]:
     """Show the fields in a function's signature, for `help` and for completion in a notebook."""
 
     def shown(function: F) -> F:
@@ -119,7 +112,7 @@ def _image(image: Image, name: str | None, as_of: date | None) -> Any:
     return image
 
 
-def _run(name: str, parameters: type[Extraction], given: Mapping[str, Any]) -> Any:
+def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, Any]) -> Any:
     """Run a flow. What goes wrong is told as one message, without fifty frames of Prefect's engine above it."""
     try:
         checked = parameters.model_validate(given)
@@ -127,7 +120,7 @@ def _run(name: str, parameters: type[Extraction], given: Mapping[str, Any]) -> A
         raise InputError("\n".join(details["msg"] for details in error.errors())) from None
     from prefect.exceptions import CancelledRun
 
-    from tasks.report import ExtractionFailedError
+    from tasks.errors.run import ExtractionFailedError
 
     try:
         with ready(f"flows.{name}", f"extract_{name}", checked) as flow:

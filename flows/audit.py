@@ -5,16 +5,17 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.batches import fetch_plan, one_at_a_time
+from flows.failures import clear_failures
 from flows.parameters import AuditParameters
-from flows.steps import plainly
-from tasks.audit import check_unchanged, check_whole, prune, show_audit
-from tasks.earthengine.audit import PLAN, Audit, audit
-from tasks.earthengine.errors import BadInputError
-from tasks.fetch import fetch_plan, one_at_a_time
+from tasks.errors.input import BadInputError
+from tasks.extraction.audit import PLAN, Audit, audit, check_unchanged, check_whole
+from tasks.extraction.pruning import prune
 from tasks.manifest import manifest
-from tasks.output import open_output, opened
-from tasks.products import unvisited
-from tasks.quota import at_quota
+from tasks.prefect_io.artifacts import show_audit
+from tasks.prefect_io.flow_session import fetch_session
+from tasks.prefect_io.opener import open_output, opened
+from tasks.prefect_io.task import unvisited
 
 
 class AuditResult(BaseModel):
@@ -42,7 +43,7 @@ def audit_name() -> str:
 
 
 @flow(name="audit-output", flow_run_name=audit_name, task_runner=one_at_a_time())
-@plainly
+@clear_failures
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
     changes = not parameters.plan_only
@@ -78,7 +79,7 @@ def repair(parameters: AuditParameters, found: Audit, output: str) -> None:
     account = parameters.connect()
     for plan in found.plans:
         if plan.faults and plan.plan.folder not in found.superseded:
-            with at_quota(account, parameters.deadlines()) as session:
+            with fetch_session(account, parameters.deadlines()) as session:
                 check_unchanged(account.connection, plan)
                 tiles = fetch_plan(
                     plan.plan,

@@ -6,9 +6,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 
-from tasks.coverage import draw_ahead
-from tasks.earthengine.plan import Plan
-from tasks.manifest import rehearse
+from tasks.plan.plan import Plan
+from tasks.products.coverage import draw_ahead
+from tasks.products.manifest import preload
 from tasks.storage.receipt import TileReceipt
 
 # Tiles to fetch from which on products are prepared as a run begins. A smaller run is over soon, and its start is busy.
@@ -38,4 +38,4 @@ def prepare_products(plan: Plan, stored: Iterable[TileReceipt]) -> None:
         stored: Tiles that were stored before.
     """
     draw_ahead(plan, stored)
-    rehearse(plan)
+    preload(plan)

@@ -8,16 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import flow
 
+from flows.batches import one_at_a_time
+from flows.extraction import ExtractionResult, extract, named, wanted
+from flows.failures import clear_failures
 from flows.parameters import PatchesParameters
-from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.plan import Plan
-from tasks.earthengine.planning import plan_patches
-from tasks.fetch import one_at_a_time
-from tasks.pictures import Looks, Picture, evenly, sheet
-from tasks.products import patch_index, unvisited
+from tasks.patch_index import patch_index
+from tasks.pictures import sheet
+from tasks.plan.plan import Plan
+from tasks.plan.planning import plan_patches
+from tasks.prefect_io.artifacts import show_picture
+from tasks.prefect_io.run_name import run_name
+from tasks.prefect_io.task import unvisited
+from tasks.products.pictures import Picture, Thumbnails, evenly
 from tasks.raster.points import read_points
-from tasks.report import show_picture
 
 
 class PatchesResult(ExtractionResult):
@@ -27,7 +31,7 @@ class PatchesResult(ExtractionResult):
     """GeoParquet: one row a point, with its properties, its file, grid and state. None after a dry run."""
 
 
-class Placed(NamedTuple):
+class PatchPlan(NamedTuple):
     """Points, and the plan of the patches around them."""
 
     plan: Plan
@@ -41,21 +45,21 @@ class Placed(NamedTuple):
         return dict(zip(tiles.tolist(), rows.tolist(), strict=True))
 
 
-def plan(parameters: PatchesParameters, connection: Connection) -> Placed:
+def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
     """Ask for metadata, and plan: what can't be is refused."""
     points = read_points(parameters.points)
     found, tile_of_point = plan_patches(
         connection, named(parameters), wanted(parameters), points=points, size=parameters.size
     )
-    return Placed(found, points, tile_of_point)
+    return PatchPlan(found, points, tile_of_point)
 
 
 @flow(name="extract-patches", flow_run_name=run_name, task_runner=one_at_a_time())
-@plainly
+@clear_failures
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
-    placed: Placed | None = None
-    looks = Looks()
+    placed: PatchPlan | None = None
+    looks = Thumbnails()
 
     def make_plan(connection: Connection) -> Plan:
         nonlocal placed

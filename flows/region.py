@@ -5,16 +5,19 @@ from functools import partial
 
 from prefect import flow
 
+from flows.batches import one_at_a_time
+from flows.extraction import ExtractionResult, extract, named, wanted
+from flows.failures import clear_failures
 from flows.parameters import RegionParameters
-from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.plan import Plan
-from tasks.earthengine.planning import plan_region
-from tasks.fetch import one_at_a_time
+from tasks.mosaic import mosaic
 from tasks.pictures import pictures, region_picture
-from tasks.products import mosaic, unvisited
+from tasks.plan.plan import Plan
+from tasks.plan.planning import plan_region
+from tasks.prefect_io.artifacts import show_picture
+from tasks.prefect_io.run_name import run_name
+from tasks.prefect_io.task import unvisited
 from tasks.raster.region import read_region
-from tasks.report import show_picture
 
 
 class RegionResult(ExtractionResult):
@@ -31,7 +34,7 @@ def plan(parameters: RegionParameters, connection: Connection) -> Plan:
 
 
 @flow(name="extract-region", flow_run_name=run_name, task_runner=one_at_a_time())
-@plainly
+@clear_failures
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image, tile by tile, then one mosaic."""
     extracted = extract(parameters, partial(plan, parameters))

@@ -7,10 +7,10 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flows.service import Service
+from flows.run_options import RunOptions
 
 
-def _plan(module: Any, given: Service, connection: Any) -> None:
+def _plan(module: Any, given: RunOptions, connection: Any) -> None:
     """Plan as the run is going to: what can't be is refused before a server is there, and the client is started."""
     from tasks.earthengine.connection import ensure_client
 
@@ -20,7 +20,7 @@ def _plan(module: Any, given: Service, connection: Any) -> None:
 
 
 @contextlib.contextmanager
-def ready(module: str, flow: str, given: Service, check_server: Callable[[], None] = lambda: None) -> Iterator[Any]:
+def ready(module: str, flow: str, given: RunOptions, check_server: Callable[[], None] = lambda: None) -> Iterator[Any]:
     """Import a flow, and give it a Prefect server and heartbeats for as long as the block.
 
     Where no server is configured, a temporary one starts meanwhile.
@@ -38,7 +38,7 @@ def ready(module: str, flow: str, given: Service, check_server: Callable[[], Non
         BadInputError: there is no project, or no way to sign in. No server is waited for, and none is left.
     """
     account = given.connect() if given.asks_earth_engine and given.connection is None else None
-    from flows.ephemeral import temporary_server
+    from flows.temporary_server import temporary_server
 
     with temporary_server() as starting:
         if not starting:
@@ -49,7 +49,7 @@ def ready(module: str, flow: str, given: Service, check_server: Callable[[], Non
 
             with contextlib.suppress(EarthEngineError):  # the run meets it again, and is retried if it may pass
                 _plan(importlib.import_module(module), given, account.connection)
-    from flows.heartbeat import heartbeats
+    from tasks.prefect_io.heartbeat import heartbeats
 
     with heartbeats():
         yield imported

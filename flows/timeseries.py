@@ -8,17 +8,23 @@ from functools import partial
 from prefect import flow
 from pydantic import Field
 
+from flows.batches import one_at_a_time
+from flows.extraction import ExtractionResult, extract, named, wanted
+from flows.failures import clear_failures
 from flows.parameters import TimeseriesParameters
-from flows.steps import ExtractionResult, extract, named, plainly, run_name, wanted
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.expression import fingerprint
-from tasks.earthengine.plan import Plan
-from tasks.earthengine.planning import plan_timeseries
-from tasks.fetch import one_at_a_time
-from tasks.pictures import Picture, evenly, sheet
-from tasks.products import mosaic, mosaics_there, series_summary, unvisited
+from tasks.mosaic import mosaic
+from tasks.pictures import sheet
+from tasks.plan.plan import Plan
+from tasks.plan.planning import plan_timeseries
+from tasks.prefect_io.artifacts import show_picture
+from tasks.prefect_io.run_name import run_name
+from tasks.prefect_io.task import unvisited
+from tasks.products.mosaic import mosaics_there
+from tasks.products.pictures import Picture, evenly
 from tasks.raster.region import read_region
-from tasks.report import show_picture
+from tasks.series import series_summary
 
 
 class TimeseriesResult(ExtractionResult):
@@ -48,7 +54,7 @@ def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
 
 
 @flow(name="extract-timeseries", flow_run_name=run_name, task_runner=one_at_a_time())
-@plainly
+@clear_failures
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot.
 

@@ -1,36 +1,19 @@
-"""The manifest: one row a tile, so that an output explains itself to whoever has neither Prefect nor this project."""
+"""The manifest task: one row for each tile."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-import numpy as np
-import shapely
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.earthengine.plan import Plan
-from tasks.earthengine.tiles import corners
-from tasks.extraction import heap
-from tasks.output import open_output
-from tasks.raster.coverage import degrees
-from tasks.raster.crs import WGS84
-from tasks.retries import RETRIED
-from tasks.storage.product import ROW_GROUP, Product, made_of
+from tasks.extraction import malloc as heap
+from tasks.plan.plan import Plan
+from tasks.prefect_io.opener import open_output
+from tasks.prefect_io.task_retries import RETRIED
+from tasks.products.manifest import NAME, _with_paths, encoded, rows
+from tasks.products.product import ROW_GROUP, Product, made_of
 from tasks.storage.receipt import TileReceipt
-from tasks.storage.store import Store
-
-if TYPE_CHECKING:
-    import geopandas
-    import pandas as pd
-    import pyarrow as pa
-
-NAME = "manifest.parquet"
 
 
 @task(name="manifest", cache_policy=NO_CACHE, **RETRIED)
@@ -55,101 +38,3 @@ def manifest(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> str:
     key = product.put(encoded(_with_paths(rows(plan, part), part, store) for part in parts))
     heap.trim()
     return key
-
-
-def rehearse(plan: Plan) -> None:
-    """Encode a manifest without a tile, so that what it takes is imported."""
-    encoded([rows(plan, ())])
-    heap.trim()
-
-
-def _with_paths(table: geopandas.GeoDataFrame, tiles: Sequence[TileReceipt], store: Store) -> geopandas.GeoDataFrame:
-    table.insert(5, "path", [None if tile.key is None else store.open_path(tile.key) for tile in tiles])
-    return table
-
-
-def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
-    """Return GeoParquet of the rows of all parts, at least one, each a row group; memory holds one at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = io.BytesIO()
-    bounds: list[NDArray[np.float64]] = []
-    with contextlib.ExitStack() as open_:
-        for part in parts:
-            table = pa.table(part.to_arrow(index=False))
-            if not bounds:
-                schema, about = _schema(table.schema), _about(part[:1])
-                writer = open_.enter_context(pq.ParquetWriter(file, schema))
-            writer.write_table(table.cast(schema))
-            bounds.append(part.total_bounds)
-        # The first part's metadata holds for all of them, but for the bounding box.
-        low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
-        about["columns"]["geometry"].pop("bbox", None)
-        if np.isfinite([*low, *high]).all():  # JSON has no infinity, where a tile lies outside what its CRS covers
-            about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
-        writer.add_key_value_metadata({"geo": json.dumps(about)})
-    return file.getvalue()
-
-
-def _schema(first: pa.Schema) -> pa.Schema:
-    """Return the schema of all parts, by that of the first: text stays text where a part has none, such as `reason`."""
-    import pyarrow as pa
-
-    is_text = (pa.types.is_null, pa.types.is_string, pa.types.is_large_string)
-    fields = (each.with_type(pa.large_string()) if any(f(each.type) for f in is_text) else each for each in first)
-    return pa.schema(fields)
-
-
-def _about(table: geopandas.GeoDataFrame) -> dict[str, Any]:
-    """Return what geopandas writes in a file beside the rows of a table: its metadata as GeoParquet."""
-    import pyarrow.parquet as pq
-
-    with io.BytesIO() as file:
-        table.to_parquet(file, index=False)
-        about: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"geo"])
-        return about
-
-
-def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
-    """Return the manifest as a table, but for the paths of its files."""
-    import geopandas
-    import pandas as pd
-
-    sources = [plan.locate(tile.index)[0] for tile in tiles]
-    grids = [plan.grid(tile.index) for tile in tiles]
-    table = pd.DataFrame(
-        {
-            "tile": np.array([tile.index for tile in tiles], np.int64),
-            "source": [source.origin or source.name for source in sources],
-            "date": [source.time[:10] if source.time else None for source in sources],
-            "status": [tile.status for tile in tiles],
-            "key": [tile.key for tile in tiles],
-            "fingerprint": [tile.fingerprint for tile in tiles],
-            "crs": [grid.crs for grid in grids],
-            "width": [grid.width for grid in grids],
-            "height": [grid.height for grid in grids],
-            "bytes": [tile.size for tile in tiles],
-            "crc32c": [tile.crc32c for tile in tiles],
-            "valid_share": np.array([tile.valid_share for tile in tiles], np.float64),
-            "attempts": [tile.attempts for tile in tiles],
-            "seconds": np.array([tile.seconds for tile in tiles], np.float64),
-            "reason": [tile.reason for tile in tiles],
-        }
-    )
-    found = corners(grids)
-    for number, (name, side) in enumerate({"left": 0, "bottom": 1, "right": 0, "top": 1}.items()):
-        ends = found[:, :, side]
-        table.insert(7 + number, name, ends.min(axis=1) if name in {"left", "bottom"} else ends.max(axis=1))
-    return geopandas.GeoDataFrame(table, geometry=_footprints(found, table["crs"]))
-
-
-def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
-    """Return polygons in WGS 84 of corners, shape (tile, 4, 2), each in its own CRS."""
-    import geopandas
-
-    lonlat = np.empty_like(found)
-    for name in crs.unique():
-        chosen = (crs == name).to_numpy()
-        lonlat[chosen] = degrees(found[chosen], name)
-    return geopandas.GeoSeries(shapely.polygons(lonlat), crs=WGS84)

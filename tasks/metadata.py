@@ -1,4 +1,4 @@
-"""Metadata: what Earth Engine is asked before the first pixel, as a Prefect task that may be repeated."""
+"""The metadata task: what Earth Engine is asked before the first pixel request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect.states import Failed
 from prefect.utilities.annotations import quote
 
 from tasks.errors import QuarryError
-from tasks.retries import RETRIED, RETRIES
+from tasks.prefect_io.task_retries import RETRIED, RETRIES
 
 T = TypeVar("T")
 

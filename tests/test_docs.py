@@ -24,14 +24,21 @@ import flows
 import tasks
 from deployments.provision.__main__ import main as provision
 from deployments.provision.declaration import Schedule
-from flows.command import run
-from flows.parameters import AuditParameters, Extraction, PatchesParameters, RegionParameters, TimeseriesParameters
-from tasks.earthengine.account import Account
+from flows.command_line import run
+from flows.parameters import (
+    AuditParameters,
+    ExtractionParameters,
+    PatchesParameters,
+    RegionParameters,
+    TimeseriesParameters,
+)
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import EarthEngineError, Stopped
-from tasks.earthengine.policy import RetryPolicy, StopPolicy
 from tasks.earthengine.recipes import BUILT_IN, find
-from tasks.limit import tag_of
+from tasks.extraction.account import Account
+from tasks.extraction.retry_policy import RetryPolicy
+from tasks.extraction.stop_policy import StopPolicy
+from tasks.prefect_io.quota_limit import tag_of
 from tasks.storage.store import StorageError
 from tests.bench.cases import CASES
 
@@ -161,7 +168,9 @@ def test_the_parameters_of_the_quota_have_these_defaults():
     assert len(rows) == 4
     account = Account(connection=Connection(project="my-project"))
     told = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
-    assert all(told.get(name, Extraction.model_fields[name].default) == float(default) for name, default in rows)
+    assert all(
+        told.get(name, ExtractionParameters.model_fields[name].default) == float(default) for name, default in rows
+    )
 
 
 def test_every_option_of_provision_that_is_named_exists(capsys):
@@ -206,7 +215,7 @@ def test_every_recipe_is_listed_with_its_parameters():
 
 
 def test_every_option_that_is_named_exists():
-    fields = set(Extraction.model_fields) | {"asset", "recipe", "parameters"}
+    fields = set(ExtractionParameters.model_fields) | {"asset", "recipe", "parameters"}
     for model in (RegionParameters, TimeseriesParameters, PatchesParameters, AuditParameters):
         fields |= set(model.model_fields)
     for option in re.findall(r" --(?:image\.)?([a-z-]+)", "\n".join(c for c in COMMANDS if "-m flows " in c)):

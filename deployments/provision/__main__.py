@@ -21,12 +21,10 @@ from deployments.provision.declaration import DECLARATION, read
 from deployments.provision.deployment import Deployment, WorkPool, undeclared
 from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
-from flows.heartbeat import heartbeats
-from tasks.connection import EarthEngineConnection
-from tasks.crashed import automation
 from tasks.earthengine.connection import is_loopback
-from tasks.earthengine.errors import BadInputError
-from tasks.raster.refusal import InputError
+from tasks.errors.input import BadInputError, InputError
+from tasks.prefect_io.connection_block import EarthEngineConnection
+from tasks.prefect_io.heartbeat import automation, heartbeats
 
 DESCRIPTION = """\
 Creates or updates, on the Prefect server of PREFECT_API_URL, all that the flows need: block types, the blocks

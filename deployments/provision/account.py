@@ -14,11 +14,10 @@ from prefect_gcp import GcpCredentials, GcsBucket
 from pydantic import Secret, ValidationError
 
 from deployments.provision.blocks import NAME, RESULTS, Reference, SavedBlock, saved
-from tasks.connection import EarthEngineConnection
-from tasks.earthengine.errors import BadInputError
-from tasks.raster.refusal import InputError
-from tasks.results_storage import check_apart
-from tasks.storage.open import bucket_of
+from tasks.errors.input import BadInputError, InputError
+from tasks.prefect_io.connection_block import EarthEngineConnection
+from tasks.prefect_io.results_storage import check_apart
+from tasks.storage.address import bucket_of
 from tasks.storage.store import StorageError
 
 _KEY = Reference(f"{GcpCredentials.get_block_type_slug()}/{NAME}")

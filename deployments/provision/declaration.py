@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from tasks.earthengine.errors import BadInputError
+from tasks.errors.input import BadInputError
 
 DECLARATION = Path(__file__).parents[1] / "prefect.yaml"
 _VARIABLE = re.compile(r"{{\s*\$(\w+)\s*}}")

@@ -20,7 +20,7 @@ from prefect.utilities.callables import parameter_schema
 from deployments.provision.automation import TAG
 from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
-from tasks.earthengine.errors import BadInputError
+from tasks.errors.input import BadInputError
 
 # Where Prefect keeps the results of tasks: https://docs.prefect.io/v3/advanced/results
 RESULTS_STORAGE = "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"

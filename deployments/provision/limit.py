@@ -9,7 +9,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalC
 from prefect.exceptions import ObjectNotFound
 
 from deployments.provision.difference import Thing, Values
-from tasks.limit import BOUNDLESS, Limit
+from tasks.prefect_io.quota_limit import BOUNDLESS, QuotaLimit
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class Quota(Thing):
 
 def quotas(project: str, slots: int, *, may_lower: bool) -> list[Quota]:
     """Return the limit that is the quota, and the one by which runs tell what they could use of it."""
-    limit = Limit(project)
+    limit = QuotaLimit(project)
     return [Quota(limit.name, slots, may_lower), Quota(limit.wanted, BOUNDLESS, may_lower)]

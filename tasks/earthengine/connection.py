@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.earthengine.errors import BadInputError, Transient
-from tasks.raster.refusal import InputError
+from tasks.earthengine.errors import Transient
+from tasks.errors.input import BadInputError, InputError
+from tasks.errors.redaction import HIDDEN
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 # Discovery and the list of algorithms are a megabyte at the most.
 CLIENT_DEADLINE_S = 60
-HIDDEN = "(not shown)"
 USER_AGENT = "pixel-quarry/0.1"
 WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
 

@@ -29,39 +29,15 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.errors import QuarryError
-from tasks.raster.refusal import InputError
 
 if TYPE_CHECKING:
     import google.auth.exceptions
+from tasks.errors.redaction import redacted
 
 Action = Literal["retry", "slow down", "split", "fail the tile", "stop the run"]
 
 TEXT_LIMIT = 500
 """Characters of an answer that a message keeps."""
-
-_HIDDEN = "[hidden]"  # without a blank, so that hiding twice is hiding once
-_SECRETS = (
-    (r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|\Z)", _HIDDEN),
-    (r"(authorization[\\\"']*\s*[:=]\s*)[\\\"']*((bearer|basic|digest)\s+)?[^\s\"',;<>]+", rf"\1{_HIDDEN}"),
-    (r"\bbearer\s+[\w.~+/=-]{16,}", _HIDDEN),
-    # Access tokens, refresh tokens, API keys, client secrets and JWTs begin like this at Google.
-    (r"\b(ya29\.|1//|AIza|GOCSPX-|eyJ)[\w.~+/=-]*", _HIDDEN),
-    (
-        r"\b((access|refresh|id)_token|client_secret|private_key|api_key|assertion)([\\\"']*\s*[:=]\s*)[\\\"']*[^\s\"',;&<>]+",
-        rf"\1\3{_HIDDEN}",
-    ),
-    (r"(https?://)[^\s/@?#\"'<>]*@", r"\1"),
-    (r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", rf"\1?{_HIDDEN}"),
-    (r"(?<=[^\s?])\?[^\s?=\"'<>]+=[^\s\"'<>]*", f"?{_HIDDEN}"),
-)
-_HIDE = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), shown) for pattern, shown in _SECRETS)
-
-
-def redacted(text: str) -> str:
-    """Return a text without what may be a credential, or the query of a URL, which may hold one."""
-    for pattern, shown in _HIDE:
-        text = pattern.sub(shown, text)
-    return text
 
 
 class EarthEngineError(QuarryError):
@@ -155,27 +131,6 @@ class Stopped(EarthEngineError):
     """Another part of the run met something that no part can survive."""
 
     action = "stop the run"
-
-
-class BadInputError(InputError):
-    """A parameter that can't be: found before the first pixel request.
-
-    Args:
-        field: Name of the parameter.
-        value: What was given.
-        reason: Why it can't be, with the limit.
-        remedy: What to do.
-    """
-
-    def __init__(self, field: str, value: object, reason: str, remedy: str) -> None:
-        super().__init__(field, value, reason, remedy)
-        self.field, self.value, self.reason, self.remedy = field, value, reason, remedy
-
-    def __str__(self) -> str:
-        shown = redacted(repr(self.value))
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        end = "" if self.remedy.endswith((".", "?")) else "."
-        return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"
 
 
 _SIGN_IN = (

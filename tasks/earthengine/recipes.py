@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import ee
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
-from tasks.earthengine.choices import ALLOWED, RECIPES, allowed
-from tasks.earthengine.errors import BadInputError
+from tasks.earthengine.recipe_names import RECIPES
+from tasks.errors.input import BadInputError
 
 Box = list[float]
 FILLED_IN = ("region", "as_of")
@@ -192,19 +192,6 @@ class Recipe:
             for name, field in fields
         )
         return ", ".join(shown) or "no parameters"
-
-
-def check_allowed(name: str) -> None:
-    """Check the recipe of a run that somebody else may have started: to name a function is to run it.
-
-    Raises:
-        BadInputError: it is neither built in nor listed.
-    """
-    if name not in BUILT_IN and name not in allowed():
-        remedy = (
-            f"Give one of {', '.join(sorted({*BUILT_IN, *allowed()}))}, or list it in {ALLOWED} where the flow runs"
-        )
-        raise BadInputError("image.recipe", name, "not on the list of this deployment", remedy)
 
 
 def find(name: str) -> Recipe:

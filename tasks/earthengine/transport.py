@@ -25,8 +25,8 @@ import requests.utils
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from tasks.earthengine.choices import Deadlines
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
+from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import Transient, from_exception, from_response
 
 POOL_SIZE = 1_000
@@ -37,9 +37,6 @@ QUOTA_STATUS = "x-earth-engine-quota-status"
 """Header in which Earth Engine says that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
 # How pixels begin: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. Their Content-Type is not established.
 _PIXELS = (b"\x93NUMPY", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-
-
-DEADLINES = Deadlines()
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,19 @@ from uuid import uuid4
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.earthengine.checkpoint import Checkpoint, read_checkpoint
-from tasks.earthengine.choices import Deadlines
 from tasks.earthengine.connection import Connection, ConnectionReference
-from tasks.earthengine.errors import BadInputError
-from tasks.earthengine.permits import Pace
-from tasks.earthengine.plan import Plan
-from tasks.earthengine.transport import DEADLINES, fetch
-from tasks.extraction.opened import PLAIN, Opener, open_plan
+from tasks.earthengine.deadlines import DEADLINES, Deadlines
+from tasks.earthengine.transport import fetch
+from tasks.errors.input import BadInputError
+from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
+from tasks.extraction.openers import PLAIN, Opener
+from tasks.extraction.permits import Pace
 from tasks.extraction.quota import Quota
 from tasks.extraction.session import FetchSession
-from tasks.extraction.tile import TileFetcher
+from tasks.extraction.stored_plan import open_plan
+from tasks.extraction.tile_fetcher import TileFetcher
 from tasks.extraction.tile_queue import TileQueue
+from tasks.plan.plan import Plan
 from tasks.storage.receipt import Receipt, TileReceipt, counted, receipt_key
 from tasks.storage.store import StorageError, Store
 
@@ -187,7 +188,7 @@ def run_batch(
 
 
 @dataclass(frozen=True)
-class BegunBatch:
+class RunningBatch:
     """A batch whose missing tiles the threads of a session take."""
 
     opened: OpenBatch
@@ -195,7 +196,7 @@ class BegunBatch:
     tiles: TileQueue
 
 
-def begin_batch(opened: OpenBatch, session: FetchSession) -> BegunBatch:
+def begin_batch(opened: OpenBatch, session: FetchSession) -> RunningBatch:
     """Let the threads of a session take the missing tiles of a batch, after those that were begun before.
 
     `run_batch` of the same batch waits for them then, whenever it is called.
@@ -203,12 +204,12 @@ def begin_batch(opened: OpenBatch, session: FetchSession) -> BegunBatch:
     batch = opened.batch
     ask = partial(fetch, opened.connection, deadlines=batch.deadlines, workload_tag=batch.workload_tag)
     fetcher = TileFetcher(plan=opened.plan, ask=ask, session=session, store=opened.store, checkpoint=opened.checkpoint)
-    begun = BegunBatch(opened, session, session.begin(opened.missing, fetcher.fetch))
+    begun = RunningBatch(opened, session, session.begin(opened.missing, fetcher.fetch))
     session.begun[batch] = begun
     return begun
 
 
-def _finish(begun: BegunBatch) -> dict[str, Any]:
+def _finish(begun: RunningBatch) -> dict[str, Any]:
     """Wait for the tiles of a batch, write its receipt, and return its summary."""
     opened, batch = begun.opened, begun.opened.batch
     key = receipt_key(opened.plan.folder, batch.start, batch.stop, run=batch.run_id, call=uuid4().hex)

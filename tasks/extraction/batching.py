@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tasks.earthengine.checkpoint import Checkpoint, gaps
+from tasks.extraction.checkpoint import Checkpoint, gaps
 
 # Seconds of work in a batch: what a receipt is written for, and few starts of a task.
 BATCH_S = 90.0
@@ -35,7 +35,7 @@ def batch_size(left: int, *, in_flight: int, per_second: float | None) -> int:
     return left if left <= size * 1.5 else size
 
 
-class Stretch(NamedTuple):
+class TileRange(NamedTuple):
     """Tiles [start, stop) of a plan that make a batch."""
 
     start: int
@@ -44,7 +44,7 @@ class Stretch(NamedTuple):
     """How many of them are to be fetched."""
 
 
-class Left:
+class Remainder:
     """What is left to be put in batches: stretches between those that are verified as they are.
 
     Args:
@@ -61,7 +61,7 @@ class Left:
     def __bool__(self) -> bool:
         return bool(self._gaps)
 
-    def take(self, size: int) -> Stretch:
+    def take(self, size: int) -> TileRange:
         """Return the next stretch with at most so many missing tiles."""
         start, end = self._gaps.pop()
         missing = 0
@@ -77,10 +77,10 @@ class Left:
         if index < end:
             self._gaps.append((index, end))
         self.missing -= missing
-        return Stretch(start, index, missing)
+        return TileRange(start, index, missing)
 
 
-def next_wave(left: Left, *, in_flight: int, per_second: float | None) -> Sequence[Stretch]:
+def next_wave(left: Remainder, *, in_flight: int, per_second: float | None) -> Sequence[TileRange]:
     """Return the batches that are begun at once: the work of about five minutes.
 
     Args:
@@ -88,7 +88,7 @@ def next_wave(left: Left, *, in_flight: int, per_second: float | None) -> Sequen
         in_flight: Requests in flight.
         per_second: Tiles a second so far; None before the first, which only one batch can wait for.
     """
-    wave: list[Stretch] = []
+    wave: list[TileRange] = []
     while left and (not wave or (per_second and sum(each.missing for each in wave) < per_second * WAVE_S)):
         size = batch_size(max(1, left.missing), in_flight=in_flight, per_second=per_second)
         wave.append(left.take(size))

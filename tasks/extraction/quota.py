@@ -1,7 +1,7 @@
 """The quota: what a process may have in flight, and by whose leave. It is always given, never assumed.
 
 There are two kinds. `FixedShare` is a part of the quota that the user has set aside for a process, for one that reaches
-no Prefect server. `tasks.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as are free.
+no Prefect server. `tasks.prefect_io.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as are free.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from tasks.earthengine.errors import BadInputError
-from tasks.earthengine.permits import Permits
+from tasks.errors.input import BadInputError
+from tasks.extraction.permits import Permits
 
 _log = logging.getLogger("pixel_quarry")
 # Seconds of waiting after which the log says so.

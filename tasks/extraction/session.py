@@ -2,7 +2,7 @@
 
 It outlives each batch, and that is what makes one process fast: threads go on with the tiles of the next batch as soon
 as none of the last is left to take, whenever Prefect, or another engine, starts the task of it. A process has one
-session a run at the most, which `FetchSession.of` finds; beside the cache of `tasks.extraction.opened` it is all that
+session a run at the most, which `FetchSession.of` finds; beside the cache of `tasks.extraction.openers` it is all that
 lives in a process.
 """
 
@@ -18,14 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
-from tasks.earthengine.choices import Deadlines
-from tasks.earthengine.errors import BadInputError, Stopped
-from tasks.earthengine.permits import Pace, Permits
-from tasks.earthengine.policy import Verdict
-from tasks.earthengine.splitting import Sizes
-from tasks.earthengine.transport import DEADLINES
-from tasks.extraction import heap
+from tasks.earthengine.deadlines import DEADLINES, Deadlines
+from tasks.earthengine.errors import Stopped
+from tasks.errors.input import BadInputError
+from tasks.extraction import malloc as heap
+from tasks.extraction.permits import Pace, Permits
 from tasks.extraction.quota import Quota
+from tasks.extraction.splitting import Sizes
+from tasks.extraction.stop_policy import FailureStreak
 from tasks.extraction.tally import Tally
 from tasks.extraction.tile_queue import TileQueue
 from tasks.storage.receipt import Receipt, TileReceipt
@@ -66,7 +66,7 @@ class FetchSession:
         self.cancelled = threading.Event()
         """Set, besides, when the run has been cancelled."""
         self.tally = Tally()
-        self.verdict = Verdict()
+        self.verdict = FailureStreak()
         self.sizes = Sizes()
         self.begun: dict[Any, Any] = {}
         """By batch what `tasks.extraction.batch.begin_batch` has begun of those that have not ended."""

@@ -14,7 +14,7 @@ from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from tasks.raster.refusal import InputError
+from tasks.errors.input import InputError
 
 WGS84 = "EPSG:4326"
 

@@ -23,8 +23,6 @@ VALIDITY = "valid_"
 
 HEADER_LIMIT = 1 << 20
 """Bytes of an NPY header: 1024 bands (Earth Engine's limit) of long names need more than NumPy's 10,000."""
-
-
 CACHED = 512 << 10
 """Bytes of an answer that are worked on at a time: they fit a core's second-level cache."""
 

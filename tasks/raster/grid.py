@@ -13,14 +13,12 @@ from odc.geo import wh_, xy_
 from odc.geo.geobox import GeoBox
 from odc.geo.types import XY, Shape2d
 
+from tasks.errors.input import InputError
 from tasks.raster.crs import WGS84, crs_of, reproject, transformer
-from tasks.raster.refusal import InputError
 from tasks.raster.region import Region
 
 TOLERANCE = 1e-6
 """Pixels by which a bound may pass a pixel's edge before it costs another pixel: what rounding leaves."""
-
-
 ORIGIN: XY[float] = xy_(0.0, 0.0)
 """Where grids are anchored unless another place is chosen."""
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.errors.input import brief, refused
 from tasks.raster.crs import WGS84, crs_of
 from tasks.raster.properties import free_name, property_table, writable
-from tasks.raster.refusal import brief, refused
 from tasks.raster.vector import existing, features_crs, read_features, read_frame
 
 if TYPE_CHECKING:

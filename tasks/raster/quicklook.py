@@ -43,14 +43,14 @@ def quicklooks(
     sources: Sequence[Source], *, bands: Sequence[str] | None = None, max_size: int = 1024
 ) -> list[Image.Image]:
     """Return RGBA pictures that can be compared: as `quicklook`, with one stretch over the valid pixels of all."""
-    return drawn([look(source, bands=bands, max_size=max_size) for source in sources])
+    return draw_thumbnails([thumbnail(source, bands=bands, max_size=max_size) for source in sources])
 
 
-Look = tuple[NDArray[np.generic], NDArray[np.bool_]]
+Thumbnail = tuple[NDArray[np.generic], NDArray[np.bool_]]
 Limits = tuple[float, float]
 
 
-def look(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> Look:
+def thumbnail(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> Thumbnail:
     """Return values and validity, both (band, y, x), of the bands that `quicklooks` shows of a source."""
     if isinstance(source, Raster):
         values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
@@ -59,13 +59,13 @@ def look(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 
     return values, valid & np.isfinite(values) if values.dtype.kind == "f" else valid
 
 
-def drawn(looks: Sequence[Look]) -> list[Image.Image]:
+def draw_thumbnails(looks: Sequence[Thumbnail]) -> list[Image.Image]:
     """Return RGBA pictures of looks, with one stretch over the valid pixels of all."""
     limits = [_limits([(values[n], valid[n]) for values, valid in looks]) for n in range(len(looks[0][0]))]
-    return [_drawn(values, valid, limits) for values, valid in looks]
+    return [_draw(values, valid, limits) for values, valid in looks]
 
 
-def _limits(shown: Sequence[Look]) -> Limits | None:
+def _limits(shown: Sequence[Thumbnail]) -> Limits | None:
     """Return the values that become black and white, None if nothing is valid."""
     data = np.concatenate([values[valid] for values, valid in shown])
     if not data.size:
@@ -74,7 +74,7 @@ def _limits(shown: Sequence[Look]) -> Limits | None:
     return float(low), float(high)
 
 
-def _drawn(values: NDArray[np.generic], valid: NDArray[np.bool_], limits: Sequence[Limits | None]) -> Image.Image:
+def _draw(values: NDArray[np.generic], valid: NDArray[np.bool_], limits: Sequence[Limits | None]) -> Image.Image:
     opaque: NDArray[np.bool_] = np.logical_and.reduce(valid)
     grey = np.stack([_stretched(*band) for band in zip(values, valid, limits, strict=True)])
     colours = grey if len(grey) == 3 else _viridis(grey[0])
@@ -94,7 +94,7 @@ def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
     return [list(names).index(band) for band in bands]
 
 
-def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Look:
+def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Thumbnail:
     step = -(-max(raster.geobox.shape) // max_size)
     values = raster.values[chosen, ::step, ::step]
     if raster.valid is None:
@@ -102,7 +102,7 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Look:
     return values, raster.valid[chosen, ::step, ::step]
 
 
-def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Look:
+def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Thumbnail:
     with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]

@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from tasks.errors.input import InputError, refused
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
-from tasks.raster.refusal import InputError, refused
 from tasks.raster.vector import features_crs, read_features, read_frame
 
 MARGIN = 1e-9

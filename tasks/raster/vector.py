@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from tasks.errors.input import InputError, refused
 from tasks.raster.crs import WGS84, canonical_crs, crs_of
-from tasks.raster.refusal import InputError, refused
 
 if TYPE_CHECKING:
     import geopandas

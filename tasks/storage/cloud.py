@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, NoReturn, cast
-from urllib.parse import urlsplit
 
 import google.auth.exceptions
 import google_crc32c
@@ -22,23 +20,16 @@ from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 
-from tasks.storage.receipt import crc32c
+from tasks.storage.checksum import crc32c
+from tasks.storage.cloud_errors import _REMEDIES, _is_object, _kind, _status
 from tasks.storage.store import (
-    OutputBusy,
     OutputConflict,
     OutputDamaged,
-    OutputDenied,
-    OutputMissing,
-    SignInExpired,
-    StorageError,
     Stored,
     check_key,
 )
 
-# Connections that a process keeps to Cloud Storage: as many as threads of a run may write at once.
-CONNECTIONS = 128
 # Seconds for one answer, after which the library's retry asks again, for two minutes in all.
 ANSWER_S = 60.0
 # Objects of a listing that one answer holds at the most: https://cloud.google.com/storage/docs/json_api/v1/objects/list
@@ -46,45 +37,6 @@ PAGE = 1000
 # Bytes that are read of an object at once, and objects that are copied at once.
 RANGE, COPIES = 1 << 20, 16
 _LISTED = "items(name,size,generation,crc32c,metadata),prefixes,nextPageToken"
-_REMEDIES: dict[type[StorageError], str] = {
-    OutputMissing: "Create the bucket, or give the name of one that is there.",
-    OutputDenied: "Let the account read and write objects there: role Storage Object User (roles/storage.objectUser).",
-    SignInExpired: "Sign in again (`gcloud auth application-default login`), or mend the key of the output's block.",
-    OutputBusy: "It may pass: run the same again.",
-}
-
-
-def client(credentials: Any = None) -> Client:
-    """Return a client with a connection for each thread of a run.
-
-    Args:
-        credentials: None = Application Default Credentials, none at all where STORAGE_EMULATOR_HOST is set.
-
-    Raises:
-        SignInExpired: there are no credentials.
-    """
-    # Else each client asks for its bucket, for the sake of traces; the role that suffices may not.
-    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-    if emulator and credentials is not None and urlsplit(emulator).scheme == "http" and not _is_loopback(emulator):
-        raise SignInExpired(
-            f"STORAGE_EMULATOR_HOST = {emulator!r} is plain http on another machine, and would be sent a token. "
-            "Unset it, or take an output without credentials."
-        )
-    try:
-        made = Client(project=None, credentials=credentials)
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise SignInExpired(
-            f"Cloud Storage: there are no credentials ({type(error).__name__}). {_REMEDIES[SignInExpired]}"
-        ) from error
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
-    for scheme in ("https://", "http://"):
-        made._http.mount(scheme, adapter)  # noqa: SLF001 - the library's pool of 10 has no other door
-    return made
-
-
-def _is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 class CloudStore:
@@ -315,33 +267,6 @@ def _checksum(path: Path) -> str:
         while chunk := file.read(RANGE):
             checksum = google_crc32c.extend(checksum, chunk)
     return base64.b64encode(checksum.to_bytes(4, "big")).decode()
-
-
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status of an error, which the library's uploads keep elsewhere than its other calls."""
-    status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", None)
-    return None if status is None else int(status)
-
-
-def _kind(error: Exception) -> type[StorageError]:
-    status = _status(error)
-    if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
-        return OutputDamaged
-    if status in {404, 410} and "bucket does not exist" not in str(error):
-        return OutputBusy  # an object was replaced while it was read, or an upload is gone: both may be repeated
-    if status is not None:
-        kinds = {401: SignInExpired, 403: OutputDenied, 404: OutputMissing, 408: OutputBusy, 429: OutputBusy}
-        return kinds.get(status, OutputBusy if status >= 500 else StorageError)
-    if isinstance(error, google.auth.exceptions.GoogleAuthError):
-        passing = isinstance(error, google.auth.exceptions.TransportError) or bool(error.retryable)
-        return OutputBusy if passing else SignInExpired
-    away = (exceptions.RetryError, requests.ConnectionError, requests.Timeout, ConnectionError)
-    return OutputBusy if isinstance(error, away) else StorageError
-
-
-def _is_object(error: exceptions.NotFound) -> bool:
-    """Whether it is the object that was not found, and not its bucket."""
-    return "bucket does not exist" not in str(error)
 
 
 def _stored(key: str, blob: Blob) -> Stored:

@@ -7,12 +7,12 @@ import errno
 import os
 import shutil
 import stat
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
+from tasks.storage.local_files import _folder, _in_folder, _linked, _stamp
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
 from tasks.storage.store import (
@@ -25,8 +25,6 @@ from tasks.storage.store import (
     check_key,
 )
 
-T = TypeVar("T")
-
 TEMPORARY_SUFFIX = ".part"
 WORKSPACES = ".work"
 _KINDS: dict[int | None, type[StorageError]] = {
@@ -36,8 +34,6 @@ _KINDS: dict[int | None, type[StorageError]] = {
 }
 # What is said of a key that is not there; a folder is no key.
 _NOTHING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# A file system without hard links says so in one of these ways.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 class LocalStore:
@@ -307,40 +303,3 @@ class LocalStore:
             OutputBusy: "See to the mount, and run again.",
         }.get(kind, "Give a folder that you may write to.")
         return kind(f"output = {self.uri!r}: {key} can't be {what} ({error.strerror or error}). {remedy}")
-
-
-def _in_folder(path: str, make: Callable[[], T]) -> T:
-    """Make something in a folder that may not be there yet, or be removed at this moment."""
-    for _ in range(9):
-        with contextlib.suppress(FileNotFoundError):
-            return make()
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # the latter, if it was removed just then
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-    return make()
-
-
-def _folder(prefix: str) -> str:
-    """Return the folder that holds all keys with a prefix."""
-    return check_key(prefix.rpartition("/")[0]) if "/" in prefix else ""
-
-
-def _stamp(file: int | str) -> None:
-    """Give a file a time of its own: the kernel's stands still for milliseconds, and it is the file's version."""
-    now = time.time_ns()
-    with contextlib.suppress(OSError):
-        os.utime(file, ns=(now, now))
-
-
-def _linked(temporary: str, path: str) -> bool:
-    """Give a file its name unless that is taken; return whether it has it."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(path):  # another may still come between
-            return False
-        os.replace(temporary, path)
-    return True

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import math
 import re
 import sys
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
-from operator import attrgetter, itemgetter
-from typing import IO, Any, Literal, get_args, overload
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
-import google_crc32c
 import orjson
 
+from tasks.storage.band_summary import Bands
 from tasks.storage.store import Store, check_key
 
 Status = Literal["stored", "empty", "failed"]
@@ -30,78 +26,10 @@ EMPTY = b'"status":"empty"'
 READERS = 16
 # Bytes of a receipt at the most: it has 20,000 tiles at the most. More is none of ours, and would fill the memory.
 LARGEST = 512 << 20
-# Bytes of a file that are read at a time for its checksum.
-CHUNK = 1 << 20
 _NAME = re.compile(r"/(\d{9,})-(\d{9,})-[^/]+\.json$")
 _TEXT = (str, type(None))
 # How the reason of a failed tile begins: the class of its error. Receipts of before `error_kind` have it nowhere else.
 _KIND = re.compile(r"[^\W\d]\w*(?=: )")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BandSummary:
-    """What the valid pixels of one band hold; None where there are none."""
-
-    valid: int | None
-    """Number of valid pixels; None where the mask is not known, and all pixels count."""
-    counted: int
-    """Number of pixels that the numbers below are of: valid and not NaN."""
-    mean: float | None
-    min: float | None
-    max: float | None
-
-
-_FIELDS = tuple(part.name for part in fields(BandSummary))
-_packed, _in_order = attrgetter(*_FIELDS), itemgetter(*_FIELDS)
-
-
-class Bands(Sequence[BandSummary]):
-    """Summaries, packed: as Python numbers they would be most of the memory of a run of 100,000 tiles."""
-
-    __slots__ = ("_numbers",)
-
-    def __init__(self, summaries: Iterable[BandSummary] = ()) -> None:
-        numbers = (number for summary in summaries for number in _packed(summary))
-        self._numbers = array("d", (math.nan if number is None else number for number in numbers))
-
-    @classmethod
-    def from_json(cls, summaries: Iterable[Mapping[str, Any]]) -> Bands:
-        """Return the bands of these JSON values, as they are packed: a summary of each would take as long as all else.
-
-        Raises:
-            KeyError: a field is missing.
-            TypeError: a value is no number.
-            ValueError: there is another field.
-        """
-        made, numbers = cls(), []
-        for summary in summaries:
-            if len(summary) != len(_FIELDS):
-                raise ValueError(f"band {dict(summary)!r}: its fields are {', '.join(_FIELDS)}")
-            numbers += _in_order(summary)
-        made._numbers = array("d", [math.nan if number is None else number for number in numbers])
-        return made
-
-    def __len__(self) -> int:
-        return len(self._numbers) // len(_FIELDS)
-
-    @overload
-    def __getitem__(self, place: int) -> BandSummary: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[BandSummary]: ...
-    def __getitem__(self, place: int | slice) -> BandSummary | list[BandSummary]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(len(self))[place]]
-        first = len(_FIELDS) * range(len(self))[place]
-        numbers = self._numbers[first : first + len(_FIELDS)]
-        valid, counted, mean, low, high = (None if math.isnan(number) else number for number in numbers)
-        count = None if valid is None else int(valid)
-        return BandSummary(valid=count, counted=int(counted or 0), mean=mean, min=low, max=high)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Bands) and self._numbers.tobytes() == other._numbers.tobytes()
-
-    def __hash__(self) -> int:
-        return hash(self._numbers.tobytes())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,25 +172,6 @@ def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
     """Return how many tiles there are of each status."""
     counts = Counter(tile.status for tile in tiles)
     return {status: counts[status] for status in get_args(Status)}
-
-
-def crc32c(data: bytes | memoryview) -> str:
-    """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
-    # It takes no memoryview of Python's own, but GDAL's.
-    data = bytes(data) if isinstance(data, memoryview) else data
-    return _as_text(google_crc32c.value(data))
-
-
-def crc32c_of_file(file: IO[bytes]) -> str:
-    """Return the checksum of what is left to read of a file, in the same form; memory holds a piece of it."""
-    value = 0
-    while piece := file.read(CHUNK):
-        value = google_crc32c.extend(value, piece)
-    return _as_text(value)
-
-
-def _as_text(value: int) -> str:
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
 def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") -> str:

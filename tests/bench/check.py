@@ -11,7 +11,7 @@ import ee
 import numpy as np
 import rasterio
 
-from tasks.earthengine.plan import Plan
+from tasks.plan.plan import Plan
 from tasks.storage.receipt import Receipt
 from tests.bench import work
 
@@ -43,7 +43,7 @@ def ours(output: Path, expected: int, *, image: str, sample: int | None = 50) ->
         plan, found = tiles_of(folder)
         there += len(found)
         stored = {index: path for index, path in found.items() if path is not None}
-        if plan.output.file_format == "GEO_TIFF":
+        if plan.tile_format.file_format == "GEO_TIFF":
             wrong += count_wrong({plan_grid(plan, index): path for index, path in _chosen(stored, sample)}, image)
     return {"lost": expected - there, "wrong": wrong}
 

@@ -10,9 +10,9 @@ import ee
 import requests
 
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.image import Named
-from tasks.earthengine.plan import Output, Plan
-from tasks.earthengine.planning import Wanted, plan_region
+from tasks.plan.plan import Plan, TileFormat
+from tasks.plan.planning import plan_region
+from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.raster.region import read_region
 from tests.bench import work
 
@@ -24,8 +24,8 @@ MB_A_TILE = TILE * TILE * BANDS * ITEM / 1e6
 def plan(connection: Connection, region: str, codec: str) -> Plan:
     """Return the plan, with exact masks."""
     ensure_client(connection)
-    named = Named(expression=work.source("six")["expression"], name="six")
-    wanted = Wanted(bands=None, crs=work.CRS, scale=2.0, output=Output(codec=codec))
+    named = ImageSpec(expression=work.source("six")["expression"], name="six")
+    wanted = PixelSpec(bands=None, crs=work.CRS, scale=2.0, tile_format=TileFormat(codec=codec))
     return plan_region(connection, named, wanted, region=read_region(region), tile_size=TILE)
 
 
@@ -50,12 +50,12 @@ def job(spec: dict):
 
 def _ours(connection: Connection, planned: Plan, output: Path, threads: int) -> None:
     # Here, so that no other job depends on how tiles are fetched.
-    from tasks.earthengine.permits import Pace
     from tasks.earthengine.transport import fetch
+    from tasks.extraction.permits import Pace
     from tasks.extraction.quota import FixedShare
     from tasks.extraction.session import FetchSession
-    from tasks.extraction.tile import TileFetcher
-    from tasks.storage.open import open_store
+    from tasks.extraction.tile_fetcher import TileFetcher
+    from tasks.storage.address import open_store
 
     pace = Pace(in_flight=threads, per_second=1e9)
     with FetchSession("bench", FixedShare(in_flight=threads, of=threads), pace) as session:

@@ -17,14 +17,15 @@ import geopandas
 import requests
 from prefect.client.orchestration import get_client
 
-from flows.garbage import undisturbed
+from flows.garbage_collection import undisturbed
 from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.image import Named
-from tasks.earthengine.plan import Output
-from tasks.earthengine.planning import Wanted, patch_tiles, plan_patches, plan_region
+from tasks.plan.grids import patch_tiles
+from tasks.plan.plan import TileFormat
+from tasks.plan.planning import plan_patches, plan_region
+from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.raster.points import read_points
 from tasks.raster.region import read_region
 from tests.bench import pixels, reference, stored, tagged, work
@@ -59,12 +60,12 @@ def million(spec: dict):
     """Plans of a million tiles: a region's, and that of as many points."""
     connection = Connection(project=work.PROJECT, endpoint=spec["url"])
     ensure_client(connection)
-    named = Named(expression=work.source("scene")["expression"], name="scene")
+    named = ImageSpec(expression=work.source("scene")["expression"], name="scene")
     region = read_region(spec["region"])
     lattice = read_points(spec["points"])
 
-    def wanted(scale: float) -> Wanted:
-        return Wanted(bands=None, crs=work.CRS, scale=scale, output=Output(), max_requests=2_000_000)
+    def wanted(scale: float) -> PixelSpec:
+        return PixelSpec(bands=None, crs=work.CRS, scale=scale, tile_format=TileFormat(), max_requests=2_000_000)
 
     def measured(make) -> tuple[float, float, object]:
         before = _status("VmRSS")

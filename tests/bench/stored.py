@@ -10,15 +10,17 @@ from pathlib import Path
 
 import requests
 
-from tasks.earthengine.checkpoint import read_checkpoint
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.image import Named
-from tasks.earthengine.plan import Output, Plan
-from tasks.earthengine.planning import Wanted, plan_patches
+from tasks.extraction.checkpoint import read_checkpoint
+from tasks.plan.plan import Plan, TileFormat
+from tasks.plan.planning import plan_patches
+from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.raster.points import read_points
+from tasks.storage.address import open_store
+from tasks.storage.band_summary import Bands, BandSummary
+from tasks.storage.checksum import crc32c
 from tasks.storage.local import LocalStore
-from tasks.storage.open import open_store
-from tasks.storage.receipt import Bands, BandSummary, Receipt, TileObject, TileReceipt, crc32c, receipt_key
+from tasks.storage.receipt import Receipt, TileObject, TileReceipt, receipt_key
 from tasks.storage.store import Store
 from tests.bench import work
 
@@ -31,8 +33,12 @@ def job(spec: dict):
     """Return what runs in the clock: a checkpoint is read of a plan of which every tile is stored."""
     connection = Connection(project=work.PROJECT, endpoint=spec["url"])
     ensure_client(connection)
-    wanted = Wanted(bands=None, crs=work.CRS, scale=5.0, output=Output(masks="unknown"), max_requests=1_000_000)
-    plan, _ = plan_patches(connection, Named(asset=work.LIGHT), wanted, points=read_points(spec["points"]), size=256)
+    wanted = PixelSpec(
+        bands=None, crs=work.CRS, scale=5.0, tile_format=TileFormat(masks="unknown"), max_requests=1_000_000
+    )
+    plan, _ = plan_patches(
+        connection, ImageSpec(asset=work.LIGHT), wanted, points=read_points(spec["points"]), size=256
+    )
     store = open_store(spec["output"])
     fill(plan, store, seed=spec.get("seed_url"), bucket=spec.get("bucket", ""), prefix=spec.get("prefix", ""))
 

@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.limit import tag_of
+from tasks.prefect_io.quota_limit import tag_of
 from tasks.storage.store import Store
 from tests.bench import work
 from tests.bench.server import Control, environment

@@ -19,14 +19,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.image import Named
-from tasks.earthengine.permits import Pace
-from tasks.earthengine.plan import Output, Plan
-from tasks.earthengine.planning import Wanted, plan_patches
 from tasks.extraction.batch import Batch
-from tasks.limit import tag_of
+from tasks.extraction.permits import Pace
+from tasks.plan.plan import Plan, TileFormat
+from tasks.plan.planning import plan_patches
+from tasks.plan.specs import ImageSpec, PixelSpec
+from tasks.prefect_io.quota_limit import tag_of
 from tasks.raster.points import read_points
-from tasks.storage.open import open_store
+from tasks.storage.address import open_store
 from tests.bench import work
 from tests.bench.server import Control, prefect_server
 
@@ -99,8 +99,8 @@ def plan_of(endpoint: str, folder: Path, tiles: int) -> Plan:
     connection = Connection(project=PROJECT, endpoint=endpoint)
     ensure_client(connection)
     points = work.write_points(folder / "points.csv", tiles)
-    wanted = Wanted(bands=None, crs=work.CRS, scale=5.0, output=Output(masks="unknown"))
-    plan, _ = plan_patches(connection, Named(asset=work.SCENE), wanted, points=read_points(points), size=32)
+    wanted = PixelSpec(bands=None, crs=work.CRS, scale=5.0, tile_format=TileFormat(masks="unknown"))
+    plan, _ = plan_patches(connection, ImageSpec(asset=work.SCENE), wanted, points=read_points(points), size=32)
     return plan
 
 

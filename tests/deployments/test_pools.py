@@ -18,8 +18,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.pools.__main__ import main
 from deployments.pools.template import Pool, standard
-from flows.heartbeat import HEARTBEAT_S
 from flows.region import extract_region
+from tasks.prefect_io.heartbeat import HEARTBEAT_S
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deployments" / "pools").glob("*.yaml"))

@@ -34,8 +34,8 @@ from deployments.provision.__main__ import main
 from deployments.provision.automation import FAILURE
 from deployments.provision.declaration import DECLARATION, read
 from deployments.provision.deployment import TEMPLATE, Deployment
-from tasks import crashed
-from tasks.earthengine.errors import BadInputError
+from tasks.errors.input import BadInputError
+from tasks.prefect_io import heartbeat as crashed
 from tests.cloud.tokens import service_account_info
 
 VARIABLES = {"PIXEL_QUARRY_OUTPUT": "local-file-system/pixel-quarry"}

@@ -12,9 +12,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from prefect.client.orchestration import get_client
 
 from deployments.sandbox.process import running
+from tasks.storage.address import open_store
 from tasks.storage.cloud import CloudStore
 from tasks.storage.local import LocalStore
-from tasks.storage.open import open_store
 from tests.cloud.fake import fake
 
 BUCKET = "pixels-of-tests"

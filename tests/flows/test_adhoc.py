@@ -18,12 +18,13 @@ import rioxarray
 from prefect.settings import get_current_settings
 
 from flows import adhoc
-from flows.parameters import ExpressionImage, PatchesParameters, RegionParameters, StoredImage, TimeseriesParameters
+from flows.image_parameters import ExpressionImage, StoredImage
+from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import PatchesResult
 from flows.region import RegionResult
 from flows.timeseries import TimeseriesResult
 from tasks.earthengine.connection import ensure_client
-from tasks.raster.refusal import InputError
+from tasks.errors.input import InputError
 from tests.flows.conftest import forget_requests, heeding_interrupts, pixel_requests, turn
 from tests.flows.test_notebook import wait_for_requests
 

@@ -6,7 +6,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
 from prefect.utilities.callables import parameter_schema
 
-from flows.parameters import RecipeImage, RegionParameters
+from flows.image_parameters import RecipeImage
+from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tests.flows.conftest import UNPACED, pixel_requests
 

@@ -13,7 +13,7 @@ from flows.parameters import PatchesParameters, RegionParameters, TimeseriesPara
 from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
-from tasks.raster.refusal import InputError
+from tasks.errors.input import InputError
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 LAKE = [-54.60, -25.30, -54.55, -25.26]

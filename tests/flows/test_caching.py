@@ -11,17 +11,19 @@ from prefect.filesystems import RemoteFileSystem
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from flows import batches as fetch_module
 from flows.parameters import RegionParameters
 from flows.region import extract_region
-from tasks import fetch as fetch_module
-from tasks.earthengine.errors import BadInputError, BudgetExhausted, Rejected, Transient
+from tasks.earthengine.errors import BudgetExhausted, Rejected, Transient
+from tasks.errors.input import BadInputError
 from tasks.extraction import batch as batch_module
 from tasks.extraction import batching
 from tasks.fetch import fetch_batch
-from tasks.limit import Limit, ServerAwayError
-from tasks.result_cache import key_of
-from tasks.results_storage import check_apart, results_uri
-from tasks.retries import if_it_passes, passes
+from tasks.prefect_io.quota_limit import QuotaLimit
+from tasks.prefect_io.result_cache import key_of
+from tasks.prefect_io.results_storage import check_apart, results_uri
+from tasks.prefect_io.server import ServerAwayError
+from tasks.prefect_io.task_retries import if_it_passes, passes
 from tasks.storage.store import OutputBusy, OutputFull
 from tests.flows.conftest import forget_requests, pixel_requests, task_runs, turn
 
@@ -179,7 +181,7 @@ def test_a_runner_in_other_processes_is_refused_before_it_fetches_beside_us(job,
 def test_a_server_that_is_away_for_a_moment_ends_no_run(job, results, monkeypatch):
     """As it is asked whether there is room, and as the first slots are taken."""
     failures = {"full": 2, "increment": 2}
-    full, increment = Limit.full, SyncPrefectClient.increment_concurrency_slots_with_lease
+    full, increment = QuotaLimit.full, SyncPrefectClient.increment_concurrency_slots_with_lease
 
     def failing(name, function):
         def call(*args, **more):
@@ -190,7 +192,7 @@ def test_a_server_that_is_away_for_a_moment_ends_no_run(job, results, monkeypatc
 
         return call
 
-    monkeypatch.setattr(Limit, "full", failing("full", full))
+    monkeypatch.setattr(QuotaLimit, "full", failing("full", full))
     monkeypatch.setattr(SyncPrefectClient, "increment_concurrency_slots_with_lease", failing("increment", increment))
     assert region(job).is_completed()
     assert failures == {"full": 0, "increment": 0}
@@ -208,7 +210,7 @@ class Planted:
 
 def test_a_pickle_that_is_planted_in_an_output_is_never_read(job, results, served, tmp_path, monkeypatch):
     trace, keys = tmp_path / "trace", []
-    monkeypatch.setattr("tasks.result_cache.key_of", lambda batch: keys.append(key_of(batch)) or keys[-1])
+    monkeypatch.setattr("tasks.prefect_io.result_cache.key_of", lambda batch: keys.append(key_of(batch)) or keys[-1])
     region(job)
     output = Path(job["output"])
     (plan,) = output.glob("region-*")

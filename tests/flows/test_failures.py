@@ -17,7 +17,7 @@ from prefect.states import Cancelled, Cancelling
 
 from flows.parameters import RegionParameters
 from flows.region import extract_region
-from tasks import again
+from tasks.prefect_io import run_retries as again
 from tasks.storage import local
 from tasks.storage.cloud import CloudStore
 from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, OutputMissing, SignInExpired

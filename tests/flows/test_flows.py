@@ -15,14 +15,15 @@ from prefect.flows import load_flow_from_entrypoint
 from rasterio.features import rasterize
 
 from deployments.sandbox.process import running
-from flows.parameters import ExpressionImage, PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.image_parameters import ExpressionImage
+from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks.earthengine.connection import ensure_client
 from tasks.earthengine.expression import encode
+from tasks.errors.run import ExtractionFailedError
 from tasks.raster.encode import read_geotiff
-from tasks.report import ExtractionFailedError
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import read_receipts
 from tests.flows.conftest import UNPACED

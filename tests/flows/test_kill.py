@@ -4,7 +4,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from deployments.sandbox.process import running
-from flows.command import run
+from flows.command_line import run
 from tasks.storage.local import LocalStore
 from tests.bench import work
 from tests.bench.server import Control

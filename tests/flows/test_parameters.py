@@ -9,14 +9,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import (
-    ExpressionImage,
-    PatchesParameters,
-    RecipeImage,
-    RegionParameters,
-    StoredImage,
-    TimeseriesParameters,
-)
+from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
+from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 
 GOOD = {
     RegionParameters: {"image": {"asset": "a/b"}, "scale": 30, "region": [1, 2, 3, 4]},

@@ -32,14 +32,14 @@ from rasterio.windows import Window
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.expression import canonical, encode
-from tasks.earthengine.image import Named
-from tasks.earthengine.permits import Pace
-from tasks.earthengine.plan import Output, Plan
-from tasks.earthengine.planning import Wanted, plan_region, plan_timeseries
-from tasks.earthengine.tiles import RegionTiles
 from tasks.earthengine.transport import PixelRequest, fetch
-from tasks.extraction.tile import TileFetcher
-from tasks.products import mosaic
+from tasks.extraction.permits import Pace
+from tasks.extraction.tile_fetcher import TileFetcher
+from tasks.mosaic import mosaic
+from tasks.plan.plan import Plan, TileFormat
+from tasks.plan.planning import plan_region, plan_timeseries
+from tasks.plan.specs import ImageSpec, PixelSpec
+from tasks.plan.tiles import RegionTiles
 from tasks.raster.crs import crs_of
 from tasks.raster.encode import read_geotiff
 from tasks.raster.region import Region, read_region
@@ -154,14 +154,14 @@ def carolina(scenes: Path) -> Scene:
 
 def wanted(
     crs: str = "native", scale: float | None = None, *, bands: Sequence[str] | None = None, **output: Any
-) -> Wanted:
-    return Wanted(bands=bands, crs=crs, scale=scale, output=Output(**output))
+) -> PixelSpec:
+    return PixelSpec(bands=bands, crs=crs, scale=scale, tile_format=TileFormat(**output))
 
 
 def plan_scene(
-    connection: Connection, name: str, how: Wanted, *, region: Region | None = None, tile: int = 256
+    connection: Connection, name: str, how: PixelSpec, *, region: Region | None = None, tile: int = 256
 ) -> Plan:
-    return plan_region(connection, Named(asset=f"{ASSETS}/{name}"), how, region=region, tile_size=tile)
+    return plan_region(connection, ImageSpec(asset=f"{ASSETS}/{name}"), how, region=region, tile_size=tile)
 
 
 def extract(connection: Connection, plan: Plan, output: Path) -> tuple[TileReceipt, ...]:
@@ -247,7 +247,7 @@ def test_a_part_of_a_scene_begins_and_ends_at_its_pixels(connection: Connection,
 
 @pytest.mark.parametrize(("name", "grid"), [(CAROLINA, wanted()), (SOUTH, wanted("EPSG:4326", 0.00031))])
 def test_the_size_of_tiles_does_not_show(
-    connection: Connection, scenes: Path, tmp_path: Path, name: str, grid: Wanted
+    connection: Connection, scenes: Path, tmp_path: Path, name: str, grid: PixelSpec
 ) -> None:
     scene = read(scenes / f"{name}.tif")
     window = scene.around_edge(433, 351)
@@ -274,7 +274,7 @@ def plan_computed(connection: Connection, image: ee.Image, box: GeoBox) -> Plan:
 
     The planner lays computed images on whole multiples of the scale, and Landsat's pixels begin at the halves.
     """
-    named, crs = Named(expression=encode(image)), str(box.crs)
+    named, crs = ImageSpec(expression=encode(image)), str(box.crs)
     region = read_region(list(box.boundingbox.bbox), crs=crs)
     plan = plan_region(connection, named, wanted(crs, abs(box.affine.a)), region=region, tile_size=256)
     assert isinstance(plan.tiles, RegionTiles)
@@ -322,7 +322,7 @@ def test_two_scenes_mosaicked_have_the_last_on_top_where_it_is_valid(
 
 
 def test_ndvi_is_that_of_numpy(connection: Connection, carolina: Scene, tmp_path: Path) -> None:
-    recipe = Named(recipe="ndvi", recipe_parameters={"asset": f"{ASSETS}/{CAROLINA}", "red": "B3", "nir": "B4"})
+    recipe = ImageSpec(recipe="ndvi", recipe_parameters={"asset": f"{ASSETS}/{CAROLINA}", "red": "B3", "nir": "B4"})
     wkt = carolina.crs.to_wkt()
     plan = plan_region(connection, recipe, wanted(wkt, 28.5), region=read_region(carolina.box, crs=wkt), tile_size=200)
     with rasterio.open(extract_mosaic(connection, plan, tmp_path)) as file:
@@ -461,10 +461,10 @@ def test_our_narrow_call_gives_what_google_s_client_gives_byte_for_byte(
     connection: Connection, south: Scene, tmp_path: Path
 ) -> None:
     ensure_client(connection)
-    ndvi = Named(recipe="ndvi", recipe_parameters={"asset": f"{ASSETS}/{SOUTH}", "red": "B4", "nir": "B3"})
+    ndvi = ImageSpec(recipe="ndvi", recipe_parameters={"asset": f"{ASSETS}/{SOUTH}", "red": "B4", "nir": "B3"})
     region = read_region(south.box, crs="EPSG:32621")
     picture = wanted(file_format="PNG", visualization=canonical({"ranges": [{"min": 7000, "max": 15000}]}))
-    image = Named(asset=f"{MODIS}/2020_05_08")
+    image = ImageSpec(asset=f"{MODIS}/2020_05_08")
     plans = {
         "stored, NPY": plan_scene(connection, SOUTH, wanted(masks="unknown"), tile=300),
         "with mask bands": plan_scene(connection, SOUTH, wanted(), tile=300),
@@ -504,7 +504,7 @@ def test_our_narrow_call_gives_what_google_s_client_gives_byte_for_byte(
 def plan_modis(connection: Connection, bands: Sequence[str], masks: str) -> Plan:
     return plan_timeseries(
         connection,
-        Named(asset=MODIS),
+        ImageSpec(asset=MODIS),
         wanted(bands=bands, masks=masks),
         region=read_region(ITAIPU),
         start=date(2020, 3, 1),

@@ -11,11 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from deployments.sandbox.process import running
 from flows.audit import audit_output
-from flows.command import run
+from flows.command_line import run
 from flows.parameters import AuditParameters, RegionParameters, TimeseriesParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
-from tasks.audit import AuditError
+from tasks.errors.run import AuditError
 from tasks.extraction import batching
 from tests.flows.conftest import files, forget_requests, pixel_requests, task_runs
 

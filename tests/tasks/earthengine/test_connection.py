@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.earthengine.connection import HIGH_VOLUME, Connection, check_workload_tag
-from tasks.earthengine.errors import BadInputError
+from tasks.errors.input import BadInputError
 
 # Ends a process that reaches for anything but this machine.
 GUARD = """

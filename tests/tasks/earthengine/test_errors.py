@@ -17,7 +17,6 @@ from tasks.earthengine import errors
 from tasks.earthengine.errors import (
     TABLE,
     Action,
-    BadInputError,
     BudgetExhausted,
     Denied,
     GivenUp,
@@ -30,6 +29,7 @@ from tasks.earthengine.errors import (
     from_exception,
     from_response,
 )
+from tasks.errors.input import BadInputError
 
 
 def body(code, message, status="INVALID_ARGUMENT", reason=None):

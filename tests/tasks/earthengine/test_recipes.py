@@ -6,10 +6,10 @@ from datetime import date
 import pytest
 
 from tasks.earthengine.connection import ensure_client
-from tasks.earthengine.errors import BadInputError
 from tasks.earthengine.expression import encode
 from tasks.earthengine.metadata import compute, image_info
 from tasks.earthengine.recipes import BUILT_IN, find
+from tasks.errors.input import BadInputError
 
 BOX = [-55.0, -26.0, -54.0, -25.0]
 DATES = {"start": "2020-05-01", "end": "2020-06-01"}

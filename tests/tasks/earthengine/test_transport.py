@@ -25,10 +25,11 @@ from cryptography.x509.oid import NameOID
 
 from deployments.sandbox.process import running
 from tasks.earthengine import metadata
-from tasks.earthengine.choices import Deadlines
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.errors import BadInputError, Denied, Rejected, Throttled, Transient
+from tasks.earthengine.deadlines import Deadlines
+from tasks.earthengine.errors import Denied, Rejected, Throttled, Transient
 from tasks.earthengine.transport import PixelRequest, fetch, send
+from tasks.errors.input import BadInputError
 
 NPY = b"\x93NUMPY" + bytes(5000)
 REQUEST = PixelRequest(asset=None, body=b'{"fileFormat":"NPY"}')

@@ -4,10 +4,10 @@ import json
 import urllib.request
 
 from tasks.earthengine.connection import ConnectionReference
-from tasks.earthengine.permits import Pace
 from tasks.extraction.batch import Batch
+from tasks.extraction.permits import Pace
 from tasks.extraction.quota import FixedShare
-from tasks.storage.open import open_store
+from tasks.storage.address import open_store
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 LAKE = [-54.60, -25.30, -54.55, -25.26]

@@ -7,12 +7,12 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.earthengine.image import Named
-from tasks.earthengine.plan import Output
-from tasks.earthengine.planning import Wanted, plan_region
+from tasks.plan.plan import TileFormat
+from tasks.plan.planning import plan_region
+from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.raster.region import read_region
+from tasks.storage.address import forget
 from tasks.storage.cloud import CloudStore
-from tasks.storage.open import forget
 from tests.cloud.fake import fake
 from tests.tasks.extraction.batches import BUCKET, LAKE, SCENE
 
@@ -49,5 +49,5 @@ def output(request, tmp_path, monkeypatch):
 def plan(slow):
     connection = Connection(project="my-project", endpoint=slow)
     ensure_client(connection)
-    wanted = Wanted(bands=None, crs="utm", scale=30, output=Output(masks="unknown"))
-    return plan_region(connection, Named(asset=SCENE), wanted, region=read_region(LAKE), tile_size=40)
+    wanted = PixelSpec(bands=None, crs="utm", scale=30, tile_format=TileFormat(masks="unknown"))
+    return plan_region(connection, ImageSpec(asset=SCENE), wanted, region=read_region(LAKE), tile_size=40)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
-from tasks.earthengine.permits import Pace
+from tasks.extraction.permits import Pace
 from tasks.extraction.quota import FixedShare
 from tasks.extraction.session import FetchSession
 from tasks.storage.receipt import Receipt

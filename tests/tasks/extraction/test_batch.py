@@ -11,17 +11,19 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from tasks.earthengine.checkpoint import Checkpoint, read_checkpoint
 from tasks.earthengine.connection import Connection, ConnectionReference
-from tasks.earthengine.errors import BadInputError, Denied, Rejected
-from tasks.earthengine.permits import Pace
-from tasks.earthengine.plan import Output
+from tasks.earthengine.errors import Denied, Rejected
+from tasks.errors.input import BadInputError
 from tasks.extraction import batch as batch_module
 from tasks.extraction.batch import Batch, begin_batch, open_batch, run_batch
-from tasks.extraction.opened import PLAIN, open_plan, remember_plan
+from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
+from tasks.extraction.openers import PLAIN
+from tasks.extraction.permits import Pace
 from tasks.extraction.quota import FixedShare
 from tasks.extraction.session import FetchSession
-from tasks.storage.open import open_store
+from tasks.extraction.stored_plan import open_plan, remember_plan
+from tasks.plan.plan import TileFormat
+from tasks.storage.address import open_store
 from tasks.storage.store import StorageError
 from tests.tasks.extraction.batches import IN_FLIGHT, SHARE, batch_of, statistics, stored
 
@@ -198,7 +200,7 @@ def test_the_requests_of_the_next_batch_do_not_wait_for_its_task(plan, sandbox, 
 
 def test_two_plans_in_one_session_are_not_mixed(plan, sandbox, tmp_path):
     """Their tiles have the same numbers."""
-    other = replace(plan, output=Output(masks="unknown", codec="none"))
+    other = replace(plan, tile_format=TileFormat(masks="unknown", codec="none"))
     for each in (plan, other):
         stored(each, str(tmp_path))
     with FetchSession("a-job", SHARE, Pace(in_flight=IN_FLIGHT)) as session:
@@ -256,7 +258,7 @@ def test_a_plan_that_is_gone_or_another_is_said_before_the_first_request(plan, s
     store, key = open_store(address), f"{plan.folder}/plan.json"
     with pytest.raises(StorageError, match=r"it is gone\. Run the flow"):
         run_batch(batch_of(plan, address, sandbox), SHARE)
-    other = replace(plan, output=Output(masks="unknown", codec="none"))
+    other = replace(plan, tile_format=TileFormat(masks="unknown", codec="none"))
     store.put(key, json.dumps(other.json()).encode())
     with pytest.raises(StorageError, match="another run has put another in its place"):
         run_batch(batch_of(plan, address, sandbox), SHARE)

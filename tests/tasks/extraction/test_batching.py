@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.earthengine.checkpoint import Checkpoint, Span, gaps, read_checkpoint
 from tasks.earthengine.errors import Stopped
 from tasks.extraction import batching, tile_queue
-from tasks.extraction.batching import Left
+from tasks.extraction.batching import Remainder
+from tasks.extraction.checkpoint import Checkpoint, Span, gaps, read_checkpoint
 from tasks.extraction.tile_queue import TileQueue
 from tasks.storage.receipt import Receipt, TileReceipt, receipt_key
 from tasks.storage.store import OutputFull
-from tests.tasks.earthengine.test_checkpoint import folder, series
+from tests.tasks.extraction.test_checkpoint import folder, series
 
 SHORT = 8
 """Tiles in a batch at the most, here."""
@@ -91,7 +91,7 @@ def test_stretches_hold_each_tile_of_the_gaps_once_and_no_more_missing_ones_than
     taken = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batching, "LARGEST_BATCH", largest)
-        left = Left(count, checkpoint)
+        left = Remainder(count, checkpoint)
         assert left.missing == count - len(checkpoint.tiles)
         while left:
             before, size = left.missing, sizes[len(taken) % len(sizes)]
@@ -106,7 +106,7 @@ def test_stretches_hold_each_tile_of_the_gaps_once_and_no_more_missing_ones_than
 
 
 def test_a_plan_of_which_nothing_is_known_is_cut_into_batches_of_the_size_asked_for():
-    left, taken = Left(25, Checkpoint()), []
+    left, taken = Remainder(25, Checkpoint()), []
     while left:
         taken.append(left.take(10))
     assert taken == [(0, 10, 10), (10, 20, 10), (20, 25, 5)]

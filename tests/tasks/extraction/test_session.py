@@ -9,15 +9,16 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from tasks.earthengine.checkpoint import read_checkpoint
-from tasks.earthengine.choices import Deadlines
-from tasks.earthengine.errors import BadInputError, Stopped
-from tasks.earthengine.permits import Pace
+from tasks.earthengine.deadlines import Deadlines
+from tasks.earthengine.errors import Stopped
+from tasks.errors.input import BadInputError
 from tasks.extraction.batch import run_batch
+from tasks.extraction.checkpoint import read_checkpoint
+from tasks.extraction.permits import Pace
 from tasks.extraction.quota import FixedShare
 from tasks.extraction.session import FetchSession
 from tasks.extraction.tile_queue import TileQueue
-from tasks.storage.open import open_store
+from tasks.storage.address import open_store
 from tests.tasks.extraction.batches import IN_FLIGHT, SHARE, batch_of, statistics, stored
 
 

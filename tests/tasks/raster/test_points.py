@@ -11,8 +11,8 @@ import pytest
 import shapely
 from rasterio.warp import transform
 
+from tasks.errors.input import InputError
 from tasks.raster.points import read_points
-from tasks.raster.refusal import InputError
 
 XY = [(11.25, 46.5), (-70.125, -33.75), (179.5, 0.0)]
 

@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tasks.raster.mosaic import Piece, write_mosaic
+from tasks.raster.cog import Piece, write_mosaic
 from tasks.raster.quicklook import quicklook
 from tasks.raster.raster import Raster
 from tasks.raster.window import Window

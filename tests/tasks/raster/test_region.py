@@ -11,7 +11,7 @@ import pytest
 import shapely
 from rasterio.warp import transform_bounds
 
-from tasks.raster.refusal import InputError
+from tasks.errors.input import InputError
 from tasks.raster.region import read_region
 
 TRIANGLE: dict[str, Any] = {"type": "Polygon", "coordinates": [[[11, 46], [11.4, 46.1], [11.1, 46.3], [11, 46]]]}

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.storage import cloud
-from tasks.storage.cloud import CONNECTIONS, CloudStore
+from tasks.storage.cloud import CloudStore
+from tasks.storage.cloud_client import CONNECTIONS
 from tasks.storage.store import OutputBusy, OutputConflict, OutputDamaged, OutputDenied, OutputMissing, StorageError
 from tests.cloud.fault import Fault
 from tests.tasks.storage.conftest import BUCKET, QUICK, connected

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from tasks.storage import local
+from tasks.storage.address import open_store
 from tasks.storage.local import LocalStore
-from tasks.storage.open import open_store
 from tasks.storage.store import OutputBusy, OutputConflict, OutputDenied, OutputFull, StorageError
 
 KINDS = {

@@ -11,21 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.products.product import Product
+from tasks.storage.band_summary import Bands, BandSummary
+from tasks.storage.checksum import CHUNK, crc32c, crc32c_of_file
 from tasks.storage.local import LocalStore
-from tasks.storage.product import Product
-from tasks.storage.receipt import (
-    CHUNK,
-    Bands,
-    BandSummary,
-    Receipt,
-    TileObject,
-    TileReceipt,
-    counted,
-    crc32c,
-    crc32c_of_file,
-    read_receipts,
-    receipt_key,
-)
+from tasks.storage.receipt import Receipt, TileObject, TileReceipt, counted, read_receipts, receipt_key
 
 STATUSES = ("stored", "empty", "failed")
 

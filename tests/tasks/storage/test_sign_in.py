@@ -10,7 +10,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.oauth2.service_account import Credentials
 
-from tasks.storage.cloud import CloudStore, client
+from tasks.storage.cloud import CloudStore
+from tasks.storage.cloud_client import client
 from tasks.storage.store import OutputBusy, SignInExpired, StorageError
 from tests.cloud.fault import Fault
 from tests.cloud.tokens import service_account_info

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from tasks.storage import cloud
+from tasks.storage.checksum import crc32c
 from tasks.storage.cloud import CloudStore
-from tasks.storage.receipt import crc32c
 from tasks.storage.store import OutputConflict, StorageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

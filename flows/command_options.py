@@ -1,0 +1,171 @@
+"""The options of a command: the fields of its form, with the same words, which pydantic then reads."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Group, Parameter
+
+from flows.run_options import RunOptions
+
+HELP = "Lists are written `a,b,c` or as JSON; GeoJSON and parameters of recipes are JSON."
+KINDS = {
+    "array": "LIST",
+    "boolean": "",
+    "date": "DATE",
+    "integer": "INTEGER",
+    "number": "NUMBER",
+    "object": "JSON",
+    "string": "TEXT",
+}
+FIELDS = Group("Options")
+
+S = TypeVar("S", bound=RunOptions)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of them."""
+
+    path: tuple[str, ...]
+    """Names of fields, from the outermost inwards."""
+    kinds: tuple[str, ...]
+    """JSON types of what it takes, or `date`."""
+    help: str
+    group: Group
+
+    @property
+    def spelling(self) -> str:
+        """What is typed, without the dashes before it."""
+        return ".".join(self.path).replace("_", "-")
+
+    @property
+    def name(self) -> str:
+        """Its argument's name in Python."""
+        return "__".join(self.path)
+
+    def parameter(self) -> inspect.Parameter:
+        """Return it as cyclopts takes it: a flag, or text that pydantic reads and refuses in the form's words."""
+        flag = "boolean" in self.kinds
+        how = Parameter(
+            name=f"--{self.spelling}",
+            negative=f"--no-{self.spelling}" if flag else (),
+            help=self.help,
+            group=self.group,
+            metavar="|".join(KINDS[kind] for kind in self.kinds),
+            json_list=False,
+            allow_leading_hyphen=self.structured,  # a box may begin in the west
+        )
+        kind: Any = Annotated[bool | None, how] if flag else Annotated[list[str] | None, how]
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
+
+    def read(self, given: bool | list[str]) -> Any:
+        """Return what pydantic is to read: text, or what its JSON says. One that is repeated is a list."""
+        if isinstance(given, bool):
+            return given
+        if len(given) > 1:
+            return given
+        text = given[0]
+        if self.structured and text.lstrip().startswith(("{", "[")):
+            try:
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                return text  # which is then refused for what it should be
+        return text
+
+    @property
+    def structured(self) -> bool:
+        """Whether it takes a list or JSON."""
+        return not {"array", "object"}.isdisjoint(self.kinds)
+
+
+def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
+    """Return a function for cyclopts that takes the fields of parameters as options.
+
+    It raises pydantic's ValidationError for a value that can't be; the message is that of the form.
+    """
+    found = options(parameters)
+
+    def take(**given: Any) -> T:
+        data: dict[str, Any] = {}
+        for option in found:
+            value = given.get(option.name)
+            if value is not None:
+                place = data
+                for name in option.path[:-1]:
+                    place = place.setdefault(name, {})
+                place[option.path[-1]] = option.read(value)
+        return act(parameters.model_validate(data))
+
+    taken = [option.parameter() for option in found]
+    take.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]  # what cyclopts looks at
+    take.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
+    notes = [HELP] if any(option.structured for option in found) else []
+    take.__doc__ = "\n\n".join([str(parameters.__doc__), *notes])
+    return take
+
+
+def options(parameters: type[RunOptions]) -> tuple[Option, ...]:
+    """Return the options of a form, in its order. A field that several kinds of image have is one option."""
+    schema = parameters.model_json_schema()
+    # The form has no default where it offers blocks.
+    schema["properties"]["output"]["default"] = parameters.model_fields["output"].default
+    found: dict[tuple[str, ...], Option] = {}
+    for option in _options(schema, schema.get("$defs", {})):
+        found.setdefault(option.path, option)
+    return tuple(found.values())
+
+
+def _options(
+    schema: Mapping[str, Any], models: Mapping[str, Any], outer: tuple[str, ...] = (), group: Group = FIELDS
+) -> Iterator[Option]:
+    for name, field in schema["properties"].items():
+        path = (*outer, name)
+        members = [models[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in _members(field)]
+        inner = [member for member in members if "properties" in member and "block_type_slug" not in member]
+        if inner:
+            panel = Group(field["title"], help=_choice(field, path, inner))
+            for member in inner:
+                yield from _options(member, models, path, panel)
+        else:
+            texts = [each for each in members if "block_type_slug" not in each]
+            kinds = dict.fromkeys(each.get("format", each["type"]) for each in texts if each["type"] != "null")
+            required = not outer and name in schema.get("required", ())  # of a union one member is: pydantic says it
+            yield Option(path, tuple(kinds), _help(name, field, required), group)
+
+
+def _members(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(field.get("anyOf", [field]))
+
+
+def _choice(field: Mapping[str, Any], path: tuple[str, ...], members: list[Mapping[str, Any]]) -> str:
+    """Say what a group of options is for, and which of them exclude each other."""
+    names = [f"`--{'.'.join((*path, name))}`" for member in members for name in member.get("required", ())]
+    one = f" Give exactly one of {', '.join(names[:-1])} and {names[-1]}." if len(members) > 1 else ""
+    return f"{field['description']}{one}"
+
+
+def _help(name: str, field: Mapping[str, Any], required: bool) -> str:
+    """Return what the form says: title, description with bounds, default."""
+    title = field["title"]
+    known = title.lower() == name.replace("_", " ")
+    notes = ["required"] if required else []
+    default = field.get("default")
+    if default is not None:
+        notes.append(f"default {_written(default)}")
+    description = " ".join(field["description"].split())
+    return " ".join(filter(None, ("" if known else f"{title}:", description, f"[{', '.join(notes)}]" if notes else "")))
+
+
+def _written(value: Any) -> str:
+    """Return a default as one types it."""
+    if isinstance(value, list):
+        return ",".join(map(_written, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

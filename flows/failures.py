@@ -1,0 +1,56 @@
+"""How a flow ends when it fails: one clear message, a retry if the cause may pass."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Failed
+from pydantic import BaseModel
+
+from flows.garbage_collection import undisturbed
+from flows.run_options import RunOptions
+from tasks.errors import QuarryError
+from tasks.errors.run import RunCancelled
+from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
+
+P = TypeVar("P", bound=RunOptions)
+R = TypeVar("R", bound=BaseModel)
+
+
+def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
+    """Let a flow fail with one message, where the cause is not in the code.
+
+    Raised through the engine, such an error would be logged with a traceback of fifty lines around it. As the data of
+    a failed state it is still what a caller from Python catches.
+    """
+
+    @functools.wraps(function)
+    def called(parameters: P) -> R:
+        try:
+            with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process is for it alone
+                check_not_cancelled()
+                return function(parameters)
+        except RunCancelled as end:
+            cancelled: Any = Cancelled(message=str(end))
+            return cancelled  # type: ignore[no-any-return]  # as below
+        except QuarryError as error:
+            if retry_run(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
+                raise error.with_traceback(None) from None  # only what is raised is retried
+            words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            # Where a worker runs it, Prefect logs the error of a failed state with all that is behind it.
+            error.__cause__ = None
+            error.__suppress_context__ = True
+            failed: Any = Failed(message=words, data=error)
+            return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
+
+    return called
+
+
+def of_deployment() -> bool:
+    """Whether the run is one of a deployment, which a worker or `serve` starts in a process of its own."""
+    run = FlowRunContext.get()
+    return bool(run and run.flow_run and run.flow_run.deployment_id)

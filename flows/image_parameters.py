@@ -1,0 +1,103 @@
+"""The image to read: an asset, a recipe or an expression; and how its bands become colours."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from flows.form_schema import AsTabs, Recipes
+from flows.validation import Parameters, csv, refused
+from tasks.earthengine.expression import as_expression
+
+Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
+
+
+class StoredImage(Parameters, title="Asset"):
+    """An asset of Earth Engine, read with getPixels."""
+
+    asset: Annotated[str, Field(min_length=1, title="Asset id")]
+    """Id of an image, or for a time series of an image collection, such as `MODIS/061/MOD13Q1`."""
+
+
+class RecipeImage(Parameters, title="Recipe"):
+    """A named function that builds an image from parameters, read with computePixels."""
+
+    recipe: Annotated[str, Field(min_length=1, title="Recipe"), Recipes()]
+    """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`; in a
+    deployment only those of your own that its operator lists in PIXEL_QUARRY_RECIPES."""
+    parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe", default_factory=dict)]
+    """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
+    as_of: Annotated[date | None, Field(title="As of")] = None
+    """Day up to which a growing collection is read; part of the image's identity. Without it: unpinned."""
+
+
+class ExpressionImage(Parameters, title="Expression"):
+    """An expression of your own: an `ee.Image` from Python, or its JSON."""
+
+    expression: Annotated[dict[str, Any], BeforeValidator(as_expression), Field(title="Expression")]
+    """Expression JSON as `ee.serializer.encode` gives it (`result` and `values`); from Python also an `ee.Image`."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", title="Name")] = "expression"
+    """Folder of its tiles: letters, digits, `_`, `.`, `-`."""
+    as_of: Annotated[date | None, Field(title="As of")] = None
+    """Day up to which a growing collection was read; part of the image's identity. Without it: unpinned."""
+
+
+def _kind_of_image(value: Any) -> str | None:
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    # The tags are class names, which pydantic shows among the names of fields and we must tell apart.
+    kinds = {"asset": "StoredImage", "recipe": "RecipeImage", "expression": "ExpressionImage"}
+    found = [tag for field, tag in kinds.items() if given.get(field) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _as_image(value: Any) -> Any:
+    """Take an `ee.Image` of Python for the expression that it is."""
+    expression = as_expression(value)
+    return value if expression is value else {"expression": expression}
+
+
+ImageChoice = Annotated[
+    Annotated[StoredImage, Tag("StoredImage")]
+    | Annotated[RecipeImage, Tag("RecipeImage")]
+    | Annotated[ExpressionImage, Tag("ExpressionImage")],
+    Discriminator(
+        _kind_of_image,
+        custom_error_type="image_choice",
+        custom_error_message="give exactly one of asset, recipe, expression",
+    ),
+    BeforeValidator(_as_image),
+    Field(title="Image"),
+    AsTabs(),
+]
+
+
+class Visualization(Parameters):
+    """How bands become 8-bit colours, for PNG and JPEG."""
+
+    # Names of colours are Earth Engine's (CSS), which it checks itself; hexadecimal ones are checked here.
+
+    min: Annotated[float, Field(title="Minimum")] = 0.0
+    """Value shown darkest."""
+    max: Annotated[float, Field(title="Maximum")] = 255.0
+    """Value shown brightest."""
+    palette: Annotated[list[Colour], BeforeValidator(csv), Field(title="Palette", default_factory=list)]
+    """Colours for a single band: hexadecimal such as `["000000", "00ff00"]`, or CSS names."""
+    gamma: Annotated[float | None, Field(gt=0, le=10, title="Gamma")] = None
+    """Gamma correction."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max <= self.min:
+            raise refused("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return VisualizationOptions of the REST API."""
+        options: dict[str, Any] = {"ranges": [{"min": self.min, "max": self.max}]}
+        if self.palette:
+            options["paletteColors"] = self.palette
+        if self.gamma is not None:
+            options["gamma"] = {"value": self.gamma}
+        return options

@@ -1,0 +1,46 @@
+"""What is stored of a plan when a run starts, and whether there is room for the rest."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
+from tasks.extraction.free_space import check_free_space
+from tasks.plan.choices import Verify
+from tasks.plan.plan import Plan
+from tasks.prefect_io.log import run_logger
+from tasks.prefect_io.opener import open_output
+
+
+def look_up(plan: Plan, output: str, *, verify: Verify, sweep: bool = True) -> Checkpoint:
+    """Return what is stored of a plan, and say so.
+
+    Args:
+        plan: What is to be fetched.
+        output: Where to.
+        verify: How much is read.
+        sweep: Whether what killed runs left unfinished is removed.
+
+    Raises:
+        BadInputError: there is no room for the rest.
+        StorageError: the output can't be read.
+    """
+    store, begun, log = open_output(output), time.monotonic(), run_logger()
+    checkpoint = read_checkpoint(plan, store, verify=verify)
+    check_free_space(store, plan, missing=len(plan) - len(checkpoint.tiles))
+    if sweep:
+        store.sweep()
+    if checkpoint.tiles or checkpoint.there:
+        kinds = Counter(fault.kind for fault in checkpoint.faults.values())
+        log.info(
+            "%d of %d tiles are stored%s%s; looked up in %.1f s",
+            len(checkpoint.tiles),
+            len(plan),
+            "".join(f", {count} {kind}" for kind, count in sorted(kinds.items())),
+            f", {unreceipted} without a receipt"
+            if (unreceipted := len(set(checkpoint.there) - set(checkpoint.faults)))
+            else "",
+            time.monotonic() - begun,
+        )
+    return checkpoint

@@ -1,0 +1,135 @@
+"""What is wrong with parameters, in one way: field, value, limit, what to do.
+
+The same words reach a form, a schedule, a command line and Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, WrapValidator, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
+
+from flows.form_schema import as_form
+from tasks.errors.input import BadInputError
+from tasks.errors.redaction import HIDDEN
+
+
+class Parameters(BaseModel):
+    """Base: nothing unknown, nothing infinite, described by the docstring below each field."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return as_form(handler.resolve_ref_schema(handler(schema)))
+
+
+def csv(value: Any) -> Any:
+    """Let a command line write lists as `a,b,c`."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class FlowParameters(Parameters):
+    """Parameters of a flow: whatever is wrong with them is told at once, a line each."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, data: Any, handler: Any) -> Self:
+        try:
+            return handler(data)  # type: ignore[no-any-return]  # pydantic's handler is untyped
+        except ValidationError as error:
+            lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in error.errors()))
+            raise PydanticCustomError("bad_input", "{message}", {"message": lines}) from None
+
+
+def _box(value: Any) -> Any:
+    """Let a command line write a box as `west,south,east,north`, and GeoJSON as its text."""
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
+        return [float(part) for part in value.split(",")]
+    return json.loads(value) if value.lstrip().startswith(("{", "[")) else value
+
+
+def one_of(what: str) -> WrapValidator:
+    """Say once what a union takes, where pydantic would list what is wrong with each of its members."""
+
+    def check(value: Any, handler: Any) -> Any:
+        try:
+            return handler(_box(value))
+        except (ValueError, RecursionError) as error:
+            raise PydanticCustomError("union", "{message}", {"message": f"should be {what}"}) from error
+
+    return WrapValidator(check)
+
+
+def refused(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
+    """Return the error to raise in a validator."""
+    message = str(BadInputError(field, value, reason, remedy))
+    return PydanticCustomError("bad_input", "{message}", {"message": message})
+
+
+# The words of the form, which holds what is typed against its JSON schema: a run says the same.
+_AS_THE_FORM = {
+    "greater_than_equal": "{value} is less than the minimum of {ge:g}",
+    "greater_than": "{value} is less than or equal to the minimum of {gt:g}",
+    "less_than_equal": "{value} is greater than the maximum of {le:g}",
+    "less_than": "{value} is greater than or equal to the maximum of {lt:g}",
+    "literal_error": "{value!r} is not one of [{expected}]",
+}
+
+
+def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
+    """One error in our words: field, value, what is wrong, what to do."""
+    if details["type"] == "bad_input":
+        return details["msg"]
+    field: Any = None
+    names: list[str] = []
+    models: list[type[BaseModel]] = [model]
+    for part in map(str, details["loc"]):  # besides names, pydantic gives tags of unions and positions in lists
+        if chosen := [m for m in models if m.__name__ == part]:  # the tag of a union's member
+            models = chosen
+            continue
+        found = [m.model_fields[part] for m in models if part in m.model_fields]
+        if found:
+            field = found[0]
+            models = _models_in(field.annotation)
+        elif details["type"] != "extra_forbidden" or part != str(details["loc"][-1]):
+            continue
+        names.append(part)
+    if details["type"] == "extra_forbidden":
+        known = ", ".join(sorted({name for m in models for name in m.model_fields}))
+        # The value may be a secret that was meant for something else.
+        return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"There are: {known}"))
+    value = None if details["type"] == "missing" else details["input"]
+    if details["type"] == "block" or (names == ["output"] and isinstance(value, dict)):
+        value = HIDDEN  # a block, with its secrets
+    told = _AS_THE_FORM.get(details["type"])
+    if details["type"] == "missing":
+        reason = "missing"
+    elif told is not None and value is not HIDDEN:
+        context = details.get("ctx", {})
+        if "expected" in context:
+            context = context | {"expected": context["expected"].replace(" or ", ", ")}
+        reason = told.format(value=value, **context)
+    else:
+        reason = details["msg"].removeprefix("Input ")
+    remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
+    return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """All models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,48 @@
+"""Errors of what the user gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.errors import QuarryError
+from tasks.errors.redaction import redacted
+
+SHOWN = 120
+"""Characters of a value that a message shows at most."""
+
+
+class InputError(QuarryError, ValueError):
+    """A value from the user is refused. The message names it, gives the reason, and what to do."""
+
+
+class BadInputError(InputError):
+    """A parameter is refused before the first pixel request.
+
+    Args:
+        field: Name of the parameter.
+        value: Its value.
+        reason: Why it is refused, with the limit.
+        remedy: What to do.
+    """
+
+    def __init__(self, field: str, value: object, reason: str, remedy: str) -> None:
+        super().__init__(field, value, reason, remedy)
+        self.field, self.value, self.reason, self.remedy = field, value, reason, remedy
+
+    def __str__(self) -> str:
+        shown = redacted(repr(self.value))
+        shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
+        end = "" if self.remedy.endswith((".", "?")) else "."
+        return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"
+
+
+def refused(field: str, value: object, reason: str, remedy: str) -> InputError:
+    """Return the error for a refused value: ``field = value: reason. remedy.``."""
+    end = "" if remedy.endswith(("?", ".")) else "."
+    return InputError(f"{field} = {brief(value)}: {reason}. {remedy}{end}")
+
+
+def brief(value: object) -> str:
+    """Return a value as a message shows it: shortened in its middle, since the end of a path matters most."""
+    text = repr(str(value)) if isinstance(value, str | Path) else repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 53]}...{text[-50:]}"

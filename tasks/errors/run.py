@@ -1,0 +1,29 @@
+"""How a run can fail as a whole."""
+
+from __future__ import annotations
+
+from tasks.errors import QuarryError
+
+
+class RunCancelled(QuarryError):
+    """The flow run was cancelled. The tiles that it stored are kept."""
+
+
+class ExtractionFailedError(QuarryError, RuntimeError):
+    """Tiles are missing.
+
+    Args:
+        message: Counts, reasons, and where the stored tiles are.
+        passing: Whether all of them failed for reasons that may pass, such as an outage.
+    """
+
+    def __init__(self, message: str, passing: bool = False) -> None:
+        super().__init__(message, passing)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class AuditError(ExtractionFailedError):
+    """An output is incomplete. The message lists what is missing or damaged."""

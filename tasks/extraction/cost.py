@@ -1,0 +1,45 @@
+"""What a run costs: before it, an estimate of what is missing; after it, what was spent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tasks.extraction.permits import Pace
+from tasks.plan.estimate import Estimate, estimate
+from tasks.plan.plan import Plan
+from tasks.storage.receipt import TileReceipt
+
+
+def _left(plan: Plan, stored: int, pace: Pace) -> Estimate:
+    """Return the cost of what is not stored yet."""
+    whole, share = estimate(plan, per_second=pace.own_per_second), 1 - stored / len(plan)
+    return Estimate(
+        requests=len(plan) - stored,
+        pixels=round(whole.pixels * share),
+        bytes=round(whole.bytes * share),
+        best_seconds=whole.best_seconds * share,
+    )
+
+
+def _at_a_second(cost: Estimate, pace: Pace) -> float:
+    return max(math.ceil(cost.requests / pace.in_flight), cost.best_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run spent on its requests."""
+
+    seconds: float
+    """From the first request to the last receipt."""
+    fetched: tuple[TileReceipt, ...]
+    """The tiles that it asked for."""
+    pace: Pace
+
+    @property
+    def best_seconds(self) -> float:
+        """What the quota allows at best: by the rate, or by the requests' own time, as many at once as may be."""
+        requests = sum(tile.attempts for tile in self.fetched)
+        busy = sum(tile.seconds for tile in self.fetched)
+        longest = max((tile.seconds for tile in self.fetched), default=0.0)
+        return max(requests / self.pace.own_per_second, busy / self.pace.in_flight, longest)

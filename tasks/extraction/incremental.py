@@ -1,0 +1,37 @@
+"""What is new or changed in a series that grows: the images of which not every tile is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tasks.extraction.checkpoint import Checkpoint
+from tasks.plan.plan import Plan
+from tasks.storage.receipt import TileReceipt
+
+
+class Increment:
+    """A part of a series: images that came since, whose `updateTime` changed, or that a run did not finish.
+
+    Args:
+        whole: All images that the collection holds now.
+        known: What is stored of them.
+    """
+
+    def __init__(self, whole: Plan, known: Checkpoint) -> None:
+        self._known, self._count = known, len(whole.tiles)
+        self._sources = [
+            number
+            for number in range(len(whole.sources))
+            if any(True for _ in known.missing(number * self._count, (number + 1) * self._count))
+        ]
+        self.plan = whole.only(self._sources)
+
+    def with_known(self, tiles: Sequence[TileReceipt]) -> tuple[TileReceipt, ...]:
+        """Return the tiles of the whole: those of the part where they are in it, and those that were known."""
+        all_tiles = dict(self._known.tiles)
+        for tile in tiles:
+            source, place = divmod(tile.index, self._count)
+            index = self._sources[source] * self._count + place
+            all_tiles[index] = replace(tile, index=index)
+        return tuple(all_tiles[index] for index in sorted(all_tiles))

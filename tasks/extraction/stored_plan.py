@@ -1,0 +1,80 @@
+"""Plans as they are stored in an output, and the cache of them in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections import OrderedDict
+
+from tasks.plan.plan import Plan
+from tasks.prefect_io.opener import open_output
+from tasks.storage.store import StorageError, Store
+
+
+def store_plan(plan: Plan, output: str, *, name: str = "plan.json") -> str:
+    """Write a plan beside its tiles unless it is there, and return its key."""
+    store, key = open_output(output), f"{plan.folder}/{name}"
+    data = json.dumps(plan.json()).encode()
+    remember_plan(store, key, plan)
+    with contextlib.suppress(KeyError):
+        if store.get(key) == data:
+            return key
+    store.put(key, data)
+    return key
+
+
+# Plans kept a process: those of the last runs. One of a million patches is 100 MB.
+KEPT_PLANS = 4
+_lock = threading.Lock()
+_plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+"""By where each is stored, and its fingerprint; the one that was used last is the last."""
+
+
+def _forget_lock() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the process that this one was forked from may hold it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
+
+
+def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
+    """Return a stored plan.
+
+    Args:
+        store: Of the output.
+        key: Of the plan in it.
+        fingerprint: That it must have: the place of a growing series holds another plan after each run.
+
+    Raises:
+        StorageError: it is gone, can't be read, or is another.
+    """
+    name = f"{store.uri}/{key}", fingerprint
+    with _lock:
+        if name in _plans:
+            _plans.move_to_end(name)
+            return _plans[name]
+    try:
+        data = store.get(key)
+    except KeyError:
+        raise StorageError(f"plan = {name[0]!r}: it is gone. Run the flow that made it again.") from None
+    try:
+        plan = Plan.from_json(json.loads(data))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageError(
+            f"plan = {name[0]!r}: it can't be read ({error}). Run the flow that made it again."
+        ) from error
+    if plan.fingerprint != fingerprint:
+        raise StorageError(f"plan = {name[0]!r}: another run has put another in its place. Run the flow again.")
+    return remember_plan(store, key, plan)
+
+
+def remember_plan(store: Store, key: str, plan: Plan) -> Plan:
+    """Keep a plan that was just stored, so that this process does not read it back; return it."""
+    with _lock:
+        _plans[f"{store.uri}/{key}", plan.fingerprint] = plan
+        while len(_plans) > KEPT_PLANS:
+            _plans.popitem(last=False)
+    return plan

@@ -1,0 +1,179 @@
+"""One tile: from its request to stored bytes and a receipt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tenacity
+
+from tasks.earthengine.errors import (
+    BudgetExhausted,
+    Denied,
+    EarthEngineError,
+    GivenUp,
+    Stopped,
+    Throttled,
+    TooHeavy,
+)
+from tasks.earthengine.transport import Answer, PixelRequest
+from tasks.extraction.checkpoint import Checkpoint
+from tasks.extraction.retry_policy import RetryPolicy
+from tasks.extraction.session import FetchSession
+from tasks.extraction.splitting import fetch_in_parts
+from tasks.extraction.tile_file import FRAMES, Pixels, TileFile, assemble, decode, encode, pixels_wanted, read_back
+from tasks.plan.choices import FileFormat
+from tasks.plan.plan import Plan
+from tasks.plan.tiles import PixelGrid
+from tasks.raster.stitch import Piece
+from tasks.raster.window import Window
+from tasks.storage.checksum import crc32c
+from tasks.storage.receipt import TileObject, TileReceipt
+from tasks.storage.store import Store
+
+RETRY = RetryPolicy()
+NOTHING = Checkpoint()
+# What GDAL reads and writes: in few threads, see `FetchSession.in_pool`.
+GDALS: FileFormat = "GEO_TIFF"
+# These end the run: no other tile can do better.
+FATAL = (Denied, BudgetExhausted, GivenUp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileFetcher:
+    """What fetches tiles of a plan, each on its own: threads of a session share it."""
+
+    plan: Plan
+    ask: Callable[[PixelRequest], Answer]
+    """One request to an answer or a typed error."""
+    session: FetchSession
+    store: Store
+    checkpoint: Checkpoint = NOTHING
+    """What is stored already."""
+    retry: RetryPolicy = RETRY
+
+    def fetch(self, index: int) -> TileReceipt:
+        """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception.
+
+        Raises:
+            EarthEngineError: one that ends the run: ``Denied``, ``BudgetExhausted``, ``GivenUp`` or ``Stopped``.
+            StorageError: the tile can't be stored.
+        """
+        begun = time.monotonic()
+        fingerprint = self.plan.tile_fingerprint(index)
+        if found := self._found(index, fingerprint, begun):
+            return found
+        tries: list[PixelGrid] = []
+        try:
+            pixels = assemble(self.plan, index, self._pieces(index, tries))
+            receipt = self._stored(index, fingerprint, pixels, len(tries), begun)
+        except (*FATAL, Stopped):
+            raise
+        except (EarthEngineError, ValueError) as error:  # ValueError: pixels that no GeoTIFF can hold with their mask
+            self.session.verdict.failed(error)
+            return TileReceipt(
+                index=index,
+                fingerprint=fingerprint,
+                status="failed",
+                pixels=pixels_wanted(self.plan, index),
+                attempts=max(1, len(tries)),
+                seconds=_since(begun),
+                error_kind=type(error).__name__,
+                reason=f"{type(error).__name__}: {error}",
+            )
+        self.session.verdict.succeeded()  # first: what the window lets out from now on may fail sooner
+        self.session.permits.prove()
+        return receipt
+
+    def _found(self, index: int, fingerprint: str, begun: float) -> TileReceipt | None:
+        """Return the receipt of a tile that was stored before its process was killed, if it is such a tile."""
+        stored = self.checkpoint.unreceipted(index)
+        # In a folder, only a GeoTIFF itself says which tile it is.
+        says = (fingerprint, None) if self.plan.tile_format.file_format == "GEO_TIFF" else (fingerprint,)
+        if stored is None or stored.fingerprint not in says:
+            return None
+        try:
+            data = self.store.get(stored.key)
+            made = read_back(self.plan, index, fingerprint, data)
+        except (KeyError, EarthEngineError, ValueError):  # ValueError: values or types that no raster holds
+            return None
+        kept = TileObject(key=stored.key, size=stored.size, crc32c=crc32c(data), version=stored.version)
+        return _receipt(index, fingerprint, made, (kept,), attempts=0, begun=begun)
+
+    def _pieces(self, index: int, tries: list[PixelGrid]) -> list[Piece[Pixels]]:
+        grid = self.plan.grid(index)
+        if self.plan.locate(index)[0].wire in FRAMES:
+            return [Piece(window=Window.of(grid.shape), content=self._ask(index, grid, tries))]
+        return fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.session.sizes)
+
+    def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> Pixels:
+        """Send one request, again where that may help."""
+        request = self.plan.request(index, grid)
+
+        def call() -> Pixels:
+            with self.session.permits.permit(self.session.stop):
+                tries.append(grid)
+                try:
+                    answer = self._answer(request)
+                except Throttled:
+                    tries.pop()
+                    raise
+            if self.plan.locate(index)[0].wire == GDALS:
+                return self.session.in_pool(decode, self.plan, index, answer.body, grid)
+            return decode(self.plan, index, answer.body, grid)
+
+        return self.retry.run(call, sleep=tenacity.sleep_using_event(self.session.stop))
+
+    def _answer(self, request: PixelRequest) -> Answer:
+        """Send a request under its permit, and let the permits know how it went."""
+        permits, tally, sent = self.session.permits, self.session.tally, time.monotonic()
+        try:
+            answer = self.ask(request)
+        except EarthEngineError as error:
+            throttled = isinstance(error, Throttled)
+            if throttled:
+                permits.throttled(sent, wait_s=error.retry_after)
+            elif not isinstance(error, TooHeavy):  # which takes its time, and says nothing of smaller parts
+                permits.failed()
+            if error.may_compute_s > 0:
+                permits.linger(error.may_compute_s)
+            tally.request(time.monotonic() - sent, throttled=throttled)
+            raise
+        permits.succeeded()
+        if answer.restricted and not tally.restricted:
+            permits.throttled(sent, pause=False)  # once: only throttling shows how many are allowed then
+        tally.restricted = answer.restricted
+        tally.request(time.monotonic() - sent, throttled=False)
+        return answer
+
+    def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
+        """Store what is made of the pixels; what lies in its place is replaced only if it is what was seen there."""
+        seen = self.checkpoint.there.get(index)
+        making = encode(self.plan, index, fingerprint, pixels)
+        with self.session.entered_in_pool(making) if self.plan.tile_format.file_format == GDALS else making as made:
+            kept = []
+            for key, data in made.objects:
+                version = seen.version if seen and seen.key == key else None
+                stored = self.store.commit(key, data, fingerprint=fingerprint, seen=version)
+                kept.append(TileObject(key=stored.key, size=stored.size, crc32c=crc32c(data), version=stored.version))
+            return _receipt(index, fingerprint, made, tuple(kept), attempts=attempts, begun=begun)
+
+
+def _receipt(
+    index: int, fingerprint: str, made: TileFile, objects: tuple[TileObject, ...], *, attempts: int, begun: float
+) -> TileReceipt:
+    return TileReceipt(
+        index=index,
+        fingerprint=fingerprint,
+        status="stored" if objects else "empty",
+        objects=objects,
+        pixels=made.pixels,
+        bands=made.bands,
+        attempts=attempts,
+        seconds=_since(begun),
+    )
+
+
+def _since(begun: float) -> float:
+    return round(time.monotonic() - begun, 3)

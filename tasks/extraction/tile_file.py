@@ -1,0 +1,196 @@
+"""From the answers for a tile to what is stored of it: decode, stitch, clip, measure, encode. Pure functions.
+
+answers --decode--> pixels of the parts --assemble--> pixels of the tile --artifact--> objects and their summary
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import rasterio.errors
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from tasks.earthengine.errors import Rejected, Transient
+from tasks.plan.plan import Plan
+from tasks.plan.tiles import PixelGrid
+from tasks.raster.clip import clipped, inside
+from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
+from tasks.raster.encode import encoded_geotiff, tagged_geotiff
+from tasks.raster.raster import Raster
+from tasks.raster.statistics import band_statistics
+from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
+from tasks.storage.band_summary import Bands, BandSummary
+
+T = TypeVar("T")
+# Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
+FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An answer: its bytes, and what they hold unless it is a picture."""
+
+    raster: Raster | None
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileFile:
+    """What is to be stored of a tile."""
+
+    objects: tuple[tuple[str, bytes | memoryview], ...]
+    """Keys with their bytes: one file, or several objects; none for a tile without a valid pixel."""
+    pixels: int
+    """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
+    bands: Bands
+    """What the valid pixels of each band hold, in the order of the plan; none for pictures."""
+
+
+def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -> Pixels:
+    """Return what an answer for a tile, or for a part of it, holds.
+
+    Raises:
+        Transient: it is not whole.
+        Rejected: it does not say which pixels are masked.
+    """
+    source, grid = plan.locate(index)[0], part or plan.grid(index)
+    if source.wire in FRAMES:
+        head, tail = FRAMES[source.wire]
+        if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
+            raise Transient(f"The answer is no whole {source.wire} file ({len(data)} bytes).")
+        return Pixels(None, data)
+    bands = tuple(band.id for band in plan.bands)
+    read = decode_npy if source.wire == "NPY" else decode_geotiff
+    try:
+        raster = read(data, bands, grid.geobox)
+    except CorruptPixelsError as error:
+        raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
+    if raster.valid is None and plan.tile_format.masks != "unknown":
+        raise Rejected("The answer does not say which pixels are masked. Use masks=exact, or masks=unknown.")
+    return Pixels(raster, data)
+
+
+def assemble(plan: Plan, index: int, pieces: Sequence[Piece[Pixels]]) -> Pixels:
+    """Return the pixels of a tile: its parts stitched, and masked outside the region of the plan."""
+    pixels = pieces[0].content if len(pieces) == 1 else _stitched(plan, pieces, plan.grid(index))
+    within = _within(plan, index)
+    return pixels if within is None or pixels.raster is None else Pixels(clipped(pixels.raster, within), b"")
+
+
+@contextlib.contextmanager
+def encode(plan: Plan, index: int, fingerprint: str, pixels: Pixels) -> Iterator[TileFile]:
+    """Encode and measure the pixels of a tile; yields what is to be stored, whose bytes are valid inside the `with`."""
+    summary = measure(plan, index, pixels.raster)
+    if pixels.raster is not None and pixels.raster.empty:
+        yield summary
+        return
+    with _file(plan, index, fingerprint, pixels) as file:
+        yield TileFile(objects=((plan.key(index, fingerprint), file),), pixels=summary.pixels, bands=summary.bands)
+
+
+def measure(plan: Plan, index: int, raster: Raster | None) -> TileFile:
+    """Return what is known of a tile without its file."""
+    grid = plan.grid(index)
+    bands = Bands(_summaries(raster, grid.width * grid.height) if raster is not None else ())
+    return TileFile(objects=(), pixels=pixels_wanted(plan, index), bands=bands)
+
+
+def read_back(plan: Plan, index: int, fingerprint: str, data: bytes) -> TileFile:
+    """Return what a file of ours is, which no receipt speaks of.
+
+    Raises:
+        CorruptPixelsError: it is another, or damaged.
+        EarthEngineError: as `decode`.
+    """
+    if plan.tile_format.file_format != "GEO_TIFF":
+        raster = decode(plan, index, data).raster
+    else:
+        raster = _geotiff_read_back(plan, index, fingerprint, data)
+    return measure(plan, index, raster)
+
+
+def pixels_wanted(plan: Plan, index: int) -> int:
+    """Return the number of pixels of a band that are asked for."""
+    within, grid = _within(plan, index), plan.grid(index)
+    return grid.width * grid.height if within is None else int(within.sum())
+
+
+def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) -> Raster:
+    try:
+        tags, raster = tagged_geotiff(data)
+    except (rasterio.errors.RasterioError, ValueError) as error:
+        raise CorruptPixelsError(str(error)) from error
+    bands, geobox = tuple(band.id for band in plan.bands), plan.grid(index).geobox
+    if tags.get("FINGERPRINT") != fingerprint or raster.bands != bands or raster.geobox != geobox:
+        raise CorruptPixelsError("it is another tile")
+    # GDAL passes over a mask whose directory is cut off: the same raster gives the same bytes, if it is whole.
+    own = {name: value for name, value in tags.items() if name != "AREA_OR_POINT"}
+    with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec) as again:
+        if memoryview(again) != data:
+            raise CorruptPixelsError("it is damaged")
+    return raster
+
+
+def _stitched(plan: Plan, pieces: Sequence[Piece[Pixels]], grid: PixelGrid) -> Pixels:
+    def pieces_of(kind: Callable[[Pixels], T]) -> list[Piece[T]]:
+        return [Piece(window=piece.window, content=kind(piece.content)) for piece in pieces]
+
+    data = b""
+    if plan.tile_format.file_format == "NPY":
+        data = stitch_npy(pieces_of(lambda pixels: pixels.data), grid.shape)
+    return Pixels(stitch_rasters(pieces_of(_raster), grid.geobox), data)
+
+
+def _raster(pixels: Pixels) -> Raster:
+    assert pixels.raster is not None  # pictures are never split
+    return pixels.raster
+
+
+def _file(
+    plan: Plan, index: int, fingerprint: str, pixels: Pixels
+) -> contextlib.AbstractContextManager[bytes | memoryview]:
+    if pixels.raster is None or plan.tile_format.file_format != "GEO_TIFF":
+        return contextlib.nullcontext(pixels.data)
+    tags = plan.locate(index)[0].tags(fingerprint)
+    return encoded_geotiff(pixels.raster, tags=tags, codec=plan.tile_format.codec)
+
+
+def _within(plan: Plan, index: int) -> NDArray[np.bool_] | None:
+    clip = plan.tile_format.clip
+    return None if clip is None else _inside(clip, plan.grid(index))
+
+
+# A tile asks twice: for its mask, and for the number of pixels in its receipt.
+@functools.lru_cache(maxsize=64)
+def _inside(wkt: str, grid: PixelGrid) -> NDArray[np.bool_]:
+    return inside(_geometry(wkt), grid.geobox)
+
+
+@functools.lru_cache(maxsize=4)
+def _geometry(wkt: str) -> BaseGeometry:
+    return shapely.from_wkt(wkt)
+
+
+def _summaries(raster: Raster, pixels: int) -> Iterator[BandSummary]:
+    for band in band_statistics(raster):
+        valid = None if band.valid_share is None else round(band.valid_share * pixels)
+        yield BandSummary(
+            valid=valid,
+            counted=band.counted,
+            mean=_finite(band.mean),
+            min=_finite(band.min),
+            max=_finite(band.max),
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    """Receipts are JSON, which has no infinity."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,17 @@
+"""What a user chooses from, and Earth Engine's limits on it.
+
+It imports nothing that takes time: a form, a command line and `--help` need no client, GDAL or NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FileFormat = Literal["GEO_TIFF", "NPY", "PNG", "JPEG"]
+Codec = Literal["zstd", "deflate", "none"]
+Masks = Literal["exact", "nodata", "unknown"]
+Verify = Literal["quick", "full"]
+
+# Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
+MAX_SIDE = 32_768
+MAX_BANDS = 1_024

@@ -1,0 +1,80 @@
+"""Earth Engine's limits on one request: a plan beyond them is refused before the first request."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from tasks.errors.input import BadInputError
+from tasks.plan.choices import MAX_BANDS, MAX_SIDE
+from tasks.plan.estimate import pixel_bytes
+from tasks.plan.plan import Plan
+from tasks.plan.specs import PixelSpec
+
+# Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels;
+# the mask's byte a band-pixel is counted too (google/Xee#50).
+MAX_REQUEST_BYTES = 50_331_648
+MAX_PAYLOAD_BYTES = 10_485_760
+
+
+def _checked(plan: Plan, wanted: PixelSpec, field: str, side: int) -> Plan:
+    """Refuse what Earth Engine would refuse, before the first request."""
+    if len(plan) == 0:
+        raise BadInputError("region", None, "there is nothing to fetch", "Give a larger region, or more points")
+    if len(plan) > wanted.max_requests:
+        raise BadInputError(
+            "max_requests",
+            wanted.max_requests,
+            f"the plan has {len(plan):,} requests ({len(plan.sources):,} images x {len(plan.tiles):,} tiles)",
+            "Raise it on purpose, or give a smaller region, a coarser scale or larger tiles",
+        )
+    widest = max(plan.sources, key=lambda source: pixel_bytes(source.wire_dtypes))
+    bands, per_pixel = len(widest.wire_bands), pixel_bytes(widest.wire_dtypes)
+    if bands > MAX_BANDS:
+        raise BadInputError(
+            "bands", bands, f"more than {MAX_BANDS} in one request, mask bands counted", "Name fewer bands"
+        )
+    if plan.tile_format.file_format in {"PNG", "JPEG"} and bands not in {1, 3}:
+        raise BadInputError(
+            "bands",
+            list(widest.wire_bands),
+            f"a {plan.tile_format.file_format} picture shows 1 band or 3, not {bands}",
+            "Name one band, or red, green and blue",
+        )
+    if plan.tile_format.file_format in {"PNG", "JPEG"}:
+        _check_colours(plan)
+    first = plan.grid(0)
+    size = first.width * first.height * per_pixel
+    if size > MAX_REQUEST_BYTES:
+        fits = min(MAX_SIDE, math.isqrt(MAX_REQUEST_BYTES // per_pixel))
+        raise BadInputError(
+            field,
+            side,
+            f"one request would ask for {size} bytes, limit {MAX_REQUEST_BYTES} "
+            f"({first.width} x {first.height} px x {per_pixel} bytes in {bands} bands, masks counted)",
+            f"Give at most {fits}, or fewer bands",
+        )
+    payload = len(plan.request(0).body)
+    if payload > MAX_PAYLOAD_BYTES:
+        raise BadInputError(
+            "image.expression", f"{payload} bytes", f"longer than {MAX_PAYLOAD_BYTES} bytes", "Simplify the expression"
+        )
+    return plan
+
+
+def _check_colours(plan: Plan) -> None:
+    options = json.loads(plan.tile_format.visualization or "{}")
+    if not options and {band.dtype for band in plan.bands} != {"uint8"}:
+        raise BadInputError(
+            "visualization",
+            None,
+            f"bands of {', '.join(sorted({band.dtype for band in plan.bands}))} need a range to be shown in 8 bits",
+            "Give the values that are darkest and brightest, such as {'min': 0, 'max': 3000}",
+        )
+    if "paletteColors" in options and len(plan.bands) != 1:
+        raise BadInputError(
+            "visualization.palette",
+            options["paletteColors"],
+            f"colours one band, not {len(plan.bands)}",
+            "Name one band",
+        )

@@ -1,0 +1,134 @@
+"""The images of a time series: one for each day of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import ee
+import numpy as np
+
+from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.errors import Rejected
+from tasks.earthengine.expression import canonical, encode
+from tasks.earthengine.metadata import (
+    ImageInfo,
+    compute,
+    list_images,
+)
+from tasks.earthengine.recipes import Box
+from tasks.errors.input import BadInputError
+from tasks.plan.images import UNPINNED, ImageRecord, _asset, _built, _computed_info, _label, _plain, _stored, _version
+from tasks.plan.specs import ImageSpec
+
+
+def find_series(
+    connection: Connection, named: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
+) -> tuple[ImageRecord, ...]:
+    """Return one image a day (UTC) on which the collection has any, by date; those of one day are mosaicked.
+
+    Args:
+        connection: The way to Earth Engine.
+        named: A collection.
+        start: First day.
+        end: Day after the last.
+        geometry: GeoJSON in longitude and latitude: images that don't touch it are left out.
+        box: Its bounding box, for recipes.
+
+    Raises:
+        BadInputError: there is no such collection, or nothing in it between the dates.
+    """
+    if named.asset is not None:
+        info = _asset(connection, named.asset)
+        if info.kind != "IMAGE_COLLECTION":
+            raise BadInputError(
+                "image.asset",
+                named.asset,
+                f"is of type {info.kind}, not IMAGE_COLLECTION",
+                "Name a collection, or extract a region of the image",
+            )
+        found = list(list_images(connection, named.asset, start=start, end=end, region=geometry))
+        series = [_day(connection, info.id or named.asset, day, images) for day, images in _by_day(found).items()]
+    else:
+        series = _computed_series(connection, named, start=start, end=end, geometry=geometry, box=box)
+    if not series:
+        raise BadInputError(
+            "start",
+            start.isoformat(),
+            f"the collection holds nothing here from that day to {end}",
+            "Widen the dates or the region",
+        )
+    return tuple(series)
+
+
+def _computed_series(
+    connection: Connection, named: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
+) -> list[ImageRecord]:
+    value = _built(connection, named, box)
+    if not isinstance(value, ee.ImageCollection):
+        raise BadInputError(
+            f"image.{'recipe' if named.recipe else 'expression'}",
+            _label(named),
+            "gives one image, not an image collection",
+            "Extract a region of it, or give a collection",
+        )
+    area = ee.Geometry(dict(geometry), None, False)
+    collection = value.filterDate(start.isoformat(), end.isoformat()).filterBounds(area)
+    times = ee.Dictionary(
+        {"index": collection.aggregate_array("system:index"), "time": collection.aggregate_array("system:time_start")}
+    )
+    try:
+        answer = compute(connection, encode(times))
+    except Rejected as error:
+        raise BadInputError("image", _label(named), error.message, "Correct it; no pixel was asked for") from error
+    days: dict[str, list[str]] = {}
+    for index, milliseconds in sorted(zip(answer["index"], answer["time"], strict=True), key=lambda pair: pair[1]):
+        day = np.datetime64(int(milliseconds), "ms").astype("datetime64[D]")
+        days.setdefault(str(day), []).append(index)
+    opened = []
+    info: ImageInfo | None = None
+    for day, indices in days.items():
+        # By its day alone: with other dates asked for, or another region, it is the same image.
+        after = (np.datetime64(day) + 1).astype(str)
+        images = value.filterDate(day, after).filter(ee.Filter.inList("system:index", indices))
+        expression = encode(images.first() if len(indices) == 1 else images.mosaic())
+        # The images of a collection have the same bands: the first tells, and a tile of another says if it doesn't.
+        info = info or _computed_info(connection, expression, named)
+        dated = replace(info, time=_midnight(day))
+        opened.append(
+            ImageRecord(
+                name=f"{_label(named)}/{day}",
+                origin=named.recipe or named.name,
+                info=dated,
+                asset=None,
+                expression=expression,
+                version=_version(named),
+            )
+        )
+    return opened
+
+
+def _by_day(images: Sequence[ImageInfo]) -> dict[str, list[ImageInfo]]:
+    days: dict[str, list[ImageInfo]] = {}
+    for image in sorted(images, key=lambda image: (image.time is None, image.time, image.id)):
+        if image.time is not None:
+            days.setdefault(image.time.date().isoformat(), []).append(image)
+    return days
+
+
+def _day(connection: Connection, collection: str, day: str, images: Sequence[ImageInfo]) -> ImageRecord:
+    name = f"{_plain(collection.rsplit('/', maxsplit=1)[-1])}/{day}"
+    if len(images) == 1:
+        return replace(_stored(images[0]), name=name)
+    ensure_client(connection)
+    names = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
+    expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
+    versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
+    info = replace(images[0], id=None, time=_midnight(day))
+    return ImageRecord(name=name, origin=collection, info=info, asset=None, expression=expression, version=versions)
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)

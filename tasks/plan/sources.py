@@ -1,0 +1,75 @@
+"""How the pixels of an image are requested, so that its mask is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ee
+
+from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.expression import canonical, decode, encode, mask_bands, with_mask
+from tasks.earthengine.metadata import (
+    BandInfo,
+)
+from tasks.errors.input import BadInputError
+from tasks.plan.images import ImageRecord
+from tasks.plan.plan import Source, TileFormat
+
+
+def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo], output: TileFormat) -> Source:
+    """Return how the pixels of an image are asked for, so that its mask is kept as the output wants it.
+
+    - Pictures (PNG, JPEG) come as Earth Engine draws them.
+    - ``exact``: as NPY with the mask in bands of its own; a stored image is loaded in an expression for that, since
+      getPixels sends zeroes for masked pixels.
+    - ``nodata``: as GeoTIFF, whose nodata value tells masked pixels apart for signed and floating bands (geedim's test
+      against the live service: -128, -32768, -2**31, -inf by type).
+    - ``unknown``: as NPY, plainly.
+
+    Raises:
+        BadInputError: the masks can't be kept as the output wants it.
+    """
+    ids = tuple(band.id for band in bands)
+    dtypes = tuple(band.dtype for band in bands)
+    time = image.info.time.isoformat() if image.info.time else None
+    common: dict[str, Any] = {"name": image.name, "origin": image.origin, "version": image.version, "time": time}
+    plain: dict[str, Any] = {
+        "asset": image.asset,
+        "expression": canonical(image.expression) if image.expression else None,
+    }
+    if output.file_format in {"PNG", "JPEG"}:
+        return Source(**common, **plain, wire=output.file_format, wire_bands=ids, wire_dtypes=dtypes)
+    if output.masks == "unknown":
+        return Source(**common, **plain, wire="NPY", wire_bands=ids, wire_dtypes=dtypes)
+    if output.masks == "nodata":
+        _check_nodata(bands, output)
+        return Source(**common, **plain, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
+    ensure_client(connection)
+    value = image.asset if image.asset is not None else decode(image.expression or {})
+    masks = mask_bands(len(ids))
+    for band in masks:
+        if band in ids:
+            raise BadInputError(
+                "bands", list(ids), f"{band!r} is the name of the band that carries the mask", "Rename it"
+            )
+    return Source(
+        **common,
+        expression=canonical(encode(with_mask(ee.Image(value), ids))),
+        wire="NPY",
+        wire_bands=(*ids, *masks),
+        wire_dtypes=(*dtypes, *["uint8"] * len(masks)),
+    )
+
+
+def _check_nodata(bands: Sequence[BandInfo], output: TileFormat) -> None:
+    """Refuse bands of which Earth Engine's GeoTIFF does not tell masked pixels apart."""
+    types = {("int64" if band.integer and band.dtype == "float64" else band.dtype) for band in bands}
+    if output.file_format != "GEO_TIFF" or len(types) > 1 or next(iter(types)) == "int64" or "uint" in str(types):
+        raise BadInputError(
+            "masks",
+            output.masks,
+            f"only GEO_TIFF of signed or floating bands of one type tells masked pixels apart, not "
+            f"{output.file_format} of {', '.join(sorted(types))}",
+            "Use masks=exact",
+        )

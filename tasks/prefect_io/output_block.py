@@ -1,0 +1,49 @@
+"""The store behind a saved block: a bucket or a folder."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, cast
+
+from google.auth.exceptions import GoogleAuthError
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import LocalFileSystem
+
+from tasks.prefect_io.block_slugs import BUCKET
+from tasks.storage.address import bucket_of
+from tasks.storage.local import LocalStore
+from tasks.storage.store import SignInExpired, StorageError, Store
+
+
+@functools.lru_cache(maxsize=16)
+def _of_block(slug: str, _endpoint: str | None) -> Store:
+    try:
+        # By its type: `Block.load` knows only types whose module was imported.
+        kind = _bucket_type() if slug.startswith(f"{BUCKET}/") else LocalFileSystem
+        block: Any = cast("Any", kind).load(slug.partition("/")[2])
+    except (ValueError, RuntimeError, GoogleAuthError) as error:
+        if isinstance(error.__cause__, ObjectNotFound):
+            raise StorageError(
+                f"output = {slug!r}: there is no such block on the Prefect server. "
+                "`prefect block ls` lists those that are."
+            ) from error
+        raise SignInExpired(
+            f"output = {slug!r}: the block can't be used where the flow runs ({type(error).__name__}). Mend its "
+            "credentials, or sign in there (`gcloud auth application-default login`)."
+        ) from error
+    if isinstance(block, LocalFileSystem):
+        return LocalStore(Path(block.basepath or "."))
+    from tasks.storage.cloud import CloudStore
+    from tasks.storage.cloud_client import client
+
+    key = block.gcp_credentials
+    named = key.service_account_info or key.service_account_file
+    credentials = key.get_credentials_from_service_account() if named else None
+    return CloudStore(*bucket_of(f"gs://{block.bucket}/{block.bucket_folder}"), client(credentials))
+
+
+def _bucket_type() -> Any:
+    from prefect_gcp.cloud_storage import GcsBucket  # takes nearly a second, which a folder does not need
+
+    return GcsBucket

@@ -1,0 +1,1 @@
+"""Products: files that are made from stored tiles. Pure functions over a store. No Prefect."""

@@ -1,0 +1,73 @@
+"""The map of a plan: its tiles before a run, and what became of each after it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tasks.extraction import malloc as heap
+from tasks.plan.plan import Plan
+from tasks.plan.tiles import corners
+from tasks.raster.crs import WGS84, reproject
+from tasks.raster.tile_map import Status, coverage_map, degrees
+from tasks.storage.receipt import TileReceipt
+
+NAME = "coverage.png"
+
+
+def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
+    """Draw the map as it will be if all goes well: whoever needs it meanwhile waits for it.
+
+    Args:
+        plan: Its grid.
+        stored: Tiles that were stored before.
+    """
+    draw(plan, stored, without=Status.STORED)
+    heap.trim()
+
+
+def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
+    """Return the map of a plan as PNG.
+
+    Args:
+        plan: Its grid.
+        tiles: Receipts of some of its tiles, or all.
+        without: What a tile is that has no receipt.
+    """
+    status = np.full(len(plan), without, np.uint8)
+    for tile in tiles:
+        status[tile.index] = Status[tile.status.upper()]
+    title = f"{plan.sources[0].name.partition('/')[0]}: {len(plan):,} tiles"
+    with _drawing:
+        return _drawn(plan, status.tobytes(), title=title, labels=tuple(source.label for source in plan.sources))
+
+
+_drawing = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)  # of the one that was drawn ahead; plans are equal although their names differ
+def _drawn(plan: Plan, status: bytes, *, title: str, labels: tuple[str, ...]) -> bytes:
+    clip = plan.tile_format.clip
+    return coverage_map(
+        lonlat(plan),
+        np.frombuffer(status, np.uint8).reshape(len(plan.sources), len(plan.tiles)),
+        labels=labels,
+        region=None if clip is None else reproject(shapely.from_wkt(clip), plan.grid(0).crs, WGS84),
+        title=title,
+    )
+
+
+def lonlat(plan: Plan) -> NDArray[np.float64]:
+    """Return the corners of the tiles of one image in longitude and latitude: shape (tile, 4, 2)."""
+    tiles = plan.tiles
+    found = corners(tiles.grid(number) for number in range(len(tiles)))
+    zones = tiles.zones()
+    for zone, name in enumerate(tiles.names):
+        chosen = zones == zone
+        found[chosen] = degrees(found[chosen], name)
+    return found

@@ -1,0 +1,48 @@
+"""Mosaics: the tiles of one image as one Cloud Optimized GeoTIFF."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from tasks.plan.plan import Plan
+from tasks.prefect_io.opener import open_output
+from tasks.products.product import Product, made_of
+from tasks.storage.receipt import READERS, TileReceipt
+from tasks.storage.store import Store
+
+
+def of_source(plan: Plan, tiles: Sequence[TileReceipt], source: int) -> Sequence[TileReceipt]:
+    """Return the tiles of one source, without a look at those of the others.
+
+    Args:
+        plan: Their plan.
+        tiles: Some or all of its tiles, in order.
+        source: Its number in the plan.
+    """
+    ends = (source * len(plan.tiles), (source + 1) * len(plan.tiles))
+    start, stop = (bisect_left(tiles, end, key=lambda tile: tile.index) for end in ends)
+    return tiles[start:stop]
+
+
+def mosaics_there(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> dict[str, str]:
+    """Return the keys of those mosaics of a series that are there already, of the same tiles, by date."""
+    store = open_output(output)
+    products = [
+        _mosaic(store, plan, of_source(plan, tiles, number), source.label) for number, source in enumerate(plan.sources)
+    ]
+    with ThreadPoolExecutor(READERS) as pool:
+        there = pool.map(lambda product: product.is_there, products)
+        return {
+            source.label: product.key
+            for source, product, is_there in zip(plan.sources, products, there, strict=True)
+            if is_there
+        }
+
+
+def _mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], name: str) -> Product:
+    # Of each tile its place in the image: the same image of a longer series has the same mosaic.
+    placed = [replace(tile, index=tile.index % len(plan.tiles)) for tile in tiles]
+    return Product(store, plan.folder, f"{name}.tif", made_of(placed))

@@ -1,0 +1,54 @@
+"""Contact sheets: pictures side by side."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+LABEL_HEIGHT, LABEL_WIDTH, GAP = 14, 64, 6
+
+# Red, green and blue as the common sensors name them; without a match the first three bands are shown.
+NATURAL_COLOUR = (("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"), ("B3", "B2", "B1"))
+
+
+def shown_bands(bands: Sequence[str]) -> list[str]:
+    """Return the three bands, or the one, that a picture of them shows best.
+
+    >>> shown_bands(["B2", "B3", "B4", "B8"])
+    ['B4', 'B3', 'B2']
+    """
+    for triple in NATURAL_COLOUR:
+        if set(triple) <= set(bands):
+            return list(triple)
+    return list(bands[:3]) if len(bands) >= 3 else list(bands[:1])
+
+
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 160) -> bytes:
+    """Return one PNG of labelled pictures, as square as can be.
+
+    Args:
+        pictures: Label and picture of each; at least one.
+        cell: Pixels of the longer side of the largest; the others keep their proportion to it.
+    """
+    opened = [(label, picture.convert("RGBA")) for label, picture in pictures]
+    factor = cell / max(max(picture.size) for _, picture in opened)
+    width = max(LABEL_WIDTH, *(round(picture.width * factor) for _, picture in opened))
+    height = max(round(picture.height * factor) for _, picture in opened) + LABEL_HEIGHT
+    columns = min(len(opened), max(1, round(math.sqrt(len(opened) * height / width))))
+    rows = math.ceil(len(opened) / columns)
+    sheet = Image.new("RGB", (columns * (width + GAP), rows * (height + GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (label, picture) in enumerate(opened):
+        row, column = divmod(number, columns)
+        left, top = column * (width + GAP), row * (height + GAP)
+        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+        # Pixels are shown as they are: nothing is blended where a picture is enlarged.
+        scaled = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
+        draw.text((left + 2, top + 1), label, fill="black")
+        sheet.paste(scaled, (left, top + LABEL_HEIGHT), scaled)
+    with io.BytesIO() as file:
+        sheet.save(file, "PNG")
+        return file.getvalue()

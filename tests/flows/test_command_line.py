@@ -1,0 +1,275 @@
+"""The command line: its options are the form's fields, its words the form's, its exit codes say what happened."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from cyclopts import App, CycloptsError
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from pydantic import ValidationError
+
+import flows.parameters
+from deployments.sandbox.process import running
+from flows.audit import audit_output
+from flows.command_line import COMMANDS, run
+from flows.command_options import command, options
+from flows.parameters import AuditParameters, ExtractionParameters, RegionParameters
+from flows.region import RegionResult
+from tests.flows.conftest import heeding_interrupts, turn
+
+SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
+GIVEN = ["--image.asset", "a", "--scale", "30"]
+MODELS = {name: getattr(flows.parameters, each.parameters) for name, each in COMMANDS.items()}
+
+
+def parse(model, *arguments):
+    """The parameters that a command line gives."""
+    app = App(result_action="return_value", exit_on_error=False, print_error=False)
+    app.default(command(model, lambda given: given))
+    return app(arguments)
+
+
+def leaves(*arguments):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as left:
+        run(arguments)
+    return left.value.code
+
+
+def help_of(*words, capsys):
+    run([*words, "--help"])
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+
+
+def test_the_command_line_says_the_same_as_the_form():
+    image = ["--image.recipe", "ndvi", "--image.parameters", '{"red": "B3"}', "--image.as-of=2020-01-01"]
+    more = ["--region=-1.5,2,3,4", "--scale", "30", "--bands", "B1,B2", "--requests-in-flight", "7", "--clip"]
+    assert parse(RegionParameters, *image, *more) == RegionParameters(
+        image={"recipe": "ndvi", "parameters": {"red": "B3"}, "as_of": "2020-01-01"},
+        region=[-1.5, 2, 3, 4],
+        scale=30,
+        bands=["B1", "B2"],
+        requests_in_flight=7,
+        clip=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["--bands", "B1", "--bands", "B2"], "bands", ["B1", "B2"]),
+        (["--bands", '["B1", "B2"]'], "bands", ["B1", "B2"]),
+        (["--region", "-54.60,-25.30,-54.55,-25.26"], "region", [-54.60, -25.30, -54.55, -25.26]),
+        (["--region", '{"type": "Point"}'], "region", {"type": "Point"}),
+        (["--region", "lake.gpkg"], "region", "lake.gpkg"),
+        (["--anchor=-15,15"], "anchor", (-15.0, 15.0)),
+        (["--no-clip"], "clip", False),
+        (["--plan-only"], "plan_only", True),
+        (["--no-allow-failures"], "allow_failures", False),
+        (["--output", "[out]"], "output", "[out]"),
+    ],
+)
+def test_an_option_is_read_as_it_is_typed(words, field, value):
+    assert getattr(parse(RegionParameters, *GIVEN, *words), field) == value
+
+
+def test_of_a_nested_form_each_field_is_an_option():
+    words = ["--file-format=PNG", "--visualization.max=3", "--visualization.palette", "000000,00ff00"]
+    assert parse(RegionParameters, *GIVEN, *words).visualization.options() == {
+        "ranges": [{"min": 0.0, "max": 3.0}],
+        "paletteColors": ["000000", "00ff00"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale=-3"], "scale = '-3': -3 is less than or equal to the minimum of 0."),
+        (["--scale", "30", "--scale", "60"], "scale = ['30', '60']: should be a valid number."),
+        (["--scale=30", "--region=[1]", "--region=[2]"], "region = ['[1]', '[2]']: should be a box of four numbers"),
+        (["--scale=30", "--image.recipe=b"], "image = "),
+        (["--scale=30", "--codec=zip"], "codec = 'zip': 'zip' is not one of ['zstd', 'deflate', 'none']."),
+    ],
+)
+def test_a_wrong_value_is_refused_in_the_words_of_the_form(words, message):
+    with pytest.raises(ValidationError) as caught:
+        parse(RegionParameters, "--image.asset", "a", *words)
+    assert caught.value.errors()[0]["msg"].startswith(message)
+
+
+def test_json_that_is_broken_is_refused_for_what_it_should_be():
+    with pytest.raises(ValidationError, match=r"image.parameters = '\{\"a\"': should be a valid dictionary"):
+        parse(RegionParameters, "--image.recipe=ndvi", '--image.parameters={"a"', "--scale=30")
+
+
+@pytest.mark.parametrize("words", [["--colour", "red"], ["--scale"], ["red"], ["--clip=perhaps"], ["--tile.size=3"]])
+def test_what_is_no_option_is_refused(words):
+    with pytest.raises(CycloptsError) as caught:
+        parse(RegionParameters, *GIVEN, *words)
+    assert words[0].partition("=")[0] in str(caught.value)
+
+
+def test_the_environment_gives_no_parameter(monkeypatch):
+    for name in ExtractionParameters.model_fields:
+        monkeypatch.setenv(name.upper(), "leaked")
+        monkeypatch.setenv(name, "leaked")
+    assert parse(RegionParameters, *GIVEN) == RegionParameters(image={"asset": "a"}, scale=30)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_names_every_option_with_the_words_of_the_form(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = help_of(name, capsys=capsys)
+    model = MODELS[name]
+    assert " ".join(model.__doc__.split()) in text
+    for field, schema in model.model_json_schema()["properties"].items():
+        description = schema["description"].replace("`", "")
+        assert " ".join(description.split()).rstrip(".") in text
+        for choice in schema.get("enum", ()):
+            assert choice in text, field
+    for option in options(model):
+        assert f"--{option.spelling} " in text
+    assert text.count("[required") == sum(
+        field.is_required() for field_name, field in model.model_fields.items() if field_name != "image"
+    )
+    if "image" in model.model_fields:
+        assert "Give exactly one of --image.asset, --image.recipe and --image.expression." in text
+    if name == "region":
+        assert "[at least 16, at most 32768] [default 512]" in text
+
+
+def test_the_list_of_commands_says_what_each_flow_says(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = help_of(capsys=capsys)
+    for name, model in MODELS.items():
+        assert f"{name} {model.__doc__}" in text
+
+
+def test_the_list_of_commands_loads_no_flow():
+    """It is there in the time that Prefect's settings take."""
+    code = "import sys; from flows.command_line import run; run(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"flows.parameters", "prefect.flows", "prefect.engine", "ee"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image.asset", SCENE, "--scale=-3"], "scale = '-3': -3 is less than or equal to the minimum of 0."),
+        (["--image.asset", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: no band 'B99'."),
+        (["--image.asset", SCENE], "scale = None: with crs = utm it must be given."),
+        (["--scale=30"], "image = None: missing."),
+        (["--scale=30", "--colour=secret"], "Unknown option: --colour."),
+    ],
+)
+def test_bad_input_leaves_with_2_and_one_message(prefect_server, place, capsys, arguments, message):
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in place.items()]
+    assert leaves("region", *words, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(message)
+    assert "Traceback" not in said.err
+    assert "secret" not in said.err
+    assert said.out == ""
+
+
+def test_a_command_that_does_not_exist_leaves_with_2(capsys):
+    assert leaves("regoin", *GIVEN) == 2
+    assert 'Did you mean "region"?' in capsys.readouterr().err
+
+
+def test_what_is_missing_is_told_before_prefect_starts(monkeypatch, capsys):
+    monkeypatch.delenv("EARTHENGINE_PROJECT", raising=False)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert leaves("region", *GIVEN) == 2
+    assert capsys.readouterr().err.startswith("project = None: no project.")
+
+
+def test_a_prefect_server_that_is_away_leaves_with_1(tmp_path, capsys):
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert leaves("audit", f"--output={tmp_path}") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("The Prefect server at http://127.0.0.1:9/api/ does not answer.")
+    assert len(said.splitlines()) == 1
+
+
+def test_an_unreachable_endpoint_leaves_with_1(prefect_server, tmp_path, capsys):
+    words = ["--project=my-project", "--endpoint=http://127.0.0.1:9", f"--output={tmp_path}", "--run-retries=0"]
+    assert leaves("region", "--image.asset", SCENE, "--scale=30", *words) == 1
+    assert "Transient: Nothing answers at http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err
+
+
+def started(url, output, stderr):
+    """A run as a process of its own: 20 tiles that take some seconds."""
+    words = ["--image.asset", SCENE, "--region", "-54.60,-25.30,-54.55,-25.26", "--scale=30", "--tile-size=40"]
+    more = ["--requests-in-flight=2", "--project=my-project", f"--endpoint={url}", f"--output={output}"]
+    terminal = {"TERM": "xterm", "COLUMNS": "120", "DO_NOT_TRACK": "1"}  # it is Prefect's notice that is not printed
+    environment = os.environ | terminal | {"PREFECT_API_URL": get_current_settings().api.url}
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", "region", *words, *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        preexec_fn=heeding_interrupts,  # noqa: PLW1509 - it sets a signal, and takes no lock
+    )
+
+
+@pytest.fixture
+def slow():
+    """A sandbox whose requests take a while."""
+    with running(latency_median=0.3, latency_sigma=0.1) as url:
+        yield url
+
+
+def read_to_end(terminal, text=None, then=None):
+    """What a terminal is sent, without colours; something is done when a text appears there."""
+    seen = b""
+    while True:
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:  # nobody holds its other end any more
+            return re.sub(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]", "", seen.decode())
+        if then and text in seen:
+            then = then()
+
+
+def test_on_a_terminal_a_bar_stays_below_the_log_and_the_result_is_on_standard_output(prefect_server, slow, tmp_path):
+    ours, theirs = pty.openpty()
+    with started(slow, tmp_path / "out", stderr=theirs) as process:
+        os.close(theirs)
+        seen = read_to_end(ours)
+        result = RegionResult.model_validate_json(process.stdout.read())
+    os.close(ours)
+    assert process.returncode == 0
+    assert result.stored == 20
+    lines = [line.strip() for line in re.split(r"\n|\r\x1b\[2K", seen) if line.strip()]
+    bars = [line for line in lines if re.match(r"[━╸╺]+ +\d+% ", line)]
+    assert len(set(bars)) > 3
+    assert "100% 20 of 20 tiles" in bars[-1]
+    logged = [line for line in lines if "| INFO " in line]
+    assert logged
+    assert set(lines) == set(bars) | set(logged)
+    assert all(re.match(r"\d\d:\d\d:\d\d\.\d+ \| INFO ", line) for line in logged)
+
+
+def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
+    turn(slow, latency_median=1.0)
+    ours, theirs = pty.openpty()
+    with started(slow, tmp_path / "out", stderr=theirs) as process:
+        os.close(theirs)
+        seen = read_to_end(ours, b" of 20 tiles", lambda: process.send_signal(signal.SIGINT))
+        assert process.stdout.read() == b""
+    os.close(ours)
+    assert process.returncode == 130
+    assert "Interrupted. What is stored is kept" in seen
+    assert "Traceback" not in seen
+
+
+def test_the_audit_s_options_are_its_form_s():
+    assert audit_output.parameters.properties.keys() == {"parameters"}
+    assert parse(AuditParameters, "--repair", "--verify=full", "--no-prune") == AuditParameters(
+        repair=True, verify="full"
+    )
