@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from deployments.sandbox.process import running
-from flows.extraction import ExtractionResult
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
+from flows.results import ExtractionResult
 from flows.temporary_server import temporary_server
 from flows.timeseries import extract_timeseries
 from tasks.prefect_io.heartbeat import heartbeats

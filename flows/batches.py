@@ -15,10 +15,10 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Stopped
 from tasks.errors.input import BadInputError
 from tasks.errors.run import RunCancelled
+from tasks.extraction.account import Account
 from tasks.extraction.batch import Batch, OpenBatch, begin_batch, run_batch
 from tasks.extraction.batching import Remainder, TileRange, next_wave
 from tasks.extraction.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ from tasks.extraction.tile_queue import GRACE_S
 from tasks.fetch import fetch_batch
 from tasks.plan.plan import Plan
 from tasks.prefect_io.leases import PrefectLeases
-from tasks.prefect_io.opener import PREFECT, open_output
+from tasks.prefect_io.opener import PREFECT, Output
 from tasks.prefect_io.progress import Progress
 from tasks.prefect_io.server import ServerAwayError
 from tasks.storage.receipt import TileReceipt
@@ -52,11 +52,10 @@ def fetch_plan(
     plan: Plan,
     checkpoint: Checkpoint,
     *,
-    output: str,
+    output: Output,
     plan_key: str,
-    connection: Connection,
+    account: Account,
     session: FetchSession,
-    workload_tag: str | None = None,
     show: Callable[[], None] = lambda: None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[TileReceipt, ...]:
@@ -67,11 +66,10 @@ def fetch_plan(
     Args:
         plan: What to fetch.
         checkpoint: What is stored of it.
-        output: Where to: a block's slug, or an address.
+        output: Where the tiles go.
         plan_key: Where the plan is stored.
-        connection: Where from.
+        account: Connection and quota.
         session: Of the flow run.
-        workload_tag: Label of the requests in Cloud Monitoring.
         show: Called once requests are on their way.
         meanwhile: Called once all requests are sent, while the last are awaited.
 
@@ -81,15 +79,15 @@ def fetch_plan(
         RunCancelled: the flow run has been cancelled.
     """
     batch = Batch(
-        output=output,
+        output=output.reference,
         plan_key=plan_key,
         plan=plan.fingerprint,
         start=0,
         stop=len(plan),
-        connection=connection.reference,
+        connection=account.connection.reference,
         pace=session.permits.pace,
         deadlines=session.deadlines,
-        workload_tag=workload_tag,
+        workload_tag=account.workload_tag,
         run_id=session.run_id,
     )
     run = FlowRunContext.get()
@@ -97,8 +95,7 @@ def fetch_plan(
         kind = type(run.task_runner).__name__
         reason = "batches of a flow run in threads of its process: others would fetch beside them"
         raise BadInputError("task_runner", kind, reason, "Leave the flow's own")
-    store = open_output(output)
-    whole = OpenBatch(batch=batch, plan=plan, store=store, connection=connection, checkpoint=checkpoint)
+    whole = OpenBatch(batch=batch, plan=plan, store=output.store, connection=account.connection, checkpoint=checkpoint)
     return _Fetch(whole, session).run(show, meanwhile)
 
 

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel
 
@@ -15,6 +14,7 @@ from flows.garbage_collection import undisturbed
 from flows.run_options import RunOptions
 from tasks.errors import QuarryError
 from tasks.errors.run import RunCancelled
+from tasks.prefect_io.flow_run import of_deployment
 from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
 
 P = TypeVar("P", bound=RunOptions)
@@ -48,9 +48,3 @@ def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
             return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
 
     return called
-
-
-def of_deployment() -> bool:
-    """Whether the run is one of a deployment, which a worker or `serve` starts in a process of its own."""
-    run = FlowRunContext.get()
-    return bool(run and run.flow_run and run.flow_run.deployment_id)

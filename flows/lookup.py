@@ -9,16 +9,16 @@ from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
 from tasks.extraction.free_space import check_free_space
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
-from tasks.prefect_io.log import run_logger
-from tasks.prefect_io.opener import open_output
+from tasks.prefect_io.flow_run import run_logger
+from tasks.storage.store import Store
 
 
-def look_up(plan: Plan, output: str, *, verify: Verify, sweep: bool = True) -> Checkpoint:
+def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> Checkpoint:
     """Return what is stored of a plan, and say so.
 
     Args:
         plan: What is to be fetched.
-        output: Where to.
+        store: The output.
         verify: How much is read.
         sweep: Whether what killed runs left unfinished is removed.
 
@@ -26,9 +26,10 @@ def look_up(plan: Plan, output: str, *, verify: Verify, sweep: bool = True) -> C
         BadInputError: there is no room for the rest.
         StorageError: the output can't be read.
     """
-    store, begun, log = open_output(output), time.monotonic(), run_logger()
+    begun, log = time.monotonic(), run_logger()
     checkpoint = read_checkpoint(plan, store, verify=verify)
-    check_free_space(store, plan, missing=len(plan) - len(checkpoint.tiles))
+    if warning := check_free_space(store, plan, missing=len(plan) - len(checkpoint.tiles)):
+        log.warning("%s", warning)
     if sweep:
         store.sweep()
     if checkpoint.tiles or checkpoint.there:

@@ -17,6 +17,7 @@ from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks
 
 if TYPE_CHECKING:
     from tasks.plan.plan import TileFormat
+    from tasks.plan.specs import ImageSpec, PixelSpec
 from flows.image_parameters import ImageChoice, Visualization
 
 
@@ -79,7 +80,21 @@ class Pixels(FlowParameters):
         """Whether pixels outside a region are masked: there is no region."""
         return False
 
-    def stored_as(self) -> TileFormat:
+    def image_spec(self) -> ImageSpec:
+        """Return the image to read, as the planner takes it."""
+        from tasks.plan.specs import ImageSpec
+
+        image = self.image.model_dump()
+        return ImageSpec(
+            asset=image.get("asset"),
+            recipe=image.get("recipe"),
+            recipe_parameters=image.get("parameters"),
+            expression=image.get("expression"),
+            name=image.get("name", "expression"),
+            as_of=image.get("as_of"),
+        )
+
+    def tile_format(self) -> TileFormat:
         """Return what is stored for each tile."""
         from tasks.plan.plan import TileFormat
 
@@ -104,6 +119,22 @@ class ExtractionParameters(RunOptions, Pixels):
     """A plan of more is refused before the first: raise it on purpose."""
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False
     """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
+
+    def pixel_spec(self) -> PixelSpec:
+        """Return which pixels are read, as the planner takes it."""
+        from odc.geo import xy_
+
+        from tasks.plan.specs import PixelSpec
+
+        return PixelSpec(
+            bands=self.bands,
+            crs=self.crs,
+            scale=self.scale,
+            anchor=xy_(*self.anchor),
+            max_requests=self.max_requests,
+            clip=self.clips,
+            tile_format=self.tile_format(),
+        )
 
 
 TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]

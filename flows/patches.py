@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from prefect import flow
 
 from flows.batches import one_at_a_time
-from flows.extraction import ExtractionResult, extract, named, wanted
+from flows.extraction import extract
 from flows.failures import clear_failures
 from flows.parameters import PatchesParameters
+from flows.results import ExtractionResult
 from tasks.earthengine.connection import Connection
 from tasks.patch_index import patch_index
-from tasks.pictures import sheet
+from tasks.pictures import contact_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_patches
-from tasks.prefect_io.artifacts import show_picture
 from tasks.prefect_io.run_name import run_name
-from tasks.prefect_io.task import unvisited
-from tasks.products.pictures import Picture, Thumbnails, evenly
+from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
 from tasks.raster.points import read_points
+from tasks.storage.store import Store
 
 
 class PatchesResult(ExtractionResult):
@@ -37,7 +37,7 @@ class PatchPlan(NamedTuple):
     plan: Plan
     points: geopandas.GeoDataFrame
     tile_of_point: NDArray[np.int64]
-    """For each point the number of its patch in the plan."""
+    """Number in the plan of each point's patch; shape (point,)."""
 
     def first_points(self) -> dict[int, int]:
         """Return the first point of each patch, by the patch's number."""
@@ -46,53 +46,41 @@ class PatchPlan(NamedTuple):
 
 
 def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
-    """Ask for metadata, and plan: what can't be is refused."""
+    """Ask for metadata and make the plan, or refuse a parameter."""
     points = read_points(parameters.points)
-    found, tile_of_point = plan_patches(
-        connection, named(parameters), wanted(parameters), points=points, size=parameters.size
-    )
-    return PatchPlan(found, points, tile_of_point)
+    image, pixels = parameters.image_spec(), parameters.pixel_spec()
+    patches, tile_of_point = plan_patches(connection, image, pixels, points=points, size=parameters.size)
+    return PatchPlan(patches, points, tile_of_point)
 
 
 @flow(name="extract-patches", flow_run_name=run_name, task_runner=one_at_a_time())
 @clear_failures
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
-    placed: PatchPlan | None = None
-    looks = Thumbnails()
+    patches: PatchPlan | None = None
+    thumbnails = Thumbnails()
 
     def make_plan(connection: Connection) -> Plan:
-        nonlocal placed
-        placed = plan(parameters, connection)
-        return placed.plan
+        nonlocal patches
+        patches = plan(parameters, connection)
+        return patches.plan
 
-    def look_ahead(output: str) -> None:
-        assert placed is not None
-        first = placed.first_points()
-        chosen = evenly(sorted(first, key=first.__getitem__))
-        looks.take(placed.plan, [placed.plan.key(tile) for tile in chosen], output=output)
+    def take_thumbnails(store: Store) -> None:
+        assert patches is not None
+        first = patches.first_points()
+        chosen = evenly_spaced(sorted(first, key=first.__getitem__))
+        thumbnails.take(store, patches.plan, [patches.plan.key(tile) for tile in chosen])
 
-    extracted = extract(parameters, make_plan, look_ahead=look_ahead)
-    if extracted.planned_only:
-        return PatchesResult(**extracted.result())
-    assert placed is not None
-    points, tile_of_point = placed.points, placed.tile_of_point
-    tiles, output = extracted.tiles, extracted.output
-    index = patch_index.submit(
-        unvisited(placed.plan),
-        unvisited(tiles),
-        points=unvisited(points),
-        tile_of_point=unvisited(tile_of_point),
-        output=output,
-    )
-    first = placed.first_points()
+    extraction = extract(parameters, make_plan, look_ahead=take_thumbnails)
+    if extraction.planned_only:
+        return PatchesResult(**extraction.result())
+    assert patches is not None
+    store, tiles = extraction.store, extraction.tiles
+    index = patch_index.submit(store, patches.plan, tiles, points=patches.points, tile_of_point=patches.tile_of_point)
+    first = patches.first_points()
     by_point = sorted(tiles, key=lambda tile: first[tile.index])
-    stored = [(tile.index, tile.key, tile.crc32c) for tile in by_point if tile.key is not None]
-    files = [Picture(f"point {first[index]}", key, checksum) for index, key, checksum in evenly(stored)]
-    picture = None
-    if drawn := sheet(unvisited(placed.plan), unvisited(files), output=output, looks=unvisited(looks)):
-        picture, png = drawn
-        show_picture(png)
-    table = index.result()
-    result = PatchesResult(**extracted.result(), index=extracted.path(table), quicklook=extracted.path(picture))
-    return extracted.finish(parameters, result)
+    pictures = [Picture(f"point {first[t.index]}", t.key, t.crc32c) for t in by_point if t.key is not None]
+    sheet = contact_sheet(store, patches.plan, evenly_spaced(pictures), thumbnails)
+    picture, table = extraction.show(sheet), index.result()
+    result = PatchesResult(**extraction.result(), index=extraction.path(table), quicklook=picture)
+    return extraction.finish(parameters, result)

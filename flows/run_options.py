@@ -18,8 +18,8 @@ from tasks.errors.input import BadInputError
 from tasks.errors.redaction import HIDDEN
 from tasks.extraction.account import Account
 from tasks.plan.choices import Verify
-from tasks.prefect_io.block_slugs import BUCKET, CONNECTION, FOLDER, slug_of
-from tasks.storage.address import bucket_of
+from tasks.prefect_io.block_slugs import CONNECTION, slug_of
+from tasks.storage.address import BUCKET, FOLDER, bucket_of
 from tasks.storage.store import StorageError
 
 

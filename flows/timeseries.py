@@ -9,22 +9,21 @@ from prefect import flow
 from pydantic import Field
 
 from flows.batches import one_at_a_time
-from flows.extraction import ExtractionResult, extract, named, wanted
+from flows.extraction import extract
 from flows.failures import clear_failures
 from flows.parameters import TimeseriesParameters
+from flows.results import Extraction, ExtractionResult
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.expression import fingerprint
 from tasks.mosaic import mosaic
-from tasks.pictures import sheet
+from tasks.pictures import contact_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_timeseries
-from tasks.prefect_io.artifacts import show_picture
 from tasks.prefect_io.run_name import run_name
-from tasks.prefect_io.task import unvisited
-from tasks.products.mosaic import mosaics_there
-from tasks.products.pictures import Picture, evenly
+from tasks.products.mosaic import find_mosaics
+from tasks.products.pictures import Picture, evenly_spaced
 from tasks.raster.region import read_region
-from tasks.series import series_summary
+from tasks.series import series
 
 
 class TimeseriesResult(ExtractionResult):
@@ -39,18 +38,18 @@ class TimeseriesResult(ExtractionResult):
 
 
 def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
-    """Ask for metadata, and plan: what can't be is refused."""
+    """Ask for metadata and make the plan, or refuse a parameter."""
     assert parameters.region is not None
-    found = plan_timeseries(
+    whole = plan_timeseries(
         connection,
-        named(parameters),
-        wanted(parameters),
+        parameters.image_spec(),
+        parameters.pixel_spec(),
         region=read_region(parameters.region),
         start=parameters.start,
         end=parameters.end,
         tile_size=parameters.tile_size,
     )
-    return found if parameters.end is not None else replace(found, home=series_folder(parameters, found))
+    return whole if parameters.end is not None else replace(whole, home=series_folder(parameters, whole))
 
 
 @flow(name="extract-timeseries", flow_run_name=run_name, task_runner=one_at_a_time())
@@ -60,37 +59,39 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
 
     Without an end it is a growing series: each run fetches what is new or changed in the collection, and no more.
     """
-    extracted = extract(parameters, partial(plan, parameters), growing=parameters.end is None)
-    if extracted.planned_only:
-        return TimeseriesResult(**extracted.result())
-    whole, tiles, output = extracted.plan, extracted.tiles, extracted.output
+    extraction = extract(parameters, partial(plan, parameters), growing=parameters.end is None)
+    if extraction.planned_only:
+        return TimeseriesResult(**extraction.result())
+    store, tiles = extraction.store, extraction.tiles
     files: dict[str, str] = {}
-    table = plot = picture = None
+    table = plot = None
     if parameters.file_format == "GEO_TIFF":
-        files = mosaics_there(whole, tiles, output=output)
-        for number, source in enumerate(whole.sources):
-            if source.label not in files:
-                files[source.label] = mosaic(
-                    unvisited(whole), unvisited(tiles), source=number, name=source.label, output=output
-                )
-        files = dict(sorted(files.items()))
+        files = make_mosaics(extraction)
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
-        table, plot = series_summary(unvisited(whole), unvisited(tiles), output=output)
-    if drawn := sheet(unvisited(whole), unvisited(evenly([Picture(*file) for file in files.items()])), output=output):
-        picture, png = drawn
-        show_picture(png)
+        table, plot = series(store, extraction.plan, tiles)
+    pictures = evenly_spaced([Picture(date, key) for date, key in files.items()])
     result = TimeseriesResult(
-        **extracted.result(),
-        files={date: extracted.path(key) for date, key in files.items()},
-        table=extracted.path(table),
-        plot=extracted.path(plot),
-        quicklook=extracted.path(picture),
+        **extraction.result(),
+        files={date: extraction.path(key) for date, key in files.items()},
+        table=extraction.path(table),
+        plot=extraction.path(plot),
+        quicklook=extraction.show(contact_sheet(store, extraction.plan, pictures)),
     )
-    return extracted.finish(parameters, result)
+    return extraction.finish(parameters, result)
+
+
+def make_mosaics(extraction: Extraction) -> dict[str, str]:
+    """Return the key of each date's mosaic, in order; make those that are not there yet."""
+    store, whole, tiles = extraction.store, extraction.plan, extraction.tiles
+    files = find_mosaics(store, whole, tiles)
+    for number, source in enumerate(whole.sources):
+        if source.label not in files:
+            files[source.label] = mosaic(store, whole, tiles, source=number, name=source.label)
+    return dict(sorted(files.items()))
 
 
 def series_folder(parameters: TimeseriesParameters, plan: Plan) -> str:
-    """Return the folder of the products of a growing series: the same, whatever the collection holds."""
+    """Return the folder of a growing series' products: the same, whatever the collection holds."""
     image = parameters.image.model_dump(mode="json", exclude={"as_of"})
     start = parameters.start.isoformat()
     return f"series-{fingerprint([image, start, plan.tiles.json(), plan.format_identity])[:12]}"

@@ -13,8 +13,8 @@ from prefect.states import Cancelled, Failed
 from tasks.earthengine.errors import EarthEngineError, Stopped
 from tasks.extraction.batch import Batch, run_batch
 from tasks.extraction.quota import Quota
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.leases import PrefectLeases
-from tasks.prefect_io.log import run_logger
 from tasks.prefect_io.opener import PREFECT
 from tasks.prefect_io.result_cache import ByBatch
 from tasks.storage.store import StorageError

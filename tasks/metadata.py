@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
-from prefect.states import Failed
-from prefect.utilities.annotations import quote
-
-from tasks.errors import QuarryError
-from tasks.prefect_io.task_retries import RETRIED, RETRIES
-
-T = TypeVar("T")
+from tasks.plan.plan import Plan
+from tasks.prefect_io.task import core_task
 
 
-@task(name="metadata", cache_policy=NO_CACHE, persist_result=False, **RETRIED)
-def read_metadata(make_plan: Callable[[], Any]) -> Any:
-    """Ask Earth Engine for what a plan needs, and return the plan."""
-    try:
-        return make_plan()
-    except QuarryError as error:
-        # Not raised through the engine, which would log a traceback, as if the code were at fault.
-        return Failed(message=f"{type(error).__name__}: {error}", data=error)
-
-
-def planned(make_plan: Callable[[], T], *, retries: int) -> T:
-    """Return a plan, as a task of the flow run; outside of one, by a plain call.
+@core_task("metadata")
+def read_metadata(make_plan: Callable[[], Plan]) -> Plan:
+    """Ask Earth Engine for the metadata that a plan needs, and return the plan.
 
     Args:
-        make_plan: Asks for metadata, and plans.
-        retries: Of the flow run: with none, the task has none either.
+        make_plan: Asks for the metadata and makes the plan.
 
     Raises:
-        BadInputError: a parameter can't be.
-        EarthEngineError: Earth Engine can't be asked.
+        BadInputError: A parameter is refused.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
-    if FlowRunContext.get() is None:
-        return make_plan()
-    once: Any = read_metadata.with_options(retries=min(RETRIES, retries))
-    found = once(quote(make_plan), return_state=True).result(raise_on_failure=False)
-    if isinstance(found, BaseException):
-        raise found
-    return cast("T", found)
+    return make_plan()

@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
-from PIL import Image
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.plan.plan import Plan
-from tasks.prefect_io.opener import open_output
-from tasks.prefect_io.task_retries import RETRIED
-from tasks.products.pictures import CELL, PICTURE_SIZE, Picture, Thumbnails, _write, evenly
-from tasks.raster.contact_sheet import contact_sheet, shown_bands
-from tasks.raster.quicklook import quicklook
+from tasks.prefect_io.task import core_task
+from tasks.products.pictures import Picture, Thumbnails, make_contact_sheet, make_quicklook, make_tile_sheet
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import Store
 
 
-@task(name="quicklook", cache_policy=NO_CACHE, **RETRIED)
-def region_picture(plan: Plan, key: str, *, output: str) -> tuple[str, bytes]:
-    """Draw a mosaic, store the picture and return its key and the picture."""
-    store = open_output(output)
-    with store.open(key) as file:
-        png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
-    return _write(plan, "quicklook.png", png, output), png
+@core_task("quicklook")
+def quicklook(store: Store, plan: Plan, key: str) -> tuple[str, bytes]:
+    """Draw a mosaic; return the key of the picture, and the picture as PNG."""
+    return make_quicklook(store, plan, key)
 
 
-@task(name="contact-sheet", cache_policy=NO_CACHE, **RETRIED)
-def sheet(
-    plan: Plan, pictures: Sequence[Picture], *, output: str, looks: Thumbnails | None = None
+@core_task("contact-sheet")
+def contact_sheet(
+    store: Store, plan: Plan, pictures: Sequence[Picture], thumbnails: Thumbnails | None = None
 ) -> tuple[str, bytes] | None:
-    """Draw files side by side, and return the picture's key and the picture.
-
-    Args:
-        plan: What they belong to.
-        pictures: GeoTIFF, PNG or JPEG. Not too many: see `evenly`.
-        output: Root of the output.
-        looks: Those that were taken of some of them.
-    """
-    if not pictures or plan.tile_format.file_format == "NPY":
-        return None
-    store = open_output(output)
-    with contextlib.ExitStack() as stack:
-        if plan.tile_format.file_format == "GEO_TIFF":
-            images = (looks or Thumbnails()).of(plan, pictures, store)
-        else:
-            images = [Image.open(stack.enter_context(store.open(picture.key))) for picture in pictures]
-        labels = [picture.label for picture in pictures]
-        png = contact_sheet(list(zip(labels, images, strict=True)), cell=CELL)
-    return _write(plan, "quicklook.png", png, output), png
+    """Draw files side by side; return key and picture, or None where there is nothing to draw."""
+    return make_contact_sheet(store, plan, pictures, thumbnails)
 
 
-@task(name="pictures", cache_policy=NO_CACHE, **RETRIED)
-def pictures(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> tuple[str, bytes] | None:
-    """Draw tiles that are stored as pictures side by side, as `sheet` does."""
-    named = [
-        Picture(plan.tiles.name(tile.index) or "", tile.key, tile.crc32c) for tile in tiles if tile.key is not None
-    ]
-    return sheet.fn(plan, evenly(named), output=output)
+@core_task("pictures")
+def tile_sheet(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, bytes] | None:
+    """Draw tiles that are stored as PNG or JPEG side by side; return key and picture."""
+    return make_tile_sheet(store, plan, tiles)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.expression import fingerprint
-from tasks.earthengine.metadata import get_asset
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
 from tasks.extraction.checkpoint import TILES, Checkpoint, Fault, TileFault, read_checkpoint
+from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
-from tasks.plan.images import UNPINNED
-from tasks.plan.plan import Plan, Source
+from tasks.plan.plan import Plan
 from tasks.storage.receipt import RECEIPTS
 from tasks.storage.store import Store, Stored
 
@@ -51,7 +49,7 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
     """
     for number in sorted({fault.tile // len(plan.plan.tiles) for fault in plan.faults}):
         source = plan.plan.sources[number]
-        if asset := changed(connection, source):
+        if asset := changed_asset(connection, source):
             raise BadInputError(
                 "repair",
                 plan.plan.folder,
@@ -124,7 +122,7 @@ class Audit:
         return tuple(fault for plan in self.plans for fault in plan.faults)
 
 
-def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
+def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
     """Hold an output, or one plan of it, against its receipts and its listing.
 
     Args:
@@ -133,19 +131,20 @@ def audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") 
         verify: As :func:`tasks.extraction.checkpoint.read_checkpoint` has it.
 
     Raises:
-        KeyError: there is no such plan.
+        BadInputError: The output has no such plan.
         StorageError: the output can't be read.
     """
     listed = list(store.list(f"{TILES}/"))  # before the plans: a run stores its plan before its tiles
     plans, unreadable = plans_of(store)
     if folder is not None and folder not in {*plans, *unreadable}:
-        raise KeyError(folder)
+        there = ", ".join(sorted(plans)) or "none"
+        raise BadInputError("plan", folder, f"not in {store.uri}", f"There are: {there}")
     audits = [
         _audited(plan, stored, read_checkpoint(plan, store, verify=verify))
         for name, (plan, stored) in plans.items()
         if folder in {None, name}
     ]
-    superseded = tuple(_superseded(audits))
+    superseded = tuple(find_superseded((each.plan, each.complete) for each in audits))
     claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in superseded)
     ours = [stored for stored in listed if _OURS.match(stored.key)]
     return Audit(
@@ -190,49 +189,3 @@ def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
             fault = UNRECEIPTED if index in checkpoint.there else NEVER_STORED
         faults.append(FaultyTile(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
     return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=tuple(faults))
-
-
-def _superseded(audits: Iterable[PlanAudit]) -> Iterator[str]:
-    """Return plans of which there is a newer one that differs in nothing but the versions of its images."""
-    same: dict[str, list[PlanAudit]] = defaultdict(list)
-    for each in audits:
-        sources = [asdict(replace(source, version="")) for source in each.plan.sources]
-        request = [each.plan.name, each.plan.home, sources, each.plan.tiles.json(), asdict(each.plan.tile_format)]
-        same[fingerprint(request)].append(each)
-    for plans in same.values():
-        for newest in plans:
-            older = [each for each in plans if each is not newest and _is_older(each.plan, newest.plan)]
-            if newest.complete and len(older) == len(plans) - 1:
-                yield from sorted(each.plan.folder for each in older)
-
-
-def _is_older(plan: Plan, other: Plan) -> bool:
-    """Whether no image of a plan is newer than its like in another, as far as their versions tell."""
-    pairs = [
-        pair
-        for source, like in zip(plan.sources, other.sources, strict=True)
-        for pair in zip(_moments(source.version), _moments(like.version), strict=False)
-    ]
-    told = all(UNPINNED not in pair and pair[0][:1].isdigit() == pair[1][:1].isdigit() for pair in pairs)
-    return told and all(mine <= its for mine, its in pairs)
-
-
-def _moments(version: str) -> list[str]:
-    """Return the times of a version: of one image, or of all that a day is mosaicked of."""
-    return [moment for _, moment in json.loads(version)] if version.startswith("[") else [version]
-
-
-def changed(connection: Connection, source: Source) -> str | None:
-    """Return which asset of a source was updated since it was planned: its tiles can't be fetched any more.
-
-    Raises:
-        EarthEngineError: Earth Engine can't be asked.
-    """
-    if source.version == UNPINNED or source.version.startswith("as_of:"):
-        return None
-    many = source.version.startswith("[")
-    planned = json.loads(source.version) if many else [[source.asset or source.origin, source.version]]
-    for asset, version in planned:
-        if (get_asset(connection, asset).version or UNPINNED) != version:
-            return str(asset)
-    return None

@@ -11,8 +11,14 @@ from tasks.plan.plan import Plan
 from tasks.storage.receipt import TileReceipt
 
 
-def _left(plan: Plan, stored: int, pace: Pace) -> Estimate:
-    """Return the cost of what is not stored yet."""
+def remaining(plan: Plan, *, stored: int, pace: Pace) -> Estimate:
+    """Return the estimate for the tiles of a plan that are not stored yet.
+
+    Args:
+        plan: The plan.
+        stored: Number of its tiles that are stored already.
+        pace: What the run may do.
+    """
     whole, share = estimate(plan, per_second=pace.own_per_second), 1 - stored / len(plan)
     return Estimate(
         requests=len(plan) - stored,
@@ -22,7 +28,8 @@ def _left(plan: Plan, stored: int, pace: Pace) -> Estimate:
     )
 
 
-def _at_a_second(cost: Estimate, pace: Pace) -> float:
+def seconds_at_one_each(cost: Estimate, pace: Pace) -> float:
+    """Return the seconds that the requests take if each of them takes one second."""
     return max(math.ceil(cost.requests / pace.in_flight), cost.best_seconds)
 
 

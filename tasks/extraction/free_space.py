@@ -7,22 +7,24 @@ from humanize import naturalsize
 
 from tasks.errors.input import BadInputError
 from tasks.plan.plan import Plan
-from tasks.prefect_io.log import run_logger
 from tasks.storage.store import Store
 
 # Compression of level 1 seldom makes pixels smaller than this share: with less room the disk fills up.
 LEAST_SHARE = 0.25
 
 
-def check_free_space(store: Store, plan: Plan, *, missing: int) -> None:
-    """Hold what is missing against the free space of the output.
+def check_free_space(store: Store, plan: Plan, *, missing: int) -> str | None:
+    """Compare the size of the missing tiles with the free space of the output.
+
+    Returns:
+        A warning if the tiles may not fit, else None.
 
     Raises:
-        BadInputError: it can't hold it.
+        BadInputError: They cannot fit.
     """
     free = store.free_bytes()
     if free is None or not missing:
-        return
+        return None
     bytes_a_pixel = sum(np.dtype(band.dtype).itemsize for band in plan.bands)
     whole = round(plan.tiles.pixels * len(plan.sources) * bytes_a_pixel * missing / len(plan))
     packed = plan.tile_format.file_format in {"PNG", "JPEG"} or plan.tile_format.codec != "none"
@@ -32,5 +34,4 @@ def check_free_space(store: Store, plan: Plan, *, missing: int) -> None:
         how = f"{text} before compression" if packed else text
         remedy = "Free some space, or give an output with more room; nothing was fetched"
         raise BadInputError("output", store.uri, how, remedy)
-    if free < whole:
-        run_logger().warning("%s before compression: it may not suffice.", text)
+    return f"{text} before compression: it may not suffice." if free < whole else None

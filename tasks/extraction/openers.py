@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.earthengine.connection import Connection, ConnectionReference
 from tasks.errors.input import BadInputError
-from tasks.storage.address import open_store
+from tasks.storage.address import is_block, open_store
 from tasks.storage.store import Store
 
 
@@ -38,7 +37,7 @@ class PlainOpener:
 
     def store(self, output: str) -> Store:
         """See `Opener`."""
-        if re.fullmatch(r"(gcs-bucket|local-file-system)/[a-z0-9-]+", output):
+        if is_block(output):
             reason = "a saved block is read from a Prefect server, which this process does not use"
             remedy = "Give gs://bucket/prefix or a folder, or open it with tasks.prefect_io.opener.PREFECT"
             raise BadInputError("output", output, reason, remedy)

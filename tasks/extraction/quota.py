@@ -1,7 +1,8 @@
 """The quota: what a process may have in flight, and by whose leave. It is always given, never assumed.
 
 There are two kinds. `FixedShare` is a part of the quota that the user has set aside for a process, for one that reaches
-no Prefect server. `tasks.prefect_io.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as are free.
+no Prefect server. `tasks.prefect_io.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as
+are free.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import Stopped
 from tasks.errors.input import BadInputError
-from tasks.extraction import malloc as heap
+from tasks.extraction import malloc
 from tasks.extraction.permits import Pace, Permits
 from tasks.extraction.quota import Quota
 from tasks.extraction.splitting import Sizes
@@ -205,7 +205,7 @@ class FetchSession:
         """Be one more who uses it: see `shared`, which holds the lock."""
         if not self._users:
             self._open[self.run_id] = self
-            heap.share()
+            malloc.share()
         self._users += 1
         return self
 
@@ -220,7 +220,7 @@ class FetchSession:
         self.hold.close()
         for _thread in self._threads:
             self._work.put(None)
-        heap.trim()  # what answers took is free for products now
+        malloc.trim()  # what answers took is free for products now
 
     def _serve(self) -> None:
         while (tiles := self._work.get()) is not None:

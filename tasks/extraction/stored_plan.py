@@ -9,22 +9,9 @@ import threading
 from collections import OrderedDict
 
 from tasks.plan.plan import Plan
-from tasks.prefect_io.opener import open_output
 from tasks.storage.store import StorageError, Store
 
-
-def store_plan(plan: Plan, output: str, *, name: str = "plan.json") -> str:
-    """Write a plan beside its tiles unless it is there, and return its key."""
-    store, key = open_output(output), f"{plan.folder}/{name}"
-    data = json.dumps(plan.json()).encode()
-    remember_plan(store, key, plan)
-    with contextlib.suppress(KeyError):
-        if store.get(key) == data:
-            return key
-    store.put(key, data)
-    return key
-
-
+PLAN = "plan.json"
 # Plans kept a process: those of the last runs. One of a million patches is 100 MB.
 KEPT_PLANS = 4
 _lock = threading.Lock()
@@ -38,6 +25,18 @@ def _forget_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_lock)
+
+
+def store_plan(store: Store, plan: Plan, *, name: str = PLAN) -> str:
+    """Write a plan into its folder, unless it is there already; return its key."""
+    key = f"{plan.folder}/{name}"
+    data = json.dumps(plan.json()).encode()
+    remember_plan(store, key, plan)
+    with contextlib.suppress(KeyError):
+        if store.get(key) == data:
+            return key
+    store.put(key, data)
+    return key
 
 
 def open_plan(store: Store, key: str, fingerprint: str) -> Plan:

@@ -18,7 +18,7 @@ from prefect.artifacts import (
 
 from tasks.extraction.audit import KINDS, Audit
 from tasks.extraction.completeness import failed_tiles
-from tasks.extraction.cost import Cost, _at_a_second, _left
+from tasks.extraction.cost import Cost, remaining, seconds_at_one_each
 from tasks.extraction.permits import Pace
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import is_code
@@ -81,7 +81,7 @@ FILES_SHOWN = 50
 
 def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
     """Show what a run does; `stored` tiles of it are there already."""
-    cost, first = _left(plan, stored, pace), plan.grid(0)
+    cost, first = remaining(plan, stored=stored, pace=pace), plan.grid(0)
     crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
         ("tiles", f"{len(plan):,}"),
@@ -92,7 +92,7 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
         ("bytes to come, uncompressed, as Earth Engine counts them", naturalsize(cost.bytes, binary=True)),
         ("best time at the rate limit", duration_text(cost.best_seconds)),
-        ("time at 1 s a request", f"{duration_text(_at_a_second(cost, pace))} with {pace.in_flight} in flight"),
+        ("time at 1 s a request", f"{duration_text(seconds_at_one_each(cost, pace))} with {pace.in_flight} in flight"),
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -101,13 +101,13 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
 
 def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
     """Say what a run is going to do, before anything is spent."""
-    cost = _left(plan, stored, pace)
+    cost = remaining(plan, stored=stored, pace=pace)
     get_run_logger().info(
         "plan %s: %d requests, %s, at 1 s a request %s",
         plan.fingerprint[:12],
         cost.requests,
         naturalsize(cost.bytes, binary=True),
-        duration_text(_at_a_second(cost, pace)),
+        duration_text(seconds_at_one_each(cost, pace)),
     )
 
 

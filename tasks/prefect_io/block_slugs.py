@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 from uuid import UUID
 
-# Types of blocks that an output may be, by their slug on the Prefect server; and that of a connection.
-BUCKET, FOLDER = "gcs-bucket", "local-file-system"
+from tasks.storage.address import BUCKET, FOLDER
+
 CONNECTION = "earth-engine-connection"
-# What their names are made of: https://docs.prefect.io/v3/concepts/blocks
-_SLUG = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
-
-
-def is_block(output: str) -> bool:
-    """Return whether an output is a saved block: ``gcs-bucket/name`` or ``local-file-system/name``.
-
-    >>> is_block("gcs-bucket/pixels"), is_block("./gcs-bucket/pixels"), is_block("gs://bucket/prefix")
-    (True, False, False)
-    """
-    return _SLUG.fullmatch(output) is not None
+"""Slug of the block type of a connection."""
 
 
 def slug_of(value: Any) -> Any:

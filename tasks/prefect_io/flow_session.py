@@ -14,8 +14,8 @@ from tasks.errors.run import RunCancelled
 from tasks.extraction.account import Account
 from tasks.extraction.quota import FixedShare, Quota
 from tasks.extraction.session import FetchSession
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.leases import PrefectLeases
-from tasks.prefect_io.log import run_logger
 
 
 def quota_of(account: Account) -> Quota:

@@ -20,9 +20,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from tasks.extraction.permits import Permits
+from tasks.prefect_io.flow_run import Log
 from tasks.prefect_io.heartbeat import mark_the_silent, watch_for_crashes
 from tasks.prefect_io.lease_book import LEASE_S, Lease, LeaseBook, age
-from tasks.prefect_io.log import Log
 from tasks.prefect_io.quota_limit import QuotaLimit, share
 from tasks.prefect_io.server import raise_if_refused
 

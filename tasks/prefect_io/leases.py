@@ -25,9 +25,9 @@ import tenacity
 
 from tasks.extraction.permits import Permits
 from tasks.extraction.quota import Quota
+from tasks.prefect_io.flow_run import Log, run_logger
 from tasks.prefect_io.lease_book import LeaseBook, tag_lease
 from tasks.prefect_io.lease_keeper import LeaseKeeper
-from tasks.prefect_io.log import Log, run_logger
 from tasks.prefect_io.quota_limit import QuotaLimit, tag_of
 from tasks.prefect_io.server import ServerAwayError, raise_if_refused, server
 

@@ -1,39 +1,34 @@
-"""The one place where stores and connections are opened, from addresses or from saved blocks."""
+"""The one place where outputs and connections are opened, from addresses or from saved blocks."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from prefect import get_run_logger
-from prefect.context import FlowRunContext
 
 from tasks.earthengine.connection import Connection, ConnectionReference
 from tasks.errors.input import BadInputError
 from tasks.extraction.openers import PLAIN
-from tasks.prefect_io.block_slugs import is_block
-from tasks.prefect_io.output_block import _of_block
+from tasks.prefect_io.flow_run import of_deployment, run_logger
+from tasks.prefect_io.output_block import forget_blocks, open_block
 from tasks.prefect_io.results_storage import check_apart, results_uri
-from tasks.storage.address import forget, open_store
+from tasks.storage.address import forget, is_block, open_store
 from tasks.storage.store import StorageError, Store
 
 
 @dataclass(frozen=True)
 class PrefectOpener:
-    """Opens references that name saved blocks, too, on the Prefect server of the process."""
+    """Opens what a batch refers to, saved blocks included: they are read from the Prefect server of the process."""
 
     def store(self, output: str) -> Store:
         """See `tasks.extraction.openers.Opener`."""
-        return open_output(output)
+        return open_block(output) if is_block(output) else open_store(output)
 
     def connection(self, reference: ConnectionReference) -> Connection:
         """See `tasks.extraction.openers.Opener`."""
         if reference.block is None:
             return PLAIN.connection(reference)
-        from tasks.prefect_io.connection_block import (
-            open_account,  # takes a second, which a run without a block does not need
-        )
+        # Here, because it takes a second, which a run without a block does not need.
+        from tasks.prefect_io.connection_block import open_account
 
         return open_account(reference.block).connection
 
@@ -41,50 +36,43 @@ class PrefectOpener:
 PREFECT = PrefectOpener()
 
 
-def open_output(output: str) -> Store:
-    """Return the store of an output; one a process.
+@dataclass(frozen=True)
+class Output:
+    """Where the files of a run go."""
 
-    Raises:
-        StorageError: there is no such block, or no such address.
-    """
-    if is_block(output):
-        return _of_block(output, os.environ.get("STORAGE_EMULATOR_HOST"))
-    return open_store(output)
+    reference: str
+    """Slug of a saved block, or an absolute address: another process opens the same store from it."""
+    store: Store
 
 
-def opened(output: str, *, write: bool = True) -> str:
-    """See that an output can be used, and return what stands for it wherever it is opened: no relative path.
+def open_output(output: str, *, write: bool) -> Output:
+    """Open an output for a flow run, and check it.
 
-    It is opened anew for each run: the block, the sign-in or the folder where we are may be another since the last.
+    Nothing is kept from an earlier run: block, sign-in or working directory may be different by now.
 
     Args:
-        output: As the user gave it.
-        write: Whether anything is to be written.
+        output: As the user gives it: a block's slug, ``gs://bucket/prefix`` or a folder.
+        write: Whether the run writes to it.
 
     Raises:
-        BadInputError: a folder can't be written.
-        StorageError: a bucket can't be used.
+        BadInputError: The folder cannot be written, or holds Prefect's results.
+        StorageError: The bucket or the block cannot be used.
     """
     forget()
-    _of_block.cache_clear()
-    run = FlowRunContext.get()
-    of_deployment = run is not None and run.flow_run is not None and run.flow_run.deployment_id is not None
-    if of_deployment and not is_block(output) and not output.startswith("gs://") and not _is_absolute(output):
-        reason = "a worker removes the folder where a run of a deployment begins as soon as it ends"
+    forget_blocks()
+    is_address = is_block(output) or output.startswith("gs://")
+    if of_deployment() and not is_address and not Path(output).expanduser().is_absolute():
+        reason = "the worker deletes its working directory after each run of a deployment"
         raise BadInputError("output", output, reason, "Give a saved block, gs://bucket/prefix, or an absolute folder")
     try:
-        store = open_output(output)
+        store = PREFECT.store(output)
         advice = store.check() if write else None
     except StorageError as error:
-        if is_block(output) or output.startswith("gs://"):
+        if is_address:
             raise
         reason, remedy = str(error.__cause__ or error), "Give a folder that you may write to"
         raise BadInputError("output", output, reason, remedy) from error
     check_apart(store.uri, results_uri())
     if advice:
-        get_run_logger().warning("%s", advice)
-    return output if is_block(output) else store.uri
-
-
-def _is_absolute(folder: str) -> bool:
-    return Path(folder).expanduser().is_absolute()
+        run_logger().warning("%s", advice)
+    return Output(reference=output if is_block(output) else store.uri, store=store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,14 +11,30 @@ from google.auth.exceptions import GoogleAuthError
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 
-from tasks.prefect_io.block_slugs import BUCKET
-from tasks.storage.address import bucket_of
+from tasks.storage.address import BUCKET, bucket_of
 from tasks.storage.local import LocalStore
 from tasks.storage.store import SignInExpired, StorageError, Store
 
 
+def open_block(slug: str) -> Store:
+    """Return the store of a saved block; the same one until `forget_blocks`.
+
+    Args:
+        slug: ``gcs-bucket/name`` or ``local-file-system/name``.
+
+    Raises:
+        StorageError: There is no such block, or its credentials cannot be used here.
+    """
+    return _open(slug, os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+def forget_blocks() -> None:
+    """Read every block again from now on."""
+    _open.cache_clear()
+
+
 @functools.lru_cache(maxsize=16)
-def _of_block(slug: str, _endpoint: str | None) -> Store:
+def _open(slug: str, _endpoint: str | None) -> Store:
     try:
         # By its type: `Block.load` knows only types whose module was imported.
         kind = _bucket_type() if slug.startswith(f"{BUCKET}/") else LocalFileSystem

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Running
 
 from tasks.errors.input import BadInputError
-from tasks.prefect_io.log import Log
+from tasks.prefect_io.flow_run import Log
 
 # A process that holds nothing.
 NOBODY = UUID(int=0)

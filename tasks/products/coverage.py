@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tasks.extraction import malloc as heap
+from tasks.extraction import malloc
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import corners
+from tasks.products.product import Product, made_of
 from tasks.raster.crs import WGS84, reproject
 from tasks.raster.tile_map import Status, coverage_map, degrees
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import Store
 
 NAME = "coverage.png"
+
+
+def make_coverage(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> bytes:
+    """Draw what became of every tile, store the picture and return it."""
+    product = Product(store, plan.folder, NAME, made_of(tiles))
+    if product.is_there:
+        png = store.get(product.key)
+    else:
+        png = draw(plan, tiles, without=Status.MISSING)
+        product.put(png)
+    return png
 
 
 def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
@@ -28,7 +41,7 @@ def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
         stored: Tiles that were stored before.
     """
     draw(plan, stored, without=Status.STORED)
-    heap.trim()
+    malloc.trim()
 
 
 def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tasks.plan.plan import Plan
-from tasks.prefect_io.opener import open_output
+from tasks.plan.tiles import RegionTiles
 from tasks.products.product import Product, made_of
+from tasks.raster.cog import Piece, write_mosaic
+from tasks.raster.raster import common_dtype
 from tasks.storage.receipt import READERS, TileReceipt
 from tasks.storage.store import Store
 
@@ -27,9 +29,37 @@ def of_source(plan: Plan, tiles: Sequence[TileReceipt], source: int) -> Sequence
     return tiles[start:stop]
 
 
-def mosaics_there(plan: Plan, tiles: Sequence[TileReceipt], *, output: str) -> dict[str, str]:
+def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str) -> str:
+    """Write the tiles of one source, out of all in order, as one Cloud Optimized GeoTIFF, and return its key."""
+    assert isinstance(plan.tiles, RegionTiles)
+    tiling = plan.tiles.tiling
+    offset = source * len(plan.tiles)
+    own = of_source(plan, tiles, source)
+    product = _mosaic(store, plan, own, name)
+    if product.is_there:
+        return product.key
+    with store.workspace() as folder:
+        files = store.at_hand([tile.key for tile in own if tile.key is not None], folder)
+        pieces = []
+        for tile in own:
+            if tile.key is not None:
+                window = tiling.window(plan.tiles.place(tile.index - offset))
+                pieces.append(Piece(window=window, source=files[tile.key]))
+        path = write_mosaic(
+            pieces,
+            tiling.geobox,
+            folder / product.name,
+            bands=[band.id for band in plan.bands],
+            dtype=common_dtype(band.dtype for band in plan.bands),
+            # A growing series has another fingerprint with each date; its older files stay as they are.
+            tags=plan.sources[source].tags(plan.sources[source].identity if plan.home else plan.fingerprint),
+            codec=plan.tile_format.codec,
+        )
+        return product.put_file(path)
+
+
+def find_mosaics(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> dict[str, str]:
     """Return the keys of those mosaics of a series that are there already, of the same tiles, by date."""
-    store = open_output(output)
     products = [
         _mosaic(store, plan, of_source(plan, tiles, number), source.label) for number, source in enumerate(plan.sources)
     ]

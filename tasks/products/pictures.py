@@ -12,10 +12,10 @@ import rasterio
 from PIL import Image
 
 from tasks.plan.plan import Plan
-from tasks.prefect_io.opener import open_output
-from tasks.raster.contact_sheet import shown_bands
-from tasks.raster.quicklook import Thumbnail, draw_thumbnails, thumbnail
+from tasks.raster.contact_sheet import contact_sheet, shown_bands
+from tasks.raster.quicklook import Thumbnail, draw_thumbnails, quicklook, thumbnail
 from tasks.storage.checksum import crc32c
+from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import StorageError, Store
 
 T = TypeVar("T")
@@ -27,10 +27,10 @@ SHEET = 36
 CELL = 160
 
 
-def evenly(items: Sequence[T]) -> list[T]:
+def evenly_spaced(items: Sequence[T]) -> list[T]:
     """Return what a contact sheet shows of many: 36 from the first to the last.
 
-    >>> len(evenly(range(1_000))), evenly(range(1_000))[:3], evenly("ab")
+    >>> len(evenly_spaced(range(1_000))), evenly_spaced(range(1_000))[:3], evenly_spaced("ab")
     (36, [0, 29, 57], ['a', 'b'])
     """
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, SHEET).round().astype(int))] if items else []
@@ -52,17 +52,16 @@ class Thumbnails:
         self._taken: dict[tuple[str, str], Thumbnail] = {}
         """By key and checksum: a file may be replaced before it is drawn."""
 
-    def take(self, plan: Plan, keys: Sequence[str], *, output: str) -> None:
+    def take(self, store: Store, plan: Plan, keys: Sequence[str]) -> None:
         """Look at those of some files of a plan that are there."""
         if plan.tile_format.file_format != "GEO_TIFF":
             return
-        store = open_output(output)
         for key in keys:
             with contextlib.suppress(KeyError, StorageError, rasterio.errors.RasterioError):
                 data = store.get(key)
                 self._taken[key, crc32c(data)] = _thumbnail(plan, io.BytesIO(data))
 
-    def of(self, plan: Plan, pictures: Sequence[Picture], store: Store) -> list[Image.Image]:
+    def of(self, store: Store, plan: Plan, pictures: Sequence[Picture]) -> list[Image.Image]:
         """Draw GeoTIFFs. One stretch for all: dates and patches can be compared."""
         looks = []
         for picture in pictures:
@@ -78,7 +77,48 @@ def _thumbnail(plan: Plan, file: IO[bytes]) -> Thumbnail:
     return thumbnail(file, bands=shown_bands([band.id for band in plan.bands]), max_size=CELL)
 
 
-def _write(plan: Plan, name: str, data: bytes, output: str) -> str:
-    key = f"{plan.folder}/{name}"
-    open_output(output).put(key, data)
+def make_quicklook(store: Store, plan: Plan, key: str) -> tuple[str, bytes]:
+    """Draw a mosaic and store the picture; return its key, and the picture as PNG."""
+    with store.open(key) as file:
+        png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
+    return _write(store, plan, png), png
+
+
+def make_contact_sheet(
+    store: Store, plan: Plan, pictures: Sequence[Picture], thumbnails: Thumbnails | None = None
+) -> tuple[str, bytes] | None:
+    """Draw files side by side and store the picture.
+
+    Args:
+        store: The output.
+        plan: The plan of the files.
+        pictures: GeoTIFF, PNG or JPEG files, few enough for one picture: see :func:`evenly_spaced`.
+        thumbnails: Those of some of the files, taken earlier.
+
+    Returns:
+        Key of the picture, and the picture as PNG. None if there is no file, or the format is NPY.
+    """
+    if not pictures or plan.tile_format.file_format == "NPY":
+        return None
+    with contextlib.ExitStack() as stack:
+        if plan.tile_format.file_format == "GEO_TIFF":
+            images = (thumbnails or Thumbnails()).of(store, plan, pictures)
+        else:
+            images = [Image.open(stack.enter_context(store.open(picture.key))) for picture in pictures]
+        labels = [picture.label for picture in pictures]
+        png = contact_sheet(list(zip(labels, images, strict=True)), cell=CELL)
+    return _write(store, plan, png), png
+
+
+def make_tile_sheet(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, bytes] | None:
+    """Draw the stored tiles side by side, as :func:`make_contact_sheet` does."""
+    pictures = [
+        Picture(plan.tiles.name(tile.index) or "", tile.key, tile.crc32c) for tile in tiles if tile.key is not None
+    ]
+    return make_contact_sheet(store, plan, evenly_spaced(pictures))
+
+
+def _write(store: Store, plan: Plan, png: bytes) -> str:
+    key = f"{plan.folder}/quicklook.png"
+    store.put(key, png)
     return key

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from datetime import datetime
 
 from tasks.plan.plan import Plan
 from tasks.products.mosaic import of_source
-from tasks.raster.series_plot import SeriesPoint
+from tasks.products.product import Product, made_of
+from tasks.raster.series_plot import SeriesPoint, plot_series
 from tasks.storage.receipt import TileReceipt
+from tasks.storage.store import Store
+
+
+def make_series(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, str]:
+    """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both keys."""
+    made = made_of(tiles)
+    table, plot = (Product(store, plan.folder, name, made) for name in ("series.csv", "series.png"))
+    if table.is_there and plot.is_there:
+        return table.key, plot.key
+    points = list(series_points(plan, tiles))
+    with io.StringIO() as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
+        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
+        table.put(text.getvalue().encode())
+    title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
+    return table.key, plot.put(plot_series(points, title=title))
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:

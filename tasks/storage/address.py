@@ -15,6 +15,19 @@ from tasks.storage.store import StorageError, Store, check_key
 # Bucket names: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(/(?P<prefix>.*?))?/?")
 
+# Slugs of the block types that an output may be, and the names of blocks: https://docs.prefect.io/v3/concepts/blocks
+BUCKET, FOLDER = "gcs-bucket", "local-file-system"
+_BLOCK = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
+
+
+def is_block(output: str) -> bool:
+    """Return whether an output is a saved block: ``gcs-bucket/name`` or ``local-file-system/name``.
+
+    >>> is_block("gcs-bucket/pixels"), is_block("./gcs-bucket/pixels"), is_block("gs://bucket/prefix")
+    (True, False, False)
+    """
+    return _BLOCK.fullmatch(output) is not None
+
 
 def bucket_of(address: str) -> tuple[str, str]:
     """Return bucket and prefix of ``gs://bucket/prefix``.

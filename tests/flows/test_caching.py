@@ -258,7 +258,7 @@ def test_metadata_is_a_task_that_is_repeated_for_passing_errors_only(job, result
         return plan_region(*args, **more)
 
     monkeypatch.setattr(module, "plan_region", planning)
-    monkeypatch.setattr("tasks.metadata.read_metadata.retry_delay_seconds", [0.01])
+    monkeypatch.setattr("tasks.metadata.read_metadata.task.retry_delay_seconds", [0.01])
     state = region(job, run_retries=1)
     assert state.is_completed()
     assert len(tried) == 2

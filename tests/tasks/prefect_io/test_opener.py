@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks.errors.input import BadInputError
 from tasks.prefect_io import opener as module
-from tasks.prefect_io.block_slugs import is_block, slug_of
+from tasks.prefect_io.block_slugs import slug_of
 from tasks.prefect_io.opener import open_output, opened
+from tasks.storage.address import is_block
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
 from tests.cloud.tokens import service_account_info

@@ -1,0 +1,25 @@
+"""The flow run that this thread works for: its log, and whether a deployment started it."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import get_run_logger
+from prefect.context import FlowRunContext
+from prefect.exceptions import MissingContextError
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+def run_logger() -> Log:
+    """Return the logger of the flow or task run; outside of Prefect's engine, a plain logger."""
+    try:
+        return get_run_logger()
+    except MissingContextError:  # a flow's function that is called without Prefect's engine, or another process
+        return logging.getLogger("pixel_quarry")
+
+
+def of_deployment() -> bool:
+    """Return whether a deployment started the run: then a worker or `serve` gave it a process of its own."""
+    run = FlowRunContext.get()
+    return bool(run and run.flow_run and run.flow_run.deployment_id)
