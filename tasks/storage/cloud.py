@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, NoReturn, cast
 
 import google.auth.exceptions
-import google_crc32c
 import requests
 from google.api_core import exceptions, retry
 from google.cloud.storage import Blob, Client
@@ -21,7 +19,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from tasks.storage.checksum import crc32c
+from tasks.storage.checksum import crc32c, crc32c_of_file
 from tasks.storage.cloud_errors import _REMEDIES, _is_object, _kind, _status
 from tasks.storage.store import (
     OutputConflict,
@@ -81,7 +79,8 @@ class CloudStore:
         blob = self._blob(key)
         with self._speaking(key, "written"):
             blob.upload_from_filename(path, content_type="application/octet-stream", checksum="crc32c", **self._call)
-        stored = self._whole(key, blob, _checksum(path))
+        with path.open("rb") as file:
+            stored = self._whole(key, blob, crc32c_of_file(file))
         path.unlink()
         return stored
 
@@ -259,14 +258,6 @@ class _Reader(BlobReader):  # type: ignore[misc]  # it ships no types
         with self._speaking():
             there: int = super().seek(position, whence)
         return there
-
-
-def _checksum(path: Path) -> str:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(RANGE):
-            checksum = google_crc32c.extend(checksum, chunk)
-    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
 
 
 def _stored(key: str, blob: Blob) -> Stored:

@@ -85,7 +85,7 @@ def test_batches_are_mapped_with_the_tag_and_cached_by_prefect_without_it(job, r
     assert sum(mapped) == len(NAMES)
     assert pixel_requests(served) == TILES
     assert len(list(results.iterdir())) == len(NAMES)
-    monkeypatch.setattr(fetch_module, "run_batch", lambda *_, **__: 1 / 0)  # no body runs
+    monkeypatch.setattr("tasks.fetch.run_batch", lambda *_, **__: 1 / 0)  # no body runs
     again = region(job)
     assert again.is_completed()
     assert batches(again) == [(name, "Cached", ()) for name in NAMES]

@@ -35,11 +35,11 @@ from tasks.earthengine.expression import canonical, encode
 from tasks.earthengine.transport import PixelRequest, fetch
 from tasks.extraction.permits import Pace
 from tasks.extraction.tile_fetcher import TileFetcher
-from tasks.mosaic import mosaic
 from tasks.plan.plan import Plan, TileFormat
 from tasks.plan.planning import plan_region, plan_timeseries
 from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.plan.tiles import RegionTiles
+from tasks.products.mosaic import make_mosaic
 from tasks.raster.crs import crs_of
 from tasks.raster.encode import read_geotiff
 from tasks.raster.region import Region, read_region
@@ -179,7 +179,7 @@ def extract(connection: Connection, plan: Plan, output: Path) -> tuple[TileRecei
 
 def extract_mosaic(connection: Connection, plan: Plan, output: Path) -> Path:
     tiles = extract(connection, plan, output)
-    return output / mosaic.fn(plan, tiles, source=0, name="mosaic", output=str(output))
+    return output / make_mosaic(LocalStore(output), plan, tiles, source=0, name="mosaic")
 
 
 def assert_same(got: Scene, expected: Scene) -> None:
@@ -526,7 +526,7 @@ def test_every_date_lies_on_the_global_grid(public: Connection, tmp_path: Path) 
     ]
     grids, means = set(), set()
     for number, source in enumerate(plan.sources):
-        path = tmp_path / mosaic.fn(plan, tiles, source=number, name=source.label, output=str(tmp_path))
+        path = tmp_path / make_mosaic(LocalStore(tmp_path), plan, tiles, source=number, name=source.label)
         date_of = read(path)
         across = (date_of.transform.c - MODIS_LEFT) / MODIS_WIDTH
         down = (MODIS_TOP - date_of.transform.f) / MODIS_HEIGHT

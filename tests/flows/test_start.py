@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from prefect.settings import get_current_settings, temporary_settings
 
-from flows import extraction as steps
+from flows import failures
 from flows.parameters import AuditParameters
 from flows.region import RegionResult
 from flows.start import ready
@@ -132,10 +132,10 @@ def test_a_run_that_we_start_tells_that_it_is_alive_more_often_unless_its_user_h
 
 
 def test_in_a_process_of_others_python_s_search_for_garbage_is_left_as_it_is(monkeypatch):
-    count = steps.clear_failures(lambda _: gc.get_freeze_count())
+    count = failures.clear_failures(lambda _: gc.get_freeze_count())
     before = gc.get_freeze_count()
     assert count(SimpleNamespace(run_retries=0)) == before
-    monkeypatch.setattr(steps, "of_deployment", lambda: True)
+    monkeypatch.setattr(failures, "of_deployment", lambda: True)
     assert count(SimpleNamespace(run_retries=0)) > before
     assert gc.get_freeze_count() == 0
 

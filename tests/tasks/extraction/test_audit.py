@@ -10,10 +10,11 @@ import pytest
 
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
-from tasks.extraction import audit as module
-from tasks.extraction.audit import audit, changed, check_unchanged, check_whole
+from tasks.extraction import versions as module
+from tasks.extraction.audit import check_unchanged, check_whole, read_audit
 from tasks.extraction.checkpoint import Fault, read_checkpoint
-from tasks.extraction.pruning import prune
+from tasks.extraction.pruning import prune_output
+from tasks.extraction.versions import changed_asset
 from tasks.plan.images import UNPINNED
 from tests.tasks.extraction.test_checkpoint import EMPTY, Earth, folder, forget, series, tiles_of
 from tests.tasks.extraction.test_checkpoint import extract as extracted
@@ -44,7 +45,7 @@ def test_a_whole_output_is_complete(store):
     extract(one, store, (0, 7), (7, 12))
     extract(other, store)
     for verify in ("quick", "full"):
-        found = audit(store, verify=verify)
+        found = read_audit(store, verify=verify)
         assert {each.plan.folder for each in found.plans} == {one.folder, other.folder}
         for each in found.plans:
             assert each.complete
@@ -58,16 +59,20 @@ def test_a_whole_output_is_complete(store):
             (),
         )
         check_whole(found)
-    only = audit(store, folder=other.folder)
-    assert ([each.plan.folder for each in only.plans], only.unclaimed, prune(only, store)) == ([other.folder], (), 0)
+    only = read_audit(store, folder=other.folder)
+    assert ([each.plan.folder for each in only.plans], only.unclaimed, prune_output(store, only)) == (
+        [other.folder],
+        (),
+        0,
+    )
 
 
 def test_nothing_is_wrong_with_nothing(store):
-    found = audit(store)
+    found = read_audit(store)
     assert (found.plans, found.faults, found.unclaimed, found.foreign) == ((), (), (), ())
     for name in ("region-0123456789ab", "tiles"):
-        with pytest.raises(KeyError):
-            audit(store, folder=name)
+        with pytest.raises(BadInputError, match="plan = "):
+            read_audit(store, folder=name)
 
 
 def test_every_fault_is_named_for_its_tile_and_no_other(store):
@@ -92,7 +97,7 @@ def test_every_fault_is_named_for_its_tile_and_no_other(store):
         **dict.fromkeys((6 + EMPTY, 9), "missing: never stored"),
     }
     for verify in ("quick", "full"):
-        found = audit(store, verify=verify)
+        found = read_audit(store, verify=verify)
         (each,) = found.plans
         wanted = expected | ({4: "damaged: checksum "} if verify == "full" else {})
         assert {fault.tile for fault in found.faults} == wanted.keys()
@@ -109,7 +114,7 @@ def test_every_fault_is_named_for_its_tile_and_no_other(store):
             check_whole(found)
         assert f"{plan.folder} tile 0: missing: its file is gone ({plan.key(0)})" in str(failed.value)
     before = files(store)
-    prune(found, store)
+    prune_output(store, found)
     assert files(store) == before
 
 
@@ -118,11 +123,11 @@ def test_foreign_files_are_listed_and_never_claimed(store):
     extract(plan, store)
     for key in (*FOREIGN, "elsewhere/notes.txt", "notes.txt"):
         store.put(key, b"mine")
-    found = audit(store)
+    found = read_audit(store)
     assert found.foreign == tuple(sorted(FOREIGN))
     assert (found.unclaimed, found.superseded, found.plans[0].complete) == ((), (), True)
     before = files(store)
-    assert prune(found, store) == 0
+    assert prune_output(store, found) == 0
     assert files(store) == before
 
 
@@ -134,11 +139,11 @@ def test_tiles_of_a_plan_that_was_removed_are_unclaimed_but_for_those_that_other
     store.put(FOREIGN[1], b"mine")
     expected = {gone.key(index) for index in range(6) if index != EMPTY}
     for only in (None, plan.folder):
-        found = audit(store, folder=only)
+        found = read_audit(store, folder=only)
         assert {stored.key for stored in found.unclaimed} == expected
         assert found.faults == ()
     before = files(store)
-    assert prune(found, store) == len(expected)
+    assert prune_output(store, found) == len(expected)
     assert before.keys() - files(store).keys() == expected
 
 
@@ -166,14 +171,14 @@ def test_while_a_plan_cannot_be_read_nothing_is_unclaimed(store, wrong):
         store.put(gone.key(index), b"pixels")
     text = TEXTS[wrong] if isinstance(wrong, str) else json.dumps(gone.json() | {wrong[0]: wrong[1]}).encode()
     store.put(f"{gone.folder}/plan.json", text)
-    found = audit(store)
+    found = read_audit(store)
     assert found.unreadable.keys() == {gone.folder}
     assert found.unreadable[gone.folder].startswith("plan.json can't be read: ")
     assert ([each.plan.folder for each in found.plans], found.unclaimed, found.foreign) == ([plan.folder], (), ())
     with pytest.raises(AuditError, match=gone.folder):
         check_whole(found)
     before = files(store)
-    assert prune(found, store) == 0
+    assert prune_output(store, found) == 0
     assert files(store) == before
 
 
@@ -194,7 +199,7 @@ def test_a_plan_of_which_a_newer_one_is_whole_is_superseded_and_pruned_with_its_
         store.put(key, b"mine")
     planned(store, old, 1_000)
     planned(store, new, 2_000)
-    found = audit(store)
+    found = read_audit(store)
     assert found.superseded == (old.folder,)
     left = store.root / new.folder / f".x.{'0' * 12}-1-abc.part"
     left.write_bytes(b"")
@@ -205,10 +210,10 @@ def test_a_plan_of_which_a_newer_one_is_whole_is_superseded_and_pruned_with_its_
     assert len(own) == (0 if last_only else 5)
     expected = own | {key for key in before if key.startswith(f"{old.folder}/")}
     there = files(store)
-    assert prune(found, store) == len(expected) + 1
+    assert prune_output(store, found) == len(expected) + 1
     assert files(store) == {key: data for key, data in there.items() if key not in expected}
     assert not left.exists()
-    again = audit(store)
+    again = read_audit(store)
     assert (again.superseded, again.unclaimed, again.foreign) == ((), (), tuple(sorted(FOREIGN)))
     assert {each.plan.folder for each in again.plans if each.complete} == {new.folder, other.folder}
 
@@ -220,9 +225,9 @@ def test_a_newer_plan_that_is_not_whole_supersedes_nothing(store):
     extract(new, store, (0, 4))
     planned(store, old, 1_000)
     planned(store, new, 2_000)
-    found = audit(store)
+    found = read_audit(store)
     assert (found.superseded, found.unclaimed) == ((), ())
-    assert prune(found, store) == 0
+    assert prune_output(store, found) == 0
 
 
 @pytest.mark.parametrize(
@@ -245,7 +250,7 @@ def test_another_request_supersedes_nothing(store, other):
     extract(other, store)
     planned(store, plan, 1_000)
     planned(store, other, 2_000)
-    found = audit(store)
+    found = read_audit(store)
     assert (found.superseded, found.unclaimed, found.faults) == ((), (), ())
 
 
@@ -255,7 +260,7 @@ def test_a_plan_is_not_superseded_by_a_copy_of_its_folder(store):
     shutil.copytree(store.root / plan.folder, store.root / f"{plan.folder}-copy")
     planned(store, plan, 1_000)
     before = files(store)
-    prune(audit(store), store)
+    prune_output(store, read_audit(store))
     assert files(store) == before
 
 
@@ -277,9 +282,9 @@ def test_the_asset_is_named_that_was_updated_since(monkeypatch, store, given, no
     monkeypatch.setattr(module, "get_asset", lambda _, asset: SimpleNamespace(version=now[asset]))
     plan = series(1)
     plan = replace(plan, sources=(type(plan.sources[0])(**asdict(plan.sources[0]) | given),))
-    assert changed(None, plan.sources[0]) == expected
+    assert changed_asset(None, plan.sources[0]) == expected
     store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
-    (each,) = audit(store).plans
+    (each,) = read_audit(store).plans
     if expected is None:
         check_unchanged(None, each)
         return
@@ -295,6 +300,6 @@ def test_an_asset_of_which_nothing_is_missing_is_not_asked_for(monkeypatch, stor
     store.delete(plan.key(7))
     named = replace(plan, sources=(plan.sources[0], replace(plan.sources[1], origin="second")))
     store.put(f"{plan.folder}/plan.json", json.dumps(named.json()).encode())
-    (each,) = audit(store).plans
+    (each,) = read_audit(store).plans
     with pytest.raises(BadInputError, match="second was updated since"):
         check_unchanged(None, each)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.extraction.audit import audit, check_whole, plans_of
+from tasks.extraction.audit import check_whole, plans_of, read_audit
 from tasks.extraction.checkpoint import Fault, read_checkpoint
 from tasks.storage.receipt import read_receipts
 from tests.tasks.extraction.test_checkpoint import Earth, extract, folder, restricted
@@ -53,7 +53,7 @@ def test_all_of_an_earlier_output_is_known_and_nothing_is_fetched(name, verify, 
         assert part.tiles == restricted(checkpoint, plan, start, start + 2).tiles
     (receipt,), asked = extract(plan, store, fetch=Nobody(), checkpoint=checkpoint)
     assert (len(receipt.tiles), asked) == (len(plan), [])
-    found = audit(store, verify=verify)
+    found = read_audit(store, verify=verify)
     (each,) = found.plans
     assert each.complete
     assert (each.counts()["stored"], each.counts()["empty"]) == COUNTS[name]
@@ -74,7 +74,10 @@ def test_just_what_is_harmed_of_an_earlier_output_is_missing(name, tmp_path):
         gone: Fault.MISSING,
         cut: Fault.DAMAGED,
     }
-    assert {tile.tile: tile.fault.kind for tile in audit(store).faults} == {gone: Fault.MISSING, cut: Fault.DAMAGED}
+    assert {tile.tile: tile.fault.kind for tile in read_audit(store).faults} == {
+        gone: Fault.MISSING,
+        cut: Fault.DAMAGED,
+    }
 
 
 def test_a_tile_that_failed_before_has_its_kind_and_its_reason(tmp_path):
@@ -89,7 +92,7 @@ def test_a_tile_that_failed_before_has_its_kind_and_its_reason(tmp_path):
         ("failed", "Rejected"),
         ("empty", None),
     ]
-    assert [str(tile.fault) for tile in audit(store).faults] == ["failed: Rejected: no such band (HTTP 400)"]
+    assert [str(tile.fault) for tile in read_audit(store).faults] == ["failed: Rejected: no such band (HTTP 400)"]
 
 
 def test_they_hold_no_path_of_a_machine():

@@ -439,7 +439,7 @@ def test_pixels_are_made_into_files_in_few_threads(tmp_path, monkeypatch):
         threads["make"].add(threading.current_thread().name)
         return encode(*given)
 
-    monkeypatch.setattr(tile_module, "artifact", contextlib.contextmanager(lambda *given: entered(making, given)))
+    monkeypatch.setattr(tile_module, "encode", contextlib.contextmanager(lambda *given: entered(making, given)))
     with a_session(replace(AT_ONCE, in_flight=20)) as session:
         fetcher = TileFetcher(plan=a_plan, ask=fetch, session=session, store=LocalStore(tmp_path), retry=NO_WAIT)
         outcome = extract(fetcher, 0, len(a_plan))
@@ -458,7 +458,7 @@ def test_what_fails_in_another_thread_fails_the_tile(tmp_path, monkeypatch):
         raise ValueError("no file can hold it")
         yield
 
-    monkeypatch.setattr(tile_module, "artifact", contextlib.contextmanager(broken))
+    monkeypatch.setattr(tile_module, "encode", contextlib.contextmanager(broken))
     a_plan = plan()
     with a_session() as session:
         fetcher = TileFetcher(

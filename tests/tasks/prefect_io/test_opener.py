@@ -16,7 +16,7 @@ from flows.parameters import PatchesParameters, RegionParameters, TimeseriesPara
 from tasks.errors.input import BadInputError
 from tasks.prefect_io import opener as module
 from tasks.prefect_io.block_slugs import slug_of
-from tasks.prefect_io.opener import open_output, opened
+from tasks.prefect_io.opener import PREFECT, open_output
 from tasks.storage.address import is_block
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
@@ -74,17 +74,17 @@ def test_a_block_that_is_not_saved_is_refused_with_what_to_do(bucket_block, kind
 
 def test_a_folder_is_made_and_known_by_its_whole_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert opened("a/b") == str(tmp_path / "a/b")
+    assert open_output("a/b", write=True).reference == str(tmp_path / "a/b")
     assert list((tmp_path / "a/b").iterdir()) == []
-    assert opened(str(tmp_path / "a/b")) == str(tmp_path / "a/b")
+    assert open_output(str(tmp_path / "a/b"), write=True).reference == str(tmp_path / "a/b")
 
 
 def test_what_should_be_known_of_a_folder_is_said(tmp_path, monkeypatch):
     said = []
     log = SimpleNamespace(warning=lambda *words: said.append(words[0] % words[1:]))
     monkeypatch.setattr(LocalStore, "check", lambda _: "It is a network mount.")
-    monkeypatch.setattr(module, "get_run_logger", lambda: log)
-    opened(str(tmp_path))
+    monkeypatch.setattr(module, "run_logger", lambda: log)
+    open_output(str(tmp_path), write=True)
     assert said == ["It is a network mount."]
 
 
@@ -92,19 +92,19 @@ def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for output in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
         with pytest.raises(BadInputError) as refused:
-            opened(str(output))
+            open_output(str(output), write=True)
         assert (refused.value.field, refused.value.value) == ("output", str(output))
         assert str(refused.value).endswith("Give a folder that you may write to.")
         assert "None" not in refused.value.reason
     for output in ("nul\0byte", "~nobody-of-this-name/x"):
         with pytest.raises(BadInputError, match="Give a folder that you may write to"):
-            opened(output)
+            open_output(output, write=True)
 
 
 @pytest.mark.parametrize("output", ["gs://", "gs://Bucket", "gs://bucket/../x", "gs://a"])
 def test_a_bucket_that_cannot_be_is_told_as_such(output):
     with pytest.raises(StorageError, match="Give gs://bucket/prefix"):
-        opened(output)
+        open_output(output, write=True)
 
 
 def test_the_form_offers_an_address_and_both_kinds_of_blocks():
@@ -132,12 +132,12 @@ def folder_block(prefect_server, tmp_path):
 
 
 def test_a_saved_folder_is_written_to(folder_block):
-    store = open_output(folder_block.slug)
+    store = PREFECT.store(folder_block.slug)
     store.put("tiles/a", b"pixels")
     assert (folder_block.root / "tiles/a").read_bytes() == b"pixels"
     assert store.uri == str(folder_block.root)
-    assert open_output(folder_block.slug) is store
-    assert opened(folder_block.slug) == folder_block.slug
+    assert PREFECT.store(folder_block.slug) is store
+    assert open_output(folder_block.slug, write=True).reference == folder_block.slug
 
 
 def test_a_block_and_a_reference_to_one_become_its_slug(folder_block):
@@ -173,7 +173,7 @@ def test_a_reference_that_is_none_is_bad_input(prefect_server, reference):
 
 @pytest.mark.parametrize("slug", ["local-file-system/not-there", "gcs-bucket/not-there"])
 def test_a_block_that_is_not_there_is_named(prefect_server, slug):
-    for function in (open_output, opened):
+    for function in (PREFECT.store, lambda given: open_output(given, write=True)):
         with pytest.raises(StorageError, match=f"output = '{slug}': there is no such block") as refused:
             function(slug)
         assert "prefect block ls" in str(refused.value)
@@ -190,7 +190,7 @@ def test_a_bucket_of_a_block_is_its_slug_and_holds_no_secret(prefect_server, buc
         assert json.loads(shown)["output"] == f"gcs-bucket/{name}"
         for text in (shown, repr(parameters), str(parameters.model_dump())):
             assert not any(secret in text for secret in (key["private_key"], key["private_key_id"], "PRIVATE KEY"))
-    assert open_output(f"gcs-bucket/{name}").uri == "gs://pixels-of-tests/runs/2020"
+    assert PREFECT.store(f"gcs-bucket/{name}").uri == "gs://pixels-of-tests/runs/2020"
 
 
 @pytest.mark.parametrize("lost", ["the machine's sign-in", "the key file"])
@@ -208,7 +208,7 @@ def test_a_bucket_whose_block_has_lost_its_credentials_is_told_as_such(prefect_s
 
     monkeypatch.setattr("google.auth.default", default)
     path.unlink()
-    for function in (open_output, opened):
+    for function in (PREFECT.store, lambda given: open_output(given, write=True)):
         with pytest.raises(StorageError, match=f"gcs-bucket/{name}") as refused:
             function(f"gcs-bucket/{name}")
         assert "no such block" not in str(refused.value)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.earthengine import errors
+from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError, ExtractionFailedError, RunCancelled
 from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.completeness import check_complete
@@ -46,7 +47,7 @@ def test_a_run_is_started_again_for_what_passes_alone(name):
 @pytest.mark.parametrize(
     "error",
     [
-        errors.BadInputError("scale", 0, "not above 0", "Give more"),
+        BadInputError("scale", 0, "not above 0", "Give more"),
         RunCancelled("Cancelled."),
         AuditError("The output is not whole"),
         *(kind("message") for kind in (ValueError, OSError, ConnectionError, TimeoutError, KeyError)),

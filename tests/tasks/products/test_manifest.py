@@ -18,11 +18,9 @@ from pandas.testing import assert_frame_equal
 from pyarrow import parquet
 from pyproj import CRS, Transformer
 
-from tasks.manifest import manifest
 from tasks.plan.tiles import PatchTiles, RegionTiles
-from tasks.prefect_io import opener as output_module
 from tasks.products import manifest as manifest_module
-from tasks.products.manifest import encoded, rows
+from tasks.products.manifest import encoded, make_manifest, rows
 from tasks.raster.crs import SINUSOIDAL, SINUSOIDAL_PROJ, crs_of
 from tasks.raster.tiling import Tiling
 from tasks.storage.band_summary import Bands, BandSummary
@@ -159,7 +157,7 @@ def test_bounds_are_those_of_the_grid_however_it_is_sheared(given):
 @pytest.mark.parametrize("status", ["all", "stored", "empty", "failed"])
 def test_what_is_read_back_is_what_was_written(tmp_path, plan, status):
     tiles = tuple(tile for tile in receipts(plan) if status in {"all", tile.status})
-    key = manifest.fn(plan, tiles, output=str(tmp_path))
+    key = make_manifest(folder(tmp_path), plan, tiles)
     assert key == f"{plan.folder}/manifest.parquet"
     table = geopandas.read_parquet(tmp_path / key)
     expected = rows(plan, tiles)
@@ -188,7 +186,7 @@ def test_a_manifest_in_parts_is_that_in_one(tmp_path, monkeypatch, plan, size):
         assert column["geometry_types"] == ["Polygon"]
         assert about["primary_column"] == "geometry"
     monkeypatch.setattr(manifest_module, "ROW_GROUP", size)
-    key = manifest.fn(plan, tiles, output=str(tmp_path))
+    key = make_manifest(folder(tmp_path), plan, tiles)
     assert_frame_equal(geopandas.read_parquet(tmp_path / key).drop(columns="path"), geopandas.read_parquet(whole))
 
 
@@ -204,7 +202,7 @@ def test_a_tile_outside_of_what_its_crs_covers_leaves_the_file_without_a_boundin
     assert len(geopandas.read_parquet(io.BytesIO(data))) == 2
 
 
-def test_a_manifest_is_written_again_only_if_tiles_have_changed(tmp_path, monkeypatch):
+def test_a_manifest_is_written_again_only_if_tiles_have_changed(tmp_path):
     plan = series(1)
     puts = []
 
@@ -213,18 +211,18 @@ def test_a_manifest_is_written_again_only_if_tiles_have_changed(tmp_path, monkey
             puts.append(key)
             return super().put(key, data)
 
-    monkeypatch.setattr(output_module, "open_store", lambda _: Store(tmp_path, durable=False))
+    store = Store(tmp_path, durable=False)
     (receipt,), _ = extract(plan, folder(tmp_path))
     refused = {plan.request(1).body}
     (failed,), _ = extract(plan, folder(tmp_path / "other"), fetch=Earth(refused=refused))
-    key = manifest.fn(plan, receipt.tiles, output=str(tmp_path))
+    key = make_manifest(store, plan, receipt.tiles)
     written = (tmp_path / key).read_bytes()
     slower = tuple(replace(tile, seconds=9.0, attempts=5) for tile in receipt.tiles)
-    assert manifest.fn(plan, slower, output=str(tmp_path)) == key
+    assert make_manifest(store, plan, slower) == key
     assert (tmp_path / key).read_bytes() == written
     assert puts.count(key) == 1
-    manifest.fn(plan, failed.tiles, output=str(tmp_path))
+    make_manifest(store, plan, failed.tiles)
     assert geopandas.read_parquet(tmp_path / key)["status"].tolist().count("failed") == 1
     (tmp_path / key).write_bytes(b"")
-    manifest.fn(plan, receipt.tiles, output=str(tmp_path))
+    make_manifest(store, plan, receipt.tiles)
     assert (tmp_path / key).read_bytes() == written

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.patch_index import patch_index
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import PatchTiles
+from tasks.products.patch_index import make_patch_index
 from tasks.raster.points import read_points
+from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileObject, TileReceipt
 
 OURS = ["patch", "status", "file", "crs", "left", "top", "scale", "size", "valid_share", "reason"]
@@ -44,8 +45,8 @@ def index_of(points: geopandas.GeoDataFrame, output: Path) -> geopandas.GeoDataF
     file = TileObject(key="tiles/a/0.npy", size=1)
     tiles = [TileReceipt(index=0, fingerprint="f0", status="stored", objects=(file,))]
     tiles += [TileReceipt(index=n, fingerprint=f"f{n}", status="empty") for n in range(1, count)]
-    path = output / patch_index.fn(
-        plan_of(count), tiles, points=points, tile_of_point=tile_of_point, output=str(output)
+    path = output / make_patch_index(
+        LocalStore(output), plan_of(count), tiles, points=points, tile_of_point=tile_of_point
     )
     return geopandas.read_parquet(path)
 

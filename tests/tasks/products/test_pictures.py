@@ -10,13 +10,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tasks import coverage
-from tasks.coverage import Status
-from tasks.pictures import sheet
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import PatchTiles
-from tasks.products.coverage import draw, draw_ahead
-from tasks.products.pictures import Picture, Thumbnails, evenly
+from tasks.products import coverage
+from tasks.products.coverage import Status, draw, draw_ahead
+from tasks.products.pictures import Picture, Thumbnails, evenly_spaced, make_contact_sheet
 from tasks.raster.crs import crs_of
 from tasks.raster.raster import Raster
 from tasks.storage.address import open_store
@@ -55,42 +53,42 @@ def write(store, key, value):
 
 
 def test_a_sheet_with_looks_that_were_taken_ahead_is_the_same(plan, tmp_path):
-    store, output = open_store(str(tmp_path)), str(tmp_path)
+    store = open_store(str(tmp_path))
     keys = [f"tiles/{number}.tif" for number in range(COUNT)]
     sums = [write(store, key, 20 * number) for number, key in enumerate(keys[:3])]
-    looks = Thumbnails()
-    looks.take(plan, keys, output=output)  # the last is not there yet
+    thumbnails = Thumbnails()
+    thumbnails.take(store, plan, keys)  # the last is not there yet
     sums = [*sums[:2], write(store, keys[2], 100), write(store, keys[3], 150)]  # and one is replaced
     files = [Picture(key, key, checksum) for key, checksum in zip(keys, sums, strict=True)]
-    _, ahead = sheet.fn(plan, files, output=output, looks=looks)
-    _, plain = sheet.fn(plan, files, output=output)
+    _, ahead = make_contact_sheet(store, plan, files, thumbnails)
+    _, plain = make_contact_sheet(store, plan, files)
     assert ahead == plain
     assert Image.open(io.BytesIO(ahead)).size > (0, 0)
 
 
 def test_files_that_were_looked_at_are_not_read_again(plan, tmp_path):
-    store, output = open_store(str(tmp_path)), str(tmp_path)
+    store = open_store(str(tmp_path))
     checksum = write(store, "tiles/0.tif", 7)
-    looks = Thumbnails()
-    looks.take(plan, ["tiles/0.tif"], output=output)
+    thumbnails = Thumbnails()
+    thumbnails.take(store, plan, ["tiles/0.tif"])
     store.delete("tiles/0.tif")
-    assert sheet.fn(plan, [Picture("0", "tiles/0.tif", checksum)], output=output, looks=looks)
+    assert make_contact_sheet(store, plan, [Picture("0", "tiles/0.tif", checksum)], thumbnails)
 
 
 def test_a_file_that_is_no_picture_is_left_to_the_sheet(plan, tmp_path):
-    store, output = open_store(str(tmp_path)), str(tmp_path)
+    store = open_store(str(tmp_path))
     store.put("tiles/0.tif", b"no GeoTIFF")
     files = [Picture("1", "tiles/1.tif", write(store, "tiles/1.tif", 7))]
-    looks = Thumbnails()
-    looks.take(plan, ["tiles/0.tif", "tiles/1.tif"], output=output)
-    assert sheet.fn(plan, files, output=output, looks=looks) == sheet.fn(plan, files, output=output)
+    thumbnails = Thumbnails()
+    thumbnails.take(store, plan, ["tiles/0.tif", "tiles/1.tif"])
+    assert make_contact_sheet(store, plan, files, thumbnails) == make_contact_sheet(store, plan, files)
     with pytest.raises(rasterio.errors.RasterioIOError):
-        sheet.fn(plan, [Picture("0", "tiles/0.tif", crc32c(b"no GeoTIFF"))], output=output, looks=looks)
+        make_contact_sheet(store, plan, [Picture("0", "tiles/0.tif", crc32c(b"no GeoTIFF"))], thumbnails)
 
 
 def test_few_files_are_all_shown():
-    assert evenly(["a"]) == ["a"]
-    assert evenly([]) == []
+    assert evenly_spaced(["a"]) == ["a"]
+    assert evenly_spaced([]) == []
 
 
 def receipts(plan, *, failed=()):

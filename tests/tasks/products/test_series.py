@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.extraction.checkpoint import Checkpoint, Span
-from tasks.mosaic import mosaic
-from tasks.products.mosaic import mosaics_there, of_source
+from tasks.products.mosaic import find_mosaics, make_mosaic, of_source
 from tasks.products.series import series_points
 from tasks.storage.band_summary import Bands, BandSummary
 from tasks.storage.receipt import TileReceipt
@@ -70,10 +69,10 @@ def test_no_product_of_one_date_looks_at_the_tiles_of_all_others(tmp_path):
     assert tiles.seen <= few
     tiles = Counted(empty(plan))
     for number, source in enumerate(plan.sources):
-        mosaic.fn(plan, tiles, source=number, name=source.label, output=str(tmp_path))
+        make_mosaic(folder(tmp_path), plan, tiles, source=number, name=source.label)
     assert tiles.seen <= few
     tiles = Counted(empty(plan))
-    assert set(mosaics_there(plan, tiles, output=str(tmp_path))) == {source.label for source in plan.sources}
+    assert set(find_mosaics(folder(tmp_path), plan, tiles)) == {source.label for source in plan.sources}
     assert tiles.seen <= few
 
 
@@ -81,7 +80,7 @@ def test_each_date_has_the_mosaic_of_its_own_tiles(tmp_path):
     plan, store = series(1, 2), folder(tmp_path)
     (receipt,), _ = extract(plan, store)
     for number, source in enumerate(plan.sources):
-        key = mosaic.fn(plan, receipt.tiles, source=number, name=source.label, output=str(tmp_path))
+        key = make_mosaic(folder(tmp_path), plan, receipt.tiles, source=number, name=source.label)
         with rasterio.open(tmp_path / key) as file:
             whole, valid = file.read(), file.read_masks(1)
         for tile in receipt.tiles[6 * number : 6 * number + 6]:
@@ -98,16 +97,16 @@ def test_a_mosaic_with_a_byte_that_was_flipped_in_silence_is_made_again(tmp_path
     plan, store = series(1), folder(tmp_path)
     (receipt,), _ = extract(plan, store)
     name = plan.sources[0].label
-    path = tmp_path / mosaic.fn(plan, receipt.tiles, source=0, name=name, output=str(tmp_path))
+    path = tmp_path / make_mosaic(folder(tmp_path), plan, receipt.tiles, source=0, name=name)
     made, facts = path.read_bytes(), path.stat()
     flipped = bytearray(made)
     flipped[len(made) // 2] ^= 1
     path.write_bytes(flipped)
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert mosaics_there(plan, receipt.tiles, output=str(tmp_path)) == {}
-    mosaic.fn(plan, receipt.tiles, source=0, name=name, output=str(tmp_path))
+    assert find_mosaics(folder(tmp_path), plan, receipt.tiles) == {}
+    make_mosaic(folder(tmp_path), plan, receipt.tiles, source=0, name=name)
     assert path.read_bytes() == made
-    assert set(mosaics_there(plan, receipt.tiles, output=str(tmp_path))) == {name}
+    assert set(find_mosaics(folder(tmp_path), plan, receipt.tiles)) == {name}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from tasks.storage import cloud
+from tasks.storage import cloud_client
 from tasks.storage.cloud import CloudStore
 from tasks.storage.local import LocalStore
 from tasks.storage.store import Store
@@ -37,7 +37,7 @@ def connected(url, credentials=None):
     """A client as the project makes it, to a server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", url)
-        return cloud.client(credentials)
+        return cloud_client.client(credentials)
 
 
 @pytest.fixture(autouse=True, scope="module")
