@@ -27,7 +27,8 @@ from requests.adapters import HTTPAdapter
 
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
-from tasks.earthengine.errors import Transient, from_exception, from_response
+from tasks.earthengine.errors import Transient
+from tasks.earthengine.translation import from_exception, from_response
 
 POOL_SIZE = 1_000
 """Idle sockets kept at the most: none is opened ahead, so there are as many as were in flight at once."""

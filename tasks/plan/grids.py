@@ -81,29 +81,34 @@ def region_box(geometry: BaseGeometry) -> Box:
     ]
 
 
-def _region_tiles(
-    image: ImageRecord, bands: Sequence[BandInfo], wanted: PixelSpec, region: Region | None, tile_size: int
+def region_tiles(
+    image: ImageRecord, bands: Sequence[BandInfo], pixels: PixelSpec, region: Region | None, tile_size: int
 ) -> tuple[RegionTiles, TileFormat]:
-    crs, box = _grid(image, bands, wanted, region)
+    """Return the tiles of a region, and the tile format with its clip.
+
+    Raises:
+        BadInputError: The grid cannot be made, or lies off the image.
+    """
+    crs, box = _grid(image, bands, pixels, region)
     tiling = Tiling(box, tile_size)
-    if region is None or not wanted.clip:
-        return RegionTiles(crs=crs, tiling=tiling), wanted.tile_format
+    if region is None or not pixels.clip:
+        return RegionTiles(crs=crs, tiling=tiling), pixels.tile_format
     geometry = reproject(region.geometry, region.crs, crs)
     kept = touching(geometry, tiling)
     tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
-    return tiles, replace(wanted.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))
+    return tiles, replace(pixels.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))
 
 
 def _grid(
-    image: ImageRecord, bands: Sequence[BandInfo], wanted: PixelSpec, region: Region | None
+    image: ImageRecord, bands: Sequence[BandInfo], pixels: PixelSpec, region: Region | None
 ) -> tuple[str, GeoBox]:
-    if wanted.crs.lower() == NATIVE:
+    if pixels.crs.lower() == NATIVE:
         return _native_grid(image, bands, region)
     area = region or _footprint(image)
     if region is not None:
-        _check_touches(image, region.wgs84, "region")
-    crs, scale = resolve_crs(wanted.crs, area.wgs84), wanted.scale or 0.0
-    box = covering_geobox(area, crs, scale, anchor=wanted.anchor)
+        check_touches(image, region.wgs84, "region")
+    crs, scale = resolve_crs(pixels.crs, area.wgs84), pixels.scale or 0.0
+    box = covering_geobox(area, crs, scale, anchor=pixels.anchor)
     west, south, east, north = reproject(area.geometry, area.crs, crs).bounds
     if scale > max(east - west, north - south):
         unit = crs_of(crs).proj.axis_info[0].unit_name
@@ -145,7 +150,12 @@ def _outline(image: ImageRecord) -> BaseGeometry | None:
     return shape if shape.area else None
 
 
-def _check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
+def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
+    """Check that a place lies on a stored image, as far as its footprint is known.
+
+    Raises:
+        BadInputError: It does not.
+    """
     outline = _outline(image)
     if outline is not None and not shapely.intersects(outline, place):
         shown = ", ".join(f"{side:.3f}" for side in outline.bounds)

@@ -40,7 +40,7 @@ class ImageRecord:
     """Expression of a computed image."""
     version: str
 
-    def bands(self, wanted: Sequence[str] | None) -> tuple[BandInfo, ...]:
+    def bands(self, pixels: Sequence[str] | None) -> tuple[BandInfo, ...]:
         """Return the bands asked for, in that order, or all.
 
         Raises:
@@ -50,49 +50,55 @@ class ImageRecord:
         if not known:
             remedy = "Widen its dates or the region: the collection behind it may be empty"
             raise BadInputError("image", self.origin, "an image without bands", remedy)
-        for band in wanted or ():
+        for band in pixels or ():
             if band not in known:
-                raise BadInputError("bands", list(wanted or ()), f"no band {band!r}", f"There are: {', '.join(known)}")
-        return tuple(known[band] for band in (wanted or known))
+                raise BadInputError("bands", list(pixels or ()), f"no band {band!r}", f"There are: {', '.join(known)}")
+        return tuple(known[band] for band in (pixels or known))
 
 
-def find_image(connection: Connection, named: ImageSpec, region: Box | None) -> ImageRecord:
+def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> ImageRecord:
     """Return the one image that was named.
 
     Raises:
         BadInputError: there is none, or it is a collection.
         EarthEngineError: Earth Engine can't be asked.
     """
-    if named.asset is not None:
-        info = _asset(connection, named.asset)
+    if spec.asset is not None:
+        info = read_asset(connection, spec.asset)
         if info.kind != "IMAGE":
             raise BadInputError(
                 "image.asset",
-                named.asset,
+                spec.asset,
                 f"is of type {info.kind}, not IMAGE",
                 "Name one image, extract a time series of the collection, or use a recipe that reduces it",
             )
-        return _stored(info)
-    value = _built(connection, named, region)
+        return stored_image(info)
+    value = build_image(connection, spec, region)
     if isinstance(value, ee.ImageCollection):
         raise BadInputError(
-            f"image.{'recipe' if named.recipe else 'expression'}",
-            _label(named),
+            f"image.{'recipe' if spec.recipe else 'expression'}",
+            label_of(spec),
             "gives an image collection, not one image",
             "Extract a time series of it, or reduce it (median(), mosaic(), ...)",
         )
     expression = encode(value)
     return ImageRecord(
-        name=_label(named),
-        origin=named.recipe or named.name,
-        info=_computed_info(connection, expression, named),
+        name=label_of(spec),
+        origin=spec.recipe or spec.name,
+        info=computed_info(connection, expression, spec),
         asset=None,
         expression=expression,
-        version=_version(named),
+        version=version_of(spec),
     )
 
 
-def _asset(connection: Connection, asset: str) -> ImageInfo:
+def read_asset(connection: Connection, asset: str) -> ImageInfo:
+    """Return the metadata of an asset.
+
+    Raises:
+        BadInputError: There is no such asset.
+        EarthEngineError: Earth Engine does not answer, or refuses.
+    """
     try:
         return get_asset(connection, asset)
     except Rejected as error:
@@ -101,10 +107,11 @@ def _asset(connection: Connection, asset: str) -> ImageInfo:
         ) from error
 
 
-def _stored(info: ImageInfo) -> ImageRecord:
+def stored_image(info: ImageInfo) -> ImageRecord:
+    """Return the record of an asset whose metadata is known."""
     assert info.id is not None
     return ImageRecord(
-        name=_plain(info.id.rsplit("/", maxsplit=1)[-1]),
+        name=plain_name(info.id.rsplit("/", maxsplit=1)[-1]),
         origin=info.id,
         info=info,
         asset=ee.data.convert_asset_id_to_asset_name(info.id),
@@ -113,37 +120,55 @@ def _stored(info: ImageInfo) -> ImageRecord:
     )
 
 
-def _built(connection: Connection, named: ImageSpec, region: Box | None) -> Any:
+def build_image(connection: Connection, spec: ImageSpec, region: Box | None) -> Any:
+    """Return the `ee` object of a recipe or an expression.
+
+    Args:
+        connection: How to reach Earth Engine.
+        spec: A recipe or an expression.
+        region: Bounding box of the job, for recipes that declare it.
+
+    Raises:
+        BadInputError: The recipe, its parameters or the expression are refused.
+    """
     ensure_client(connection)
-    if named.recipe is not None:
-        return find(named.recipe).build(named.recipe_parameters or {}, region=region, as_of=named.as_of)
+    if spec.recipe is not None:
+        return find(spec.recipe).build(spec.recipe_parameters or {}, region=region, as_of=spec.as_of)
     try:
-        value = decode(named.expression or {})
+        value = decode(spec.expression or {})
     except (ee.EEException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = "refers to itself, or is nested too deep" if isinstance(error, RecursionError) else error
         remedy = "Give what ee.serializer.encode returns"
-        raise BadInputError("image.expression", named.expression, f"is no expression ({why})", remedy) from None
+        raise BadInputError("image.expression", spec.expression, f"is no expression ({why})", remedy) from None
     # A collection that was filtered or mapped is known to the client as a collection of anything.
     return ee.ImageCollection(value) if isinstance(value, ee.Collection) else value
 
 
-def _computed_info(connection: Connection, expression: Mapping[str, Any], named: ImageSpec) -> ImageInfo:
-    field = "image.recipe" if named.recipe else "image.expression"
+def computed_info(connection: Connection, expression: Mapping[str, Any], spec: ImageSpec) -> ImageInfo:
+    """Return the metadata of a computed image.
+
+    Raises:
+        BadInputError: Earth Engine refuses the expression, or it gives no image.
+    """
+    field = "image.recipe" if spec.recipe else "image.expression"
     try:
         return image_info(connection, expression)
     except Rejected as error:
-        raise BadInputError(field, _label(named), error.message, "Correct it; no pixel was asked for") from error
+        raise BadInputError(field, label_of(spec), error.message, "Correct it; no pixel was asked for") from error
     except TypeError as error:
-        raise BadInputError(field, _label(named), f"gives {error}, not an image", "Give an ee.Image") from error
+        raise BadInputError(field, label_of(spec), f"gives {error}, not an image", "Give an ee.Image") from error
 
 
-def _version(named: ImageSpec) -> str:
-    return f"as_of:{named.as_of.isoformat()}" if named.as_of else UNPINNED
+def version_of(spec: ImageSpec) -> str:
+    """Return the version of a computed image: its `as_of` day, or ``unpinned``."""
+    return f"as_of:{spec.as_of.isoformat()}" if spec.as_of else UNPINNED
 
 
-def _label(named: ImageSpec) -> str:
-    return _plain((named.recipe or named.name).rsplit(":", maxsplit=1)[-1])
+def label_of(spec: ImageSpec) -> str:
+    """Return the name of a recipe or an expression, as a folder can have it."""
+    return plain_name((spec.recipe or spec.name).rsplit(":", maxsplit=1)[-1])
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name with nothing but letters, digits, `_`, `.` and `-`."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "image"

@@ -17,14 +17,14 @@ MAX_REQUEST_BYTES = 50_331_648
 MAX_PAYLOAD_BYTES = 10_485_760
 
 
-def _checked(plan: Plan, wanted: PixelSpec, field: str, side: int) -> Plan:
+def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
     """Refuse what Earth Engine would refuse, before the first request."""
     if len(plan) == 0:
         raise BadInputError("region", None, "there is nothing to fetch", "Give a larger region, or more points")
-    if len(plan) > wanted.max_requests:
+    if len(plan) > pixels.max_requests:
         raise BadInputError(
             "max_requests",
-            wanted.max_requests,
+            pixels.max_requests,
             f"the plan has {len(plan):,} requests ({len(plan.sources):,} images x {len(plan.tiles):,} tiles)",
             "Raise it on purpose, or give a smaller region, a coarser scale or larger tiles",
         )

@@ -22,8 +22,8 @@ from tasks.raster.region import Region
 
 if TYPE_CHECKING:
     import geopandas
-from tasks.plan.grids import _check_touches, _region_tiles, patch_tiles, region_box
-from tasks.plan.limits import _checked
+from tasks.plan.grids import check_touches, patch_tiles, region_box, region_tiles
+from tasks.plan.limits import check_limits
 from tasks.plan.specs import PixelSpec
 
 # No image is of that day: the end of a series that has none.
@@ -31,7 +31,7 @@ NEVER = date(2200, 1, 1)
 
 
 def plan_region(
-    connection: Connection, named: ImageSpec, wanted: PixelSpec, *, region: Region | None, tile_size: int
+    connection: Connection, spec: ImageSpec, pixels: PixelSpec, *, region: Region | None, tile_size: int
 ) -> Plan:
     """Plan a region of one image, cut into tiles of `tile_size` px.
 
@@ -39,16 +39,16 @@ def plan_region(
         BadInputError: a parameter can't be.
         EarthEngineError: Earth Engine can't be asked.
     """
-    image = find_image(connection, named, region_box(region.wgs84) if region else None)
-    bands = image.bands(wanted.bands)
-    tiles, output = _region_tiles(image, bands, wanted, region, tile_size)
-    return _checked(_plan("region", connection, [image], bands, output, tiles), wanted, "tile_size", tile_size)
+    image = find_image(connection, spec, region_box(region.wgs84) if region else None)
+    bands = image.bands(pixels.bands)
+    tiles, output = region_tiles(image, bands, pixels, region, tile_size)
+    return check_limits(_plan("region", connection, [image], bands, output, tiles), pixels, "tile_size", tile_size)
 
 
 def plan_timeseries(
     connection: Connection,
-    named: ImageSpec,
-    wanted: PixelSpec,
+    spec: ImageSpec,
+    pixels: PixelSpec,
     *,
     region: Region,
     start: date,
@@ -63,21 +63,21 @@ def plan_timeseries(
     """
     area = region.wgs84
     geometry = shapely.geometry.mapping(area)
-    series = find_series(connection, named, start=start, end=end or NEVER, geometry=geometry, box=region_box(area))
-    bands = series[0].bands(wanted.bands)
-    tiles, output = _region_tiles(series[0], bands, wanted, region, tile_size)
-    return _checked(_plan("timeseries", connection, series, bands, output, tiles), wanted, "tile_size", tile_size)
+    series = find_series(connection, spec, start=start, end=end or NEVER, geometry=geometry, box=region_box(area))
+    bands = series[0].bands(pixels.bands)
+    tiles, output = region_tiles(series[0], bands, pixels, region, tile_size)
+    return check_limits(_plan("timeseries", connection, series, bands, output, tiles), pixels, "tile_size", tile_size)
 
 
 def plan_patches(
-    connection: Connection, named: ImageSpec, wanted: PixelSpec, *, points: geopandas.GeoDataFrame, size: int
+    connection: Connection, spec: ImageSpec, pixels: PixelSpec, *, points: geopandas.GeoDataFrame, size: int
 ) -> tuple[Plan, NDArray[np.int64]]:
     """Plan a patch of `size` px around each point.
 
     Args:
         connection: The way to Earth Engine.
-        named: One image.
-        wanted: With ``utm``, each patch is in the zone of its own point.
+        spec: One image.
+        pixels: With ``utm``, each patch is in the zone of its own point.
         points: Centres in WGS 84.
         size: Pixels a side.
 
@@ -88,14 +88,14 @@ def plan_patches(
         BadInputError: a parameter can't be.
         EarthEngineError: Earth Engine can't be asked.
     """
-    image = find_image(connection, named, region_box(shapely.box(*points.total_bounds)))
-    bands = image.bands(wanted.bands)
-    _check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
+    image = find_image(connection, spec, region_box(shapely.box(*points.total_bounds)))
+    bands = image.bands(pixels.bands)
+    check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
     tiles, tile_of_point = patch_tiles(
-        points, crs=wanted.crs, scale=wanted.scale or 0.0, size=size, anchor=wanted.anchor
+        points, crs=pixels.crs, scale=pixels.scale or 0.0, size=size, anchor=pixels.anchor
     )
-    plan = _plan("patches", connection, [image], bands, wanted.tile_format, tiles)
-    return _checked(plan, wanted, "size", size), tile_of_point
+    plan = _plan("patches", connection, [image], bands, pixels.tile_format, tiles)
+    return check_limits(plan, pixels, "size", size), tile_of_point
 
 
 def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan

@@ -20,18 +20,28 @@ from tasks.earthengine.metadata import (
 )
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
-from tasks.plan.images import UNPINNED, ImageRecord, _asset, _built, _computed_info, _label, _plain, _stored, _version
+from tasks.plan.images import (
+    UNPINNED,
+    ImageRecord,
+    build_image,
+    computed_info,
+    label_of,
+    plain_name,
+    read_asset,
+    stored_image,
+    version_of,
+)
 from tasks.plan.specs import ImageSpec
 
 
 def find_series(
-    connection: Connection, named: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
+    connection: Connection, spec: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
 ) -> tuple[ImageRecord, ...]:
     """Return one image a day (UTC) on which the collection has any, by date; those of one day are mosaicked.
 
     Args:
         connection: The way to Earth Engine.
-        named: A collection.
+        spec: A collection.
         start: First day.
         end: Day after the last.
         geometry: GeoJSON in longitude and latitude: images that don't touch it are left out.
@@ -40,19 +50,19 @@ def find_series(
     Raises:
         BadInputError: there is no such collection, or nothing in it between the dates.
     """
-    if named.asset is not None:
-        info = _asset(connection, named.asset)
+    if spec.asset is not None:
+        info = read_asset(connection, spec.asset)
         if info.kind != "IMAGE_COLLECTION":
             raise BadInputError(
                 "image.asset",
-                named.asset,
+                spec.asset,
                 f"is of type {info.kind}, not IMAGE_COLLECTION",
                 "Name a collection, or extract a region of the image",
             )
-        found = list(list_images(connection, named.asset, start=start, end=end, region=geometry))
-        series = [_day(connection, info.id or named.asset, day, images) for day, images in _by_day(found).items()]
+        found = list(list_images(connection, spec.asset, start=start, end=end, region=geometry))
+        series = [_day(connection, info.id or spec.asset, day, images) for day, images in _by_day(found).items()]
     else:
-        series = _computed_series(connection, named, start=start, end=end, geometry=geometry, box=box)
+        series = _computed_series(connection, spec, start=start, end=end, geometry=geometry, box=box)
     if not series:
         raise BadInputError(
             "start",
@@ -64,13 +74,13 @@ def find_series(
 
 
 def _computed_series(
-    connection: Connection, named: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
+    connection: Connection, spec: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
 ) -> list[ImageRecord]:
-    value = _built(connection, named, box)
+    value = build_image(connection, spec, box)
     if not isinstance(value, ee.ImageCollection):
         raise BadInputError(
-            f"image.{'recipe' if named.recipe else 'expression'}",
-            _label(named),
+            f"image.{'recipe' if spec.recipe else 'expression'}",
+            label_of(spec),
             "gives one image, not an image collection",
             "Extract a region of it, or give a collection",
         )
@@ -82,12 +92,12 @@ def _computed_series(
     try:
         answer = compute(connection, encode(times))
     except Rejected as error:
-        raise BadInputError("image", _label(named), error.message, "Correct it; no pixel was asked for") from error
+        raise BadInputError("image", label_of(spec), error.message, "Correct it; no pixel was asked for") from error
     days: dict[str, list[str]] = {}
     for index, milliseconds in sorted(zip(answer["index"], answer["time"], strict=True), key=lambda pair: pair[1]):
         day = np.datetime64(int(milliseconds), "ms").astype("datetime64[D]")
         days.setdefault(str(day), []).append(index)
-    opened = []
+    series = []
     info: ImageInfo | None = None
     for day, indices in days.items():
         # By its day alone: with other dates asked for, or another region, it is the same image.
@@ -95,19 +105,19 @@ def _computed_series(
         images = value.filterDate(day, after).filter(ee.Filter.inList("system:index", indices))
         expression = encode(images.first() if len(indices) == 1 else images.mosaic())
         # The images of a collection have the same bands: the first tells, and a tile of another says if it doesn't.
-        info = info or _computed_info(connection, expression, named)
+        info = info or computed_info(connection, expression, spec)
         dated = replace(info, time=_midnight(day))
-        opened.append(
+        series.append(
             ImageRecord(
-                name=f"{_label(named)}/{day}",
-                origin=named.recipe or named.name,
+                name=f"{label_of(spec)}/{day}",
+                origin=spec.recipe or spec.name,
                 info=dated,
                 asset=None,
                 expression=expression,
-                version=_version(named),
+                version=version_of(spec),
             )
         )
-    return opened
+    return series
 
 
 def _by_day(images: Sequence[ImageInfo]) -> dict[str, list[ImageInfo]]:
@@ -119,9 +129,9 @@ def _by_day(images: Sequence[ImageInfo]) -> dict[str, list[ImageInfo]]:
 
 
 def _day(connection: Connection, collection: str, day: str, images: Sequence[ImageInfo]) -> ImageRecord:
-    name = f"{_plain(collection.rsplit('/', maxsplit=1)[-1])}/{day}"
+    name = f"{plain_name(collection.rsplit('/', maxsplit=1)[-1])}/{day}"
     if len(images) == 1:
-        return replace(_stored(images[0]), name=name)
+        return replace(stored_image(images[0]), name=name)
     ensure_client(connection)
     names = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
     expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())

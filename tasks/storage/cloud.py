@@ -20,7 +20,7 @@ from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from tasks.storage.checksum import crc32c, crc32c_of_file
-from tasks.storage.cloud_errors import _REMEDIES, _is_object, _kind, _status
+from tasks.storage.cloud_errors import REMEDIES, is_object, kind_of, status_of
 from tasks.storage.store import (
     OutputConflict,
     OutputDamaged,
@@ -110,7 +110,7 @@ class CloudStore:
             try:
                 data: bytes = self._blob(key).download_as_bytes(checksum="crc32c", **self._call)
             except exceptions.NotFound as error:
-                if not _is_object(error):
+                if not is_object(error):
                     raise
                 raise KeyError(key) from None
         return data
@@ -122,7 +122,7 @@ class CloudStore:
             try:
                 blob.reload(**self._call)
             except exceptions.NotFound as error:
-                if _is_object(error):
+                if is_object(error):
                     return None
                 raise
         return _stored(key, blob)
@@ -236,9 +236,9 @@ class CloudStore:
     def _fail(self, key: str, what: str, error: Exception) -> NoReturn:
         """Translate an error of the library. Its text is not shown where it may hold what was sent."""
         cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
-        kind, status = _kind(cause), _status(cause)
+        kind, status = kind_of(cause), status_of(cause)
         reason = type(cause).__name__ if status is None else f"HTTP {status}"
-        remedy = _REMEDIES.get(kind, "Run again.")
+        remedy = REMEDIES.get(kind, "Run again.")
         raise kind(f"output = {self.uri!r}: {key or 'it'} can't be {what} ({reason}). {remedy}") from error
 
 

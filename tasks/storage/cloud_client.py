@@ -10,7 +10,7 @@ import google.auth.exceptions
 from google.cloud.storage import Client
 from requests.adapters import HTTPAdapter
 
-from tasks.storage.cloud_errors import _REMEDIES
+from tasks.storage.cloud_errors import REMEDIES
 from tasks.storage.store import (
     SignInExpired,
 )
@@ -40,7 +40,7 @@ def client(credentials: Any = None) -> Client:
         made = Client(project=None, credentials=credentials)
     except google.auth.exceptions.GoogleAuthError as error:
         raise SignInExpired(
-            f"Cloud Storage: there are no credentials ({type(error).__name__}). {_REMEDIES[SignInExpired]}"
+            f"Cloud Storage: there are no credentials ({type(error).__name__}). {REMEDIES[SignInExpired]}"
         ) from error
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
     for scheme in ("https://", "http://"):

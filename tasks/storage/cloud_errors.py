@@ -16,7 +16,7 @@ from tasks.storage.store import (
     StorageError,
 )
 
-_REMEDIES: dict[type[StorageError], str] = {
+REMEDIES: dict[type[StorageError], str] = {
     OutputMissing: "Create the bucket, or give the name of one that is there.",
     OutputDenied: "Let the account read and write objects there: role Storage Object User (roles/storage.objectUser).",
     SignInExpired: "Sign in again (`gcloud auth application-default login`), or mend the key of the output's block.",
@@ -24,14 +24,15 @@ _REMEDIES: dict[type[StorageError], str] = {
 }
 
 
-def _status(error: Exception) -> int | None:
+def status_of(error: Exception) -> int | None:
     """Return the HTTP status of an error, which the library's uploads keep elsewhere than its other calls."""
     status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", None)
     return None if status is None else int(status)
 
 
-def _kind(error: Exception) -> type[StorageError]:
-    status = _status(error)
+def kind_of(error: Exception) -> type[StorageError]:
+    """Return the type of an output's error that an error of the library stands for."""
+    status = status_of(error)
     if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
         return OutputDamaged
     if status in {404, 410} and "bucket does not exist" not in str(error):
@@ -46,6 +47,6 @@ def _kind(error: Exception) -> type[StorageError]:
     return OutputBusy if isinstance(error, away) else StorageError
 
 
-def _is_object(error: exceptions.NotFound) -> bool:
+def is_object(error: exceptions.NotFound) -> bool:
     """Whether it is the object that was not found, and not its bucket."""
     return "bucket does not exist" not in str(error)

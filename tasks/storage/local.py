@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from tasks.storage.local_files import _folder, _in_folder, _linked, _stamp
+from tasks.storage.local_files import folder_of, in_folder, link, stamp, sync
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
 from tasks.storage.store import (
@@ -89,10 +89,10 @@ class LocalStore:
         """Move a file to its place."""
         destination = self._path(key)
         with self._writing(key):
-            _stamp(str(path))
+            stamp(str(path))
             self._sync(str(path))
             facts = os.stat(path)
-            _in_folder(destination, lambda: os.replace(path, destination))
+            in_folder(destination, lambda: os.replace(path, destination))
             self._sync(os.path.dirname(destination))
         return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
@@ -102,10 +102,10 @@ class LocalStore:
         with self._writing(key), self._temporary(path, data) as (temporary, version):
             if seen is not None and self._version(path) == seen:
                 os.replace(temporary, path)
-            elif not _linked(temporary, path):
+            elif not link(temporary, path):
                 with contextlib.suppress(FileNotFoundError):
                     return self._there(key, path, data)
-                if not _linked(temporary, path):  # the other was removed just now, and yet another came
+                if not link(temporary, path):  # the other was removed just now, and yet another came
                     return self._there(key, path, data)
             self._sync(os.path.dirname(path))
         return Stored(key=key, size=len(data), version=version)
@@ -161,7 +161,7 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Walk the folder that the prefix names."""
-        for path, entry in self._walk(_folder(prefix)):
+        for path, entry in self._walk(folder_of(prefix)):
             if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
                 try:
                     facts = entry.stat()
@@ -193,7 +193,7 @@ class LocalStore:
         """A folder beside the output, on the same disk, so that files are moved and not copied."""
         folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
         try:
-            _in_folder(str(folder), folder.mkdir)
+            in_folder(str(folder), folder.mkdir)
             yield folder
         except OSError as error:
             raise error if isinstance(error, StorageError) else self._error(WORKSPACES, "written", error) from error
@@ -205,7 +205,7 @@ class LocalStore:
     def sweep(self, prefix: str = "") -> int:
         """Remove temporary files and workspaces of processes that ended."""
         swept = 0
-        for path, entry in self._walk(_folder(prefix)):
+        for path, entry in self._walk(folder_of(prefix)):
             if entry.name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, entry.name.rsplit(".", 2)[-2]):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{self.root}/{path}")
@@ -230,10 +230,10 @@ class LocalStore:
         folder, name = os.path.split(path)
         temporary = f"{folder}/.{name}.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
-            with _in_folder(temporary, lambda: open(temporary, "wb")) as file:
+            with in_folder(temporary, lambda: open(temporary, "wb")) as file:
                 file.write(data)
                 file.flush()
-                _stamp(file.fileno())
+                stamp(file.fileno())
                 if self._durable:
                     os.fsync(file.fileno())
                 version = str(os.fstat(file.fileno()).st_mtime_ns)
@@ -261,13 +261,8 @@ class LocalStore:
             return None
 
     def _sync(self, path: str) -> None:
-        # The name itself must be on disk before a receipt names the file.
         if self._durable:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Walk files, by key; hidden folders of the root are ours alone."""

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
-def _in_folder(path: str, make: Callable[[], T]) -> T:
+def in_folder(path: str, make: Callable[[], T]) -> T:
     """Make something in a folder that may not be there yet, or be removed at this moment."""
     for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
@@ -28,19 +28,28 @@ def _in_folder(path: str, make: Callable[[], T]) -> T:
     return make()
 
 
-def _folder(prefix: str) -> str:
+def folder_of(prefix: str) -> str:
     """Return the folder that holds all keys with a prefix."""
     return check_key(prefix.rpartition("/")[0]) if "/" in prefix else ""
 
 
-def _stamp(file: int | str) -> None:
+def stamp(file: int | str) -> None:
     """Give a file a time of its own: the kernel's stands still for milliseconds, and it is the file's version."""
     now = time.time_ns()
     with contextlib.suppress(OSError):
         os.utime(file, ns=(now, now))
 
 
-def _linked(temporary: str, path: str) -> bool:
+def sync(path: str) -> None:
+    """Make sure that a file, or the names in a folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link(temporary: str, path: str) -> bool:
     """Give a file its name unless that is taken; return whether it has it."""
     try:
         os.link(temporary, path)

@@ -13,9 +13,8 @@ import urllib3.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.earthengine import errors
+from tasks.earthengine import errors, translation
 from tasks.earthengine.errors import (
-    TABLE,
     Action,
     BudgetExhausted,
     Denied,
@@ -26,9 +25,8 @@ from tasks.earthengine.errors import (
     Throttled,
     TooHeavy,
     Transient,
-    from_exception,
-    from_response,
 )
+from tasks.earthengine.translation import TABLE, from_exception, from_response
 from tasks.errors.input import BadInputError
 
 
@@ -120,7 +118,9 @@ def test_every_status_and_text_has_one_type(status, message, reason, kind):
 
 
 def test_every_row_of_the_table_is_walked():
-    texts = [(status, errors._text(body(status, message, reason=reason))) for status, message, reason, _ in ANSWERS]
+    texts = [
+        (status, translation._text(body(status, message, reason=reason))) for status, message, reason, _ in ANSWERS
+    ]
     first = {next(i for i, row in enumerate(TABLE) if row.fits(*answer)) for answer in texts}
     assert first == set(range(len(TABLE)))
     assert all(row.source for row in TABLE)

@@ -12,7 +12,6 @@ from tasks.products.product import Product, made_of
 from tasks.storage.checksum import crc32c
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileObject, TileReceipt
-from tests.tasks.storage.conftest import client, emulated, place, service, store  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 PARTS = [
