@@ -150,12 +150,12 @@ class RunOptions(FlowParameters):
                     f"above the quota of {self.connection}, which is {account.quota}",
                     "Give at most that, or leave it empty",
                 )
-            lane = self.requests_in_flight or account.lane
+            run_in_flight = self.requests_in_flight or account.run_in_flight
         else:
-            account, lane = Account(connection=self._from_environment()), self.requests_in_flight
+            account, run_in_flight = Account(connection=self._from_environment()), self.requests_in_flight
         return replace(
             account,
-            lane=lane,
+            run_in_flight=run_in_flight,
             per_second=self.requests_per_second or account.per_second,
             workload_tag=self.workload_tag or account.workload_tag,
         )

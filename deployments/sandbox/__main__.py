@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from deployments.sandbox.app import Sandbox
-from deployments.sandbox.connection import configuration
+from deployments.sandbox.faulty_http import configuration
 from deployments.sandbox.knobs import add_arguments, from_arguments
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.scenes import open_catalogue

@@ -19,7 +19,7 @@ class Account:
     """Requests that all runs of the project together may have in flight."""
     per_second: float = PER_SECOND
     """Requests that all of them together may begin in a second."""
-    lane: int | None = None
+    run_in_flight: int | None = None
     """Requests that one run may have in flight; None = the whole quota."""
     workload_tag: str = TAG
     """Label of its requests in Cloud Monitoring."""
@@ -27,4 +27,4 @@ class Account:
     @property
     def pace(self) -> Pace:
         """What one run may do."""
-        return Pace(in_flight=self.lane or self.quota, per_second=self.per_second, quota=self.quota)
+        return Pace(in_flight=self.run_in_flight or self.quota, per_second=self.per_second, quota=self.quota)

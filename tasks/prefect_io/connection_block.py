@@ -109,7 +109,7 @@ def open_account(slug: str) -> Account:
         connection=connection,
         quota=block.requests_in_flight,
         per_second=block.requests_per_second,
-        lane=block.lane_requests_in_flight,
+        run_in_flight=block.lane_requests_in_flight,
         workload_tag=block.workload_tag,
     )
 

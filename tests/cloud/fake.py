@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from deployments.sandbox.connection import configuration
+from deployments.sandbox.faulty_http import configuration
 from tests.cloud.process import serving
 from tests.cloud.service import Fake
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deployments.sandbox.app import Sandbox
 from deployments.sandbox.catalogue import Catalogue
-from deployments.sandbox.connection import configuration
+from deployments.sandbox.faulty_http import configuration
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.raster import (
     DOUBLE,

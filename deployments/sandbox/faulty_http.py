@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deployments.sandbox.traffic import Fault
 
 
-class Connection(H11Protocol):
+class FaultyHttp(H11Protocol):
     """Uvicorn's HTTP/1.1 on h11; ``scope["state"]`` has ``close`` (sends what was written) and ``abort`` (does not)."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
@@ -55,7 +55,7 @@ def configuration(application: ASGIApp) -> uvicorn.Config:
     """Return how uvicorn serves the sandbox, given an open socket."""
     return uvicorn.Config(
         application,
-        http=Connection,
+        http=FaultyHttp,
         ws="none",
         lifespan="off",
         log_level="critical",  # broken answers are meant, and the application logs its own errors
