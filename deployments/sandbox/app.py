@@ -21,10 +21,10 @@ from starlette.routing import Route
 
 from deployments.sandbox import listing, request
 from deployments.sandbox.catalogue import Catalogue
-from deployments.sandbox.faulty_http import Broken, gone
 from deployments.sandbox.discovery import algorithms, discovery, method_at
 from deployments.sandbox.edition import Edition
 from deployments.sandbox.engine import Engine
+from deployments.sandbox.faulty_http import Broken, gone
 from deployments.sandbox.formats import Picture
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.payload import LARGEST
