@@ -1,4 +1,4 @@
-"""The README can't rot: its Python runs, its commands run, what it lists is what there is."""
+"""The READMEs stay true: their Python and commands run, their tables match the code, their links resolve."""
 
 import doctest
 import importlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 import yaml
 from PIL import Image
 from prefect.client.orchestration import get_client
@@ -22,9 +23,16 @@ from prefect.settings import get_current_settings
 import deployments
 import flows
 import tasks
+from deployments.pools.__main__ import main as print_pool
 from deployments.provision.__main__ import main as provision
 from deployments.provision.declaration import Schedule
-from flows.command_line import run
+from deployments.sandbox.__main__ import _parser as sandbox_parser
+from deployments.sandbox.derived import COLLECTIONS
+from deployments.sandbox.knobs import Knobs
+from deployments.sandbox.process import running
+from deployments.sandbox.scenes import SAMPLES, open_catalogue
+from flows.command_line import BAD_INPUT, FAILED, INTERRUPTED, run
+from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import (
     AuditParameters,
     ExtractionParameters,
@@ -43,15 +51,42 @@ from tasks.storage.store import StorageError
 from tests.bench.cases import CASES
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-FIRST = re.search(r"^python -m flows region.*$", README, re.MULTILINE)[0]
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
+PACKAGES = ("flows", "tasks", "deployments", "tests")
+READMES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (ROOT / "README.md", *sorted(each for name in PACKAGES for each in (ROOT / name).rglob("README.md")))
+}
+ALL = "\n".join(READMES.values())
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+PROSE = {name: FENCE.sub("", text) for name, text in READMES.items()}
+BLOCKS = {name: FENCE.findall(text) for name, text in READMES.items()}
+FIRST = re.search(r"^python -m flows region.*$", READMES["README.md"], re.MULTILINE)[0]
+# A command that several pages show is one command.
+COMMANDS = list(
+    dict.fromkeys(
+        line
+        for blocks in BLOCKS.values()
+        for language, block in blocks
+        if language == "bash"
+        for line in block.splitlines()
+    )
+)
+
+
+def section(readme, title):
+    """Return the text below a heading, up to the next heading of its level or above."""
+    marks, rest = re.search(rf"^(#+) {re.escape(title)}\n(.*)", PROSE[readme], re.MULTILINE | re.DOTALL).groups()
+    return re.split(rf"^#{{1,{len(marks)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def commands_of(start):
+    """Return the commands that begin with these words."""
+    return [line for line in COMMANDS if line.startswith(start)]
 
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch, sandbox_url):
-    """Somebody who reads along: in an empty folder, with the sandbox where the README has it."""
+    """An empty folder as the working directory, and an environment that points to the sandbox."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EARTHENGINE_PROJECT", "my-project")
     monkeypatch.setenv("EARTHENGINE_ENDPOINT", sandbox_url)
@@ -59,10 +94,13 @@ def reader(tmp_path, monkeypatch, sandbox_url):
 
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray with affine 3
-@pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
-def test_python_runs(block, reader, sandbox_url, prefect_server):
+@pytest.mark.parametrize(
+    ("readme", "block"),
+    [(name, block) for name, blocks in BLOCKS.items() for language, block in blocks if language == "python"],
+)
+def test_python_runs(readme, block, reader, sandbox_url, prefect_server):
     namespace: dict[str, object] = {}
-    exec(compile(block.replace("http://127.0.0.1:9080", sandbox_url), "README.md", "exec"), namespace)
+    exec(compile(block.replace("http://127.0.0.1:9080", sandbox_url), readme, "exec"), namespace)
     assert namespace["result"].stored >= 1
     assert namespace["result"].failed == 0
 
@@ -91,7 +129,7 @@ def test_the_first_command_runs_in_a_shell(first, monkeypatch):
     check_command(FIRST, first.told, first.log)
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m flows") and line != FIRST])
+@pytest.mark.parametrize("command", [line for line in commands_of("python -m flows") if line != FIRST])
 def test_commands_run(command, reader, prefect_server, request, capsys):
     """In this process: that a shell runs them as well is seen by the first of them."""
     if "flows audit" in command:  # it needs something to look at
@@ -108,6 +146,9 @@ def test_every_command_is_one_that_is_tested_or_known():
         "export EARTHENGINE_",
         "python -m flows ",
         "python -m deployments.sandbox --port",
+        "python -m deployments.sandbox.interpreter",
+        "python -m deployments.pools ",
+        "curl -X PATCH http://127.0.0.1:9080/sandbox/knobs -d ",
         "prefect global-concurrency-limit ",
         "prefect server start",
         "prefect config set PREFECT_API_URL=",
@@ -119,7 +160,7 @@ def test_every_command_is_one_that_is_tested_or_known():
 
 def test_the_quota_is_set_and_freed_by_these_commands(prefect_server):
     project = "project-of-its-own"  # runs of this session have made the limit of the other
-    commands = re.findall(r"prefect (global-concurrency-limit [^\n`]+)", README)
+    commands = re.findall(r"prefect (global-concurrency-limit [^\n`]+)", ALL)
     environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
     with get_client(sync_client=True) as client:
         seen = []
@@ -135,7 +176,7 @@ def test_the_quota_is_set_and_freed_by_these_commands(prefect_server):
 
 
 def test_the_table_of_errors_says_what_the_code_does():
-    table = README.split("## When something fails")[1].split("\n\n")[1]
+    table = section("tasks/earthengine/README.md", "Errors")
     rows = re.findall(r"^\| ([`\w, ]+) \| [^|]+ \| ([a-z ]+)", table, re.MULTILINE)
     told = {name: action.strip() for names, action in rows for name in re.findall(r"`(\w+)`", names)}
     kinds = [
@@ -143,16 +184,17 @@ def test_the_table_of_errors_says_what_the_code_does():
     ]
     assert told == {kind.__name__: kind.action for kind in kinds}
     stop, retry = StopPolicy(), RetryPolicy()
-    assert f"{stop.at_first} tiles in a row failed by one class of error" in table
-    assert f"or {stop.in_a_row} in a row by `Transient` or `Throttled`" in table
-    assert f"{retry.attempts} tries within about a minute" in table
-    assert f"waits that double up to {retry.longest_wait_s:.0f} s" in table
+    assert f"{stop.at_first} tiles in a row fail with one class of error before any tile is fetched" in table
+    assert f"or {stop.in_a_row} in a row with `Transient` or `Throttled`" in table
+    assert f"up to {retry.attempts} attempts within about a minute" in table
+    assert f"The waits double up to {retry.longest_wait_s:.0f} s" in table
+    assert f"`Retry-After` is respected, up to {retry.longest_asked_s / 60:.0f} minutes" in table
     bounds = [min(retry.first_wait_s * 2**n, retry.longest_wait_s) for n in range(retry.attempts - 1)]
     assert sum(bounds) == pytest.approx(60, rel=0.1)
 
 
 def test_the_table_of_the_output_s_errors_says_what_the_code_does():
-    table = README.split("| error of the output |")[1].split("\n\n")[0]
+    table = section("tasks/storage/README.md", "Errors of the output")
     told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \|", table, re.MULTILINE))
     assert told == {kind.__name__: "yes" if kind.passing else "no" for kind in kinds_of(StorageError)}
 
@@ -164,7 +206,8 @@ def kinds_of(kind):
 
 
 def test_the_parameters_of_the_quota_have_these_defaults():
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", README.split("## The quota")[1].split("\n## ")[0], re.MULTILINE)
+    text = section("tasks/earthengine/README.md", "The quota")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE)
     assert len(rows) == 4
     account = Account(connection=Connection(project="my-project"))
     told = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
@@ -174,40 +217,48 @@ def test_the_parameters_of_the_quota_have_these_defaults():
 
 
 def test_every_option_of_provision_that_is_named_exists(capsys):
-    options = {option for line in COMMANDS if "provision" in line for option in re.findall(r" --([a-z-]+)", line)}
-    assert {"check", "notify", "output", "project"} <= options
+    lines = [*(line for line in COMMANDS if "provision" in line), *re.findall(r"`provision [^`]+`", ALL)]
+    options = {option for line in lines for option in re.findall(r" --([a-z-]+)", line)}
+    options |= set(re.findall(r"`--([a-z-]+)`", section("deployments/README.md", "What provision does")))
+    assert {"check", "notify", "output", "project", "results", "lower-limit", "credentials-file"} <= options
     with pytest.raises(SystemExit):
         provision(["--help"])
     known = capsys.readouterr().out
-    assert all(f"--{option} " in known or f"[--{option}]" in known for option in options)
+    assert all(f"--{option} " in known or f"[--{option}]" in known for option in options - {"help"})
 
 
 def test_the_schedules_that_are_shown_are_those_that_prefect_takes():
-    (shown,) = [block for language, block in BLOCKS if language == "yaml"]
+    (shown,) = [block for blocks in BLOCKS.values() for language, block in blocks if language == "yaml"]
     given = [Schedule(**schedule) for schedule in yaml.safe_load(shown)["schedules"]]
     assert [schedule.create().slug for schedule in given] == ["daily", "six-hourly"]
 
 
 def test_every_picture_is_there():
-    pictures = re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", README, re.MULTILINE)
-    assert len(pictures) >= 3
-    for picture in pictures:
-        with Image.open(ROOT / picture) as opened:
+    pictures = {
+        name: re.findall(r"^!\[[^]]+\]\(([^)]+)\)$", text, re.MULTILINE) for name, text in PROSE.items() if "![" in text
+    }
+    assert len(pictures["README.md"]) == 1
+    assert sum(map(len, pictures.values())) >= 3
+    assert sum(map(len, pictures.values())) == ALL.count("![")
+    for name, picture in [(name, picture) for name, found in pictures.items() for picture in found]:
+        with Image.open((ROOT / name).parent / picture) as opened:
             assert opened.width >= 1000
 
 
 def test_every_case_of_the_bench_that_is_named_exists():
-    assert set(re.findall(r"CASE=(\w+)", README)) <= set(CASES)
+    named = set(re.findall(r"CASE=(\w+)", ALL))
+    assert named
+    assert named <= set(CASES)
 
 
 def test_every_make_target_exists():
     targets = set(re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", ALL, re.MULTILINE)) <= targets
     assert {"demo", "test", "check"} <= targets
 
 
 def test_every_recipe_is_listed_with_its_parameters():
-    table = README.split("### Recipes")[1].split("\n## ")[0]
+    table = section("flows/README.md", "Recipes")
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) \|$", table, re.MULTILINE))
     assert set(rows) == set(BUILT_IN)
     for name, parameters in rows.items():
@@ -220,6 +271,161 @@ def test_every_option_that_is_named_exists():
         fields |= set(model.model_fields)
     for option in re.findall(r" --(?:image\.)?([a-z-]+)", "\n".join(c for c in COMMANDS if "-m flows " in c)):
         assert option.replace("-", "_") in fields
+
+
+def test_every_parameter_is_listed_with_its_default():
+    fields = {}
+    for model in (AuditParameters, PatchesParameters, TimeseriesParameters, RegionParameters):
+        fields |= model.model_fields
+    text = section("flows/README.md", "Parameters")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE))
+    assert rows == {name: written(field) for name, field in fields.items()}
+    images = {name for kind in (StoredImage, RecipeImage, ExpressionImage) for name in kind.model_fields}
+    assert set(re.findall(r"^\| `image\.(\w+)` \|", text, re.MULTILINE)) == images
+
+
+def written(field):
+    """Return the default of a field as the table has it."""
+    value = field.get_default(call_default_factory=False)
+    if field.is_required():
+        return "required"
+    if value is None or isinstance(value, bool):
+        return {None: "empty", True: "yes", False: "no"}[value]
+    if isinstance(value, tuple):
+        return f"`{','.join(f'{number:g}' for number in value)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def test_the_exit_codes_are_those_of_the_command_line():
+    codes = re.findall(r"^- (\d+): (.*)", section("flows/README.md", "Command line"), re.MULTILINE)
+    assert [int(code) for code, _ in codes] == [0, FAILED, BAD_INPUT, INTERRUPTED]
+    assert codes[2] == ("2", "bad input.")
+    assert codes[3] == ("130", "interrupted by Ctrl-C.")
+
+
+def test_every_knob_of_the_sandbox_is_listed_with_its_default():
+    table = section("deployments/sandbox/README.md", "Knobs")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \| [^|]+ \|$", table, re.MULTILINE))
+    assert rows == {name: set_to(value) for name, value in vars(Knobs()).items()}
+
+
+def set_to(value):
+    """Return the default of a knob as the table has it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "off" if value is None or (isinstance(value, float) and not value) else f"{value}"
+
+
+def test_the_sandbox_takes_its_commands(tmp_path):
+    for command in commands_of("python -m deployments.sandbox --port"):
+        words = shlex.split(command)[3:]
+        given = sandbox_parser().parse_args(words)
+        assert given.port == 9080
+    patches = [shlex.split(command) for command in commands_of("curl ")]
+    assert len(patches) >= 3
+    with running(until="2020-03-01") as url:
+        for *_, place, option, body in patches:
+            assert option == "-d"
+            answer = requests.patch(place.replace("http://127.0.0.1:9080", url), data=body, timeout=30)
+            assert answer.status_code == 200, answer.text
+            assert answer.json().items() >= json.loads(body).items()
+
+
+def test_the_sandbox_serves_what_its_page_lists():
+    catalogue = open_catalogue()
+    real, simulated = (
+        set(re.findall(r"^\| `([\w/]+)` \|", section("deployments/sandbox/README.md", title), re.MULTILINE))
+        for title in ("What is real", "What is simulated")
+    )
+    assert real == {f"projects/sandbox/assets/{file.stem}" for file in SAMPLES.glob("*.tif")}
+    assert simulated == set(COLLECTIONS)
+    assert all(catalogue.get(name).properties["simulated"] == 1 for name in simulated)
+
+
+def test_the_functions_of_the_sandbox_are_printed():
+    words = [sys.executable, "-m", *shlex.split("".join(commands_of("python -m deployments.sandbox.interpreter")))[2:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, timeout=120)
+    assert "Image.normalizedDifference(" in done.stdout
+
+
+def test_the_pool_that_is_shown_is_printed(monkeypatch, capsys):
+    (command,) = commands_of("python -m deployments.pools ")
+    words, _, file = command.partition(" > ")
+    assert file == "pool.json"
+    monkeypatch.chdir(ROOT)
+    assert print_pool(shlex.split(words)[3:]) == 0
+    assert {"job_configuration", "variables"} == set(json.loads(capsys.readouterr().out))
+
+
+def test_every_module_and_file_that_is_named_exists():
+    spans = set(re.findall(r"`([^`\s]+)`", "".join(PROSE.values())))
+    names = {name for name in spans if re.fullmatch(r"(flows|tasks)(\.\w+)+", name)}
+    assert {"tasks.errors.QuarryError", "flows.audit.audit_output"} <= names
+    for name in names:
+        pkgutil.resolve_name(name)
+    files = {name for name in spans if re.fullmatch(r"(flows|tasks|deployments|tests)/[\w./-]*", name)}
+    assert "deployments/prefect.yaml" in files
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+def slugs(text):
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_link_resolves(readme):
+    for link in re.findall(r"\[[^]]*\]\(([^)\s]+)\)", PROSE[readme]):
+        if "://" in link:
+            assert link.startswith("https://")
+            continue
+        path, _, anchor = link.partition("#")
+        file = ((ROOT / readme).parent / path).resolve() if path else ROOT / readme
+        assert file.is_relative_to(ROOT), link
+        assert file.exists(), link
+        if anchor:
+            assert slugs(file.read_text()).count(anchor) == 1, link
+
+
+def test_every_page_is_reached_from_the_first():
+    reached, ahead = set(), ["README.md"]
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#\s]+README\.md)", PROSE[page])
+        places = {((ROOT / page).parent / link).resolve().relative_to(ROOT).as_posix() for link in links}
+        ahead += places - reached
+    assert reached == set(READMES)
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_a_page_is_laid_out_for_readers(readme):
+    text, prose = READMES[readme], PROSE[readme]
+    assert "```" not in prose  # each block has a language, and an end
+    lines = [re.sub(r"\]\([^)]*\)", "]", line) for line in prose.splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 120] == []
+    assert len(re.findall(r"^# ", prose, re.MULTILINE)) == 1
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|opt)/", text)  # no path of a machine
+    if readme == "README.md":
+        assert 120 <= len(text.splitlines()) <= 160
+
+
+def test_each_term_of_the_glossary_is_defined_once():
+    terms = re.findall(r"^\| \*\*([a-z, ]+)\*\* \| ", ALL, re.MULTILINE)
+    assert terms == [
+        "plan",
+        "tile",
+        "fingerprint",
+        "batch",
+        "receipt",
+        "output",
+        "store",
+        "product",
+        "quota",
+        "slot, lease",
+    ]
+    assert re.findall(r"^\| \*\*([a-z, ]+)\*\* \| ", section("README.md", "Glossary"), re.MULTILINE) == terms
 
 
 def test_no_path_of_a_machine_and_no_index_is_named_in_the_lock():

@@ -173,11 +173,13 @@ class Ui:
             return json.load(answer)["pixel_requests"]
 
     def look(self, name: str) -> None:
-        """Keep what is seen; with SCREENSHOTS=keep also for the README, if it shows that."""
+        """Keep what is seen; with SCREENSHOTS=keep also for the READMEs, if one of them shows it."""
         SEEN.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SEEN / f"{name}.png")
         kept = f"tests/ui/screenshots/{name}.png"
-        if os.environ.get("SCREENSHOTS") == "keep" and kept in (ROOT / "README.md").read_text():
+        if os.environ.get("SCREENSHOTS") == "keep" and any(
+            kept in (ROOT / page).read_text() for page in ("README.md", "deployments/README.md")
+        ):
             (ROOT / kept).parent.mkdir(exist_ok=True)
             with Image.open(SEEN / f"{name}.png") as picture:  # in 128 colours it has a quarter of the bytes
                 picture.convert("RGB").quantize(128).save(ROOT / kept, optimize=True)
