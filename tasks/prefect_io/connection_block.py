@@ -41,7 +41,7 @@ class EarthEngineConnection(Block):
 
     Example:
         ```python
-        from tasks.connection import EarthEngineConnection
+        from tasks.prefect_io.connection_block import EarthEngineConnection
 
         EarthEngineConnection(project="my-project").save("pixel-quarry")
         ```

@@ -35,7 +35,7 @@ PATIENCE_S = 300.0
 CHILD = """
 import json, sys
 from tasks.extraction.batch import Batch, run_batch
-from tasks.leases import PrefectLeases
+from tasks.prefect_io.leases import PrefectLeases
 quota = PrefectLeases(project=sys.argv[2], limit=int(sys.argv[3]))
 print(json.dumps(run_batch(Batch.model_validate_json(sys.argv[1]), quota)))
 """

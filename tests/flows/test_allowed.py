@@ -61,5 +61,5 @@ def test_a_folder_that_the_worker_would_remove_is_refused(prefect_server, place,
     before = pixel_requests(served)
     state = started(place | {"output": "out"}, "elevation")
     assert state.is_failed()
-    assert "output = 'out': a worker removes the folder where a run of a deployment begins" in state.message
+    assert "output = 'out': the worker deletes its working directory after each run of a deployment" in state.message
     assert pixel_requests(served) == before

@@ -75,7 +75,7 @@ def test_a_value_is_refused_before_any_of_that_is_imported(words, told):
     assert not HEAVY & modules
 
 
-@pytest.mark.parametrize("name", ["parameters", "service", "wording", "pickers", "options", "command", "adhoc"])
+@pytest.mark.parametrize("name", ["parameters", "run_options", "validation", "form_schema", "command_options", "command_line", "adhoc"])
 def test_parameters_and_what_reads_them_import_none_of_it(name):
     assert not HEAVY & modules_after(f"import flows.{name}")
 
@@ -106,8 +106,8 @@ import flows
 assert "prefect" not in sys.modules
 from prefect.settings import get_current_settings
 settings = get_current_settings().model_dump_json()
-import flows.adhoc, flows.audit, flows.command, flows.ephemeral, flows.heartbeat, flows.patches, flows.region
-import flows.start, flows.timeseries
+import flows.adhoc, flows.audit, flows.command_line, flows.temporary_server, flows.patches, flows.region
+import flows.start, flows.timeseries, tasks.prefect_io.heartbeat
 assert get_current_settings().model_dump_json() == settings
 assert {name for name, value in os.environ.items() if before.get(name) != value} == set()
 """
@@ -162,7 +162,7 @@ http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 USER = """
 import http.client, os, pathlib, sys
-from flows.ephemeral import temporary_server
+from flows.temporary_server import temporary_server
 folder = pathlib.Path(sys.argv[1])
 real, sys.executable = sys.executable, str(folder / "python")
 def running():

@@ -69,7 +69,7 @@ def test_the_box_of_a_recipe_covers_the_region_in_whole_degrees(place):
 
 
 def plan(connection, **changes):
-    given = {"bands": ["B4"], "crs": "utm", "scale": 30.0, "output": TileFormat()} | changes
+    given = {"bands": ["B4"], "crs": "utm", "scale": 30.0, "tile_format": TileFormat()} | changes
     region = given.pop("region", [-54.60, -25.30, -54.55, -25.26])
     tile_size = given.pop("tile_size", 64)
     return plan_region(
