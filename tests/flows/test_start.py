@@ -75,7 +75,9 @@ def test_a_value_is_refused_before_any_of_that_is_imported(words, told):
     assert not HEAVY & modules
 
 
-@pytest.mark.parametrize("name", ["parameters", "run_options", "validation", "form_schema", "command_options", "command_line", "adhoc"])
+@pytest.mark.parametrize(
+    "name", ["parameters", "run_options", "validation", "form_schema", "command_options", "command_line", "adhoc"]
+)
 def test_parameters_and_what_reads_them_import_none_of_it(name):
     assert not HEAVY & modules_after(f"import flows.{name}")
 
