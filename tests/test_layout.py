@@ -1,4 +1,4 @@
-"""The tree is what `tasks/README.md` says: Prefect tasks on top, one meaning a name, no module longer than 300 lines."""
+"""The tree is as `tasks/README.md` describes it: Prefect tasks on top, no module longer than 300 lines."""
 
 import importlib
 import inspect
