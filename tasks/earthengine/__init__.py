@@ -1,1 +1,1 @@
-"""Talking to Earth Engine: connection, sources, requests, transport, errors, recipes."""
+"""Access to Earth Engine: connection, metadata, recipes, requests, transport, errors."""

@@ -1,4 +1,4 @@
-"""The way to Earth Engine: project, endpoint, credentials."""
+"""How Earth Engine is reached: project, endpoint, credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.errors.redaction import HIDDEN
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
-# Discovery and the list of algorithms are a megabyte at the most.
+# Seconds for each request of the `ee` client. Its largest answers (API discovery, list of algorithms) are up to 1 MB.
 CLIENT_DEADLINE_S = 60
 USER_AGENT = "pixel-quarry/0.1"
 WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
@@ -27,58 +27,60 @@ _initialising = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionReference:
-    """Names a connection to another process, which finds the credentials where it runs. It holds no secret."""
+    """A connection without secrets, for another process. That process finds the credentials where it runs."""
 
     project: str
     """Google Cloud project that is registered for Earth Engine."""
     endpoint: str = HIGH_VOLUME
-    """Base URL of the API; that of the block, where there is one."""
+    """Base URL of the API. If `block` is set, the endpoint of the block is used instead."""
     credentials_file: str | None = None
-    """Path of a service-account key on the machine of that process; None = its own sign-in."""
+    """Path of a service-account key on the machine of the other process. None = the sign-in of that machine."""
     block: str | None = None
-    """Saved block on the Prefect server: ``earth-engine-connection/name``."""
+    """Saved block on the Prefect server, as ``earth-engine-connection/name``. None = the fields above are used."""
 
     def check(self) -> None:
-        """Check that it names a connection, and holds nothing that may be a secret.
+        """Check that the fields are valid, and that none of them can be a secret.
 
         Raises:
-            BadInputError: it does not.
+            BadInputError: The project, the endpoint or the path is not valid.
         """
         Connection(project=self.project, endpoint=self.endpoint)
         if self.credentials_file is not None and not _looks_like_path(self.credentials_file):
-            raise BadInputError("credentials_file", HIDDEN, "no path", "Give the path of a service-account key (JSON)")
+            raise BadInputError(
+                "credentials_file", HIDDEN, "not a path", "Give the path of a service-account key (JSON)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Where the requests go and who pays. It shows no secret."""
+    """The project that pays, the endpoint, and the way to sign in. Its `repr` shows no secret."""
 
     project: str
-    """Google Cloud project that is registered for Earth Engine: its quota is used."""
+    """Google Cloud project that is registered for Earth Engine. Its quota is used."""
     endpoint: str = HIGH_VOLUME
     """Base URL of the API."""
     credentials_file: str | None = None
-    """Path of a service-account key; None = Application Default Credentials or `earthengine authenticate`."""
+    """Path of a service-account key. None = Application Default Credentials, or those of `earthengine authenticate`."""
     block: str | None = None
-    """Saved block that it was read from, by which another process finds it; None = the fields above say it all."""
+    """Saved block that the connection was loaded from. Another process loads it again. None = there is no block."""
     key: Any = field(default=None, repr=False)
-    """google.auth credentials with :data:`SCOPES` that were loaded from the block; None = as above."""
+    """google.auth credentials with :data:`SCOPES`, loaded from the block. None = `credentials_file` decides."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", self.project):
             raise BadInputError(
                 "project",
                 self.project,
-                "no Google Cloud project id",
+                "not a Google Cloud project id (6 to 30 lower-case letters, digits and dashes, a letter first)",
                 "Give the id of a project registered for Earth Engine, such as 'my-project', "
                 "or set EARTHENGINE_PROJECT",
             )
         if not _is_base_url(self.endpoint):
-            # What is no plain address may hold a password or a key: it is not shown.
+            # The value is not shown: what is not a plain URL may contain a password or a key.
             raise BadInputError(
                 "endpoint",
                 HIDDEN,
-                "no http(s) URL of a host and nothing else (no user, password, query)",
+                "not a plain http(s) URL of a host (without user, password, path or query)",
                 f"Give a base URL such as {HIGH_VOLUME}, or set EARTHENGINE_ENDPOINT",
             )
         if self.endpoint.startswith("http:") and not self.is_loopback:
@@ -89,7 +91,7 @@ class Connection:
                 "Use https, or a loopback address such as http://127.0.0.1:9080",
             )
         if self.credentials_file is not None and not _is_file(self.credentials_file):
-            # Somebody may have given the key itself for its path.
+            # The value may be the key itself instead of its path, so it is shown only if it looks like a path.
             raise BadInputError(
                 "credentials_file",
                 self.credentials_file if _looks_like_path(self.credentials_file) else HIDDEN,
@@ -100,20 +102,20 @@ class Connection:
 
     @property
     def reference(self) -> ConnectionReference:
-        """What names the connection to another process: never its key.
+        """The connection without its key, for another process.
 
         Raises:
-            ValueError: it has a key that no saved block holds.
+            ValueError: The connection has a key that is in no saved block.
         """
         if self.key is not None and self.block is None:
-            raise ValueError("a connection with a key of its own can't be named to another process: save it as a block")
+            raise ValueError("a connection with a key of its own cannot be sent to another process: save it as a block")
         if self.block is not None:
             return ConnectionReference(project=self.project, block=self.block)
         return ConnectionReference(project=self.project, endpoint=self.endpoint, credentials_file=self.credentials_file)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the endpoint is on this machine; only there no credentials are needed."""
+        """Whether the endpoint is on this machine. Only there, no credentials are needed."""
         return is_loopback(self.endpoint)
 
     def url(self, path: str) -> str:
@@ -121,10 +123,10 @@ class Connection:
         return f"{self.endpoint.rstrip('/')}/v1/{path}"
 
     def credentials(self) -> Any:
-        """Return google.auth credentials, or None toward loopback.
+        """Return google.auth credentials, or None if the endpoint is on this machine.
 
         Raises:
-            BadInputError: there are none; the message says how to get them.
+            BadInputError: There are no usable credentials. The message explains how to get them.
         """
         if self.is_loopback:
             return None
@@ -139,7 +141,7 @@ class Connection:
                 return service_account.Credentials.from_service_account_file(self.credentials_file, scopes=SCOPES)
             if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
                 return google.auth.default(scopes=SCOPES, quota_project_id=self.project)[0]
-            return ee.data.get_persistent_credentials()  # the client's own file, else Application Default ones
+            return ee.data.get_persistent_credentials()  # its own file, else Application Default Credentials
         except (ee.EEException, google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
             raise BadInputError(
                 "credentials_file",
@@ -151,7 +153,7 @@ class Connection:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL is on this machine."""
+    """Return whether a URL is on this machine."""
     host = _host(url)
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -160,7 +162,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_googles(url: str) -> bool:
-    """Whether a URL is on this machine, or one of Google's APIs: what a run may name without its operator's doing."""
+    """Return whether a URL is on this machine or is a Google API. A run may use no other URL without the operator."""
     return is_loopback(url) or _host(url).endswith(".googleapis.com")
 
 
@@ -193,29 +195,29 @@ def _is_file(path: str) -> bool:
 
 
 def check_workload_tag(tag: str) -> None:
-    """Check a label of computations, as the client does (ee/_state.py).
+    """Check a workload tag, the label of computations, by the rule of the `ee` client (ee/_state.py).
 
     Raises:
-        BadInputError: it is no such label.
+        BadInputError: The tag is not valid.
     """
     if not re.fullmatch(WORKLOAD_TAG, tag):
         raise BadInputError(
             "workload_tag",
             tag,
-            "no workload tag of Earth Engine",
-            "Give 1 to 63 lower-case letters, digits, dashes and underscores, a letter or digit first and last",
+            "not a valid workload tag",
+            "Give 1 to 63 lower-case letters, digits, dashes and underscores, with a letter or digit first and last",
         )
 
 
 def ensure_client(connection: Connection) -> None:
-    """Initialise the `ee` client if nobody has, so that expressions can be built.
+    """Initialise the `ee` client if it is not initialised yet, so that expressions can be built.
 
-    A session that the user has opened is left as it is: expressions don't depend on the server, and
-    every request of ours goes through tasks/earthengine/transport.py.
+    A session that the user has opened is left as it is. Expressions do not depend on the server, and pixels and
+    metadata are requested through tasks/earthengine/transport.py, not through the client.
 
     Raises:
-        BadInputError: no credentials.
-        Transient: the endpoint does not answer, or not as Earth Engine does.
+        BadInputError: There are no usable credentials.
+        Transient: The endpoint does not answer, or does not answer as Earth Engine does.
     """
     import ee
     import requests
@@ -223,13 +225,13 @@ def ensure_client(connection: Connection) -> None:
     with _initialising:
         if ee.data.is_initialized():
             return
-        # The client waits for ever and raises errors of any type, so we begin with a session that has a deadline.
+        # The client would wait without limit, so it gets a session with a deadline before it sends anything.
         state = ee.data._get_state()  # noqa: SLF001 -- there is no public switch before Initialize
         state.deadline_ms = CLIENT_DEADLINE_S * 1000
         state.requests_session = requests.Session()
         state.requests_session.trust_env = not connection.is_loopback
-        # The client asks storage.googleapis.com for deprecated assets, without a deadline: it would hang where
-        # there is no network. Google's own test case replaces the same function.
+        # The client loads a list of deprecated assets from storage.googleapis.com without a deadline: it would hang
+        # if there is no network. Google's own test case replaces the same function.
         fetch_stac = ee.deprecation._FetchDataCatalogStac  # noqa: SLF001 -- there is no public switch
         ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 -- as above
         try:
@@ -237,11 +239,11 @@ def ensure_client(connection: Connection) -> None:
         except InputError:
             ee.Reset()
             raise
-        except Exception as error:  # whatever the client raises of what it was answered
+        except Exception as error:  # the client may raise any type, depending on the answer
             ee.Reset()
             raise Transient(
-                f"The client could not start at {connection.endpoint} ({type(error).__name__}). "
-                "Check the endpoint, the network and the credentials; is the sandbox started?"
+                f"The Earth Engine client could not start at {connection.endpoint} ({type(error).__name__}). "
+                "Check the endpoint, the network and the credentials. If you use the sandbox, check that it is running."
             ) from error
         finally:
             ee.deprecation._FetchDataCatalogStac = fetch_stac  # noqa: SLF001 -- as above

@@ -1,4 +1,4 @@
-"""How long one request to Earth Engine may take."""
+"""Time limits of a request to Earth Engine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """How long one request may take."""
+    """Time limits of one request."""
 
     connect_s: float = 10.0
-    """Seconds until a connection stands, TLS included: 3 retransmissions of a lost packet (RFC 6298: 1 + 2 + 4 s)."""
+    """Seconds to open a connection, TLS included. Enough to resend a lost packet 3 times (RFC 6298: 1 + 2 + 4 s)."""
     read_s: float = 330.0
-    """Seconds from sending to the last byte of the answer: what Earth Engine may compute, and 30 to transfer 48 MiB."""
+    """Seconds from sending to the last byte of the answer: `computing_s`, and 30 to transfer 48 MiB."""
     computing_s: float = 300.0
-    """Seconds that Earth Engine computes at the longest ("5 min", guides/processing_environments)."""
+    """Longest time in seconds that Earth Engine computes one request ("5 min", guides/processing_environments)."""
 
 
 DEADLINES = Deadlines()

@@ -1,20 +1,20 @@
-"""What can go wrong with Earth Engine: the type says what to do.
+"""Errors of Earth Engine: the type of an error decides what the run does next.
 
     EarthEngineError
     ├── Transient           5xx, dropped or truncated, hang, HTML for JSON  -> retry: backoff with jitter
-    ├── Throttled           429, 403 rateLimitExceeded                      -> slow down: wait; costs no attempt
-    ├── TooHeavy            size, user memory limit, computation timed out  -> split: ask in parts, stitch
-    ├── Rejected            other 4xx: wrong for this tile                  -> fail the tile: the rest go on
+    ├── Throttled           429, 403 rateLimitExceeded                      -> slow down: wait. Uses up no attempt
+    ├── TooHeavy            size, user memory limit, computation timed out  -> split: fetch in parts, stitch them
+    ├── Rejected            other 4xx: wrong for this tile                  -> fail the tile: the others go on
     ├── Denied              401, 403, asset not readable                    -> stop the run: at once
-    ├── BudgetExhausted     monthly or daily EECU quota                     -> stop the run: resumable
-    ├── GivenUp             tile after tile failed alike                    -> stop the run: the rest would fail, too
-    │   └── OutOfReach      the same for faults that pass                   -> stop the run: again later
+    ├── BudgetExhausted     monthly or daily EECU quota                     -> stop the run: resume it later
+    ├── GivenUp             the first tiles failed by one class of error    -> stop the run: the rest would fail, too
+    │   └── OutOfReach      many tiles in a row: faults that may pass       -> stop the run: run it again later
     └── Stopped             another part of the run stopped it              -> stop the run: a consequence
 
     BadInputError           the user's parameters: refused before the first pixel request
 
-`TABLE` translates every status and text. Every error pickles, since it crosses threads, processes and Prefect's
-results, and none shows a token, an Authorization header or the query of a URL.
+`tasks.earthengine.translation.TABLE` gives every status and text a type. Every error can be pickled, because errors
+cross threads, processes and Prefect's results. No message shows a token, an Authorization header or the query of a URL.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ Action = Literal["retry", "slow down", "split", "fail the tile", "stop the run"]
 
 
 class EarthEngineError(QuarryError):
-    """Base of all that Earth Engine or the way to it can answer.
+    """Base of all errors of Earth Engine, and of the connection to it.
 
     Args:
-        message: What was answered; credentials and queries of URLs are taken out of it.
-        status: HTTP status, or None where no answer came.
-        retry_after: Seconds the server asked to wait, if it said.
-        may_compute_s: Seconds for which Earth Engine may go on computing what we gave up: it counts as in flight.
+        message: Text of the answer, or what happened. Credentials and queries of URLs are removed from it.
+        status: HTTP status. None if there was no answer.
+        retry_after: Seconds that the server asked to wait. None if it did not ask.
+        may_compute_s: Seconds for which Earth Engine may still compute a request that was given up here. For that
+            time, the request counts as in flight.
     """
 
     action: ClassVar[Action]
-    """What follows from it."""
+    """What the run does after this error."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class EarthEngineError(QuarryError):
 
     @property
     def passing(self) -> bool:
-        """Whether the same may succeed a while later, without anybody's doing."""
+        """Whether the same request may succeed later, without any change."""
         return self.action in {"retry", "slow down"}
 
     def __str__(self) -> str:
@@ -67,31 +68,31 @@ class EarthEngineError(QuarryError):
 
 
 class Transient(EarthEngineError):
-    """A passing fault: the same request may succeed."""
+    """A fault that may pass: the same request may succeed later."""
 
     action = "retry"
 
 
 class Throttled(EarthEngineError):
-    """Too many requests in flight or a second."""
+    """Too many requests in flight, or too many requests a second."""
 
     action = "slow down"
 
 
 class TooHeavy(EarthEngineError):
-    """One request asks for more than Earth Engine computes in one go."""
+    """One request asks for more than Earth Engine computes at once."""
 
     action = "split"
 
 
 class Rejected(EarthEngineError):
-    """The request is wrong, and will be wrong again."""
+    """The request is wrong: the same request would fail again."""
 
     action = "fail the tile"
 
 
 class Denied(EarthEngineError):
-    """Credentials or permissions: no request of this run can succeed."""
+    """Credentials or permissions are missing: no request of this run can succeed."""
 
     action = "stop the run"
 
@@ -103,21 +104,21 @@ class BudgetExhausted(EarthEngineError):
 
 
 class GivenUp(EarthEngineError):
-    """Tile after tile failed alike: the rest of the run would only fail as well."""
+    """The first tiles of a run all failed by the same class of error, so the rest would fail, too."""
 
     action = "stop the run"
 
 
 class OutOfReach(GivenUp):
-    """As it is given up, but for faults that pass: an outage, or throttling without end."""
+    """Many tiles in a row failed by faults that may pass: an outage, or throttling without end."""
 
     @property
     def passing(self) -> bool:
-        """It may succeed a while later."""
+        """Always True: the run may succeed later."""
         return True
 
 
 class Stopped(EarthEngineError):
-    """Another part of the run met something that no part can survive."""
+    """Another part of the run met an error that ends the whole run."""
 
     action = "stop the run"

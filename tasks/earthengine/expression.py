@@ -1,4 +1,4 @@
-"""Expressions: from an `ee` object to JSON, once, and the bands that carry the mask."""
+"""Expressions: an `ee` object as JSON, and the bands that carry the mask."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import ee
 
-# A pixel counts as valid where Earth Engine's fractional mask is above this: the rule by which Earth Engine itself
-# leaves pixels out of a computation (only a mask of 0 is masked).
+# A pixel is valid where Earth Engine's fractional mask is above this value. Earth Engine uses the same rule when it
+# leaves pixels out of a computation: only a mask of 0 is masked.
 MASK_THRESHOLD = 0
 BITS_A_BAND = 8
 
 
 def encode(value: Any) -> dict[str, Any]:
-    """Return the expression JSON of an `ee.Image`, or of any object of the client.
+    """Return the expression JSON of an `ee.Image`, or of any other object of the `ee` client.
 
-    A plain function to be called before a flow begins: given the object itself, Prefect would store the client's
-    internal dump of it.
+    Call this before a flow begins: if a flow is given the object itself, Prefect stores the client's internal dump
+    of it.
     """
     import ee
 
@@ -30,12 +30,12 @@ def encode(value: Any) -> dict[str, Any]:
 
 
 def as_expression(value: Any) -> Any:
-    """Return an `ee` object as its expression JSON, and anything else as it is."""
+    """Return the expression JSON of an `ee` object, and any other value unchanged."""
     return encode(value) if is_computed(value) else value
 
 
 def is_computed(value: Any) -> bool:
-    """Return whether a value is an object of the `ee` client: without the client there is none."""
+    """Return whether a value is an object of the `ee` client. The client is not imported for this check."""
     client = sys.modules.get("ee")
     return client is not None and isinstance(value, client.ComputedObject)
 
@@ -44,7 +44,8 @@ def decode(expression: Mapping[str, Any]) -> Any:
     """Return the `ee` object of expression JSON.
 
     Raises:
-        ee.EEException, KeyError, TypeError: it is no expression.
+        ee.EEException, KeyError, TypeError, ValueError, AttributeError: The value is not an expression.
+        RecursionError: The expression refers to itself, or is nested too deeply.
     """
     import ee
 
@@ -52,17 +53,21 @@ def decode(expression: Mapping[str, Any]) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """Return JSON in one form: equal values give equal text, whatever the order of their keys."""
+    """Return a value as JSON in one canonical form: equal values give equal text, whatever the order of their keys.
+
+    Raises:
+        ValueError: The value holds NaN or infinity.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def fingerprint(value: Any) -> str:
-    """Return sha256 over canonical JSON, in hexadecimal."""
+    """Return the SHA-256 of a value's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def mask_bands(count: int) -> tuple[str, ...]:
-    """Names of the bands that carry the masks of `count` bands, eight to a band.
+    """Return the names of the bands that carry the masks of `count` bands, eight masks in each.
 
     >>> mask_bands(9)
     ('valid_0', 'valid_1')
@@ -71,10 +76,10 @@ def mask_bands(count: int) -> tuple[str, ...]:
 
 
 def with_mask(image: ee.Image, bands: Sequence[str]) -> ee.Image:
-    """Select bands and add uint8 bands in which bit k says that band k (of each eight) is valid.
+    """Select bands, and append uint8 bands with one bit for the mask of each: 1 = valid, 0 = masked.
 
-    NPY carries no mask (masked pixels come as zeroes), so the mask travels as bands of its own: one byte a pixel for
-    eight bands, valid everywhere itself.
+    Bit k of mask band g belongs to band 8 g + k. NPY has no mask (masked pixels arrive as zeroes), so the mask is sent
+    in bands of its own. They take one byte a pixel for eight bands, and are valid everywhere.
     """
     import ee
 

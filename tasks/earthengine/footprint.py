@@ -1,4 +1,4 @@
-"""Footprints: which images of a listing touch a region, also where the region is too long for a URL."""
+"""Footprints: which images of a listing touch a region, even if the region is too long for a URL."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 MAX_TEXT = 2_000
-"""Characters of GeoJSON that go into a URL: three times as many once it is escaped, where servers take some 8,000."""
+"""Maximum length of GeoJSON in a URL, in characters. Escaped, it is three times as long. Servers accept about 8,000."""
 STEP = 10.0
-"""Degrees of longitude between two corners of a covering box."""
+"""Maximum degrees of longitude between two neighbouring corners of a covering polygon."""
 
 
 def covering(region: BaseGeometry) -> BaseGeometry | None:
-    """Return a polygon of few corners that covers a region on the globe, or None for half of the globe and more.
+    """Return a polygon of few corners that covers a region on the globe, or None if it is wider than 180 degrees.
 
-    Edges of Earth Engine's polygons are geodesics (Google's guide "Geodesic vs. Planar Geometries"), which bow
-    towards the poles: the northern edge of a box covers more than its parallel, the southern one less (in the
-    northern hemisphere). So its edges get corners, and it is wider by what is left of the bow.
+    The edges of Earth Engine's polygons are geodesics (Google's guide "Geodesic vs. Planar Geometries"). Geodesics bow
+    towards the poles. In the northern hemisphere, the northern edge of a box therefore covers more than its parallel,
+    and the southern edge covers less. To make up for that, the long edges get more corners, and the polygon is made
+    wider by the bow that is left between two corners.
 
     Args:
-        region: In WGS 84 longitude and latitude.
+        region: Region in WGS 84 longitude and latitude.
     """
     west, south, east, north = region.bounds
     if east - west > 180:
-        return None  # beyond half of the globe, inside and outside of a ring are a matter of opinion
+        return None  # for a ring around more than half of the globe, it is not defined which side is inside
     steps = max(1, math.ceil((east - west) / STEP))
-    # A geodesic between two corners of latitude p has its middle at atan(tan(p) * k): at 45 degrees it bows most.
-    # (A quarter of a degree: what the margin itself, of a tenth at the most, adds to their distance.)
+    # The middle of a geodesic between two corners at latitude p is at atan(tan(p) * k). The bow is largest at 45
+    # degrees. 0.25 degrees: the margin itself (at most 0.12 degrees) makes the polygon longer at both ends.
     k = 1 / math.cos(math.radians((east - west + 0.25) / steps / 2))
-    margin = math.degrees(math.atan((k - 1) / (2 * math.sqrt(k)))) + 1e-3  # 100 m more for the ellipsoid and rounding
+    margin = math.degrees(math.atan((k - 1) / (2 * math.sqrt(k)))) + 1e-3  # plus 100 m for the ellipsoid and rounding
     xs = np.linspace(west - margin, east + margin, steps + 1).clip(-180, 180)
     low, high = max(-90.0, south - margin), min(90.0, north + margin)
     ring = np.concatenate(
@@ -45,14 +46,17 @@ def covering(region: BaseGeometry) -> BaseGeometry | None:
 
 
 def listing_filter(region: Mapping[str, Any]) -> tuple[str | None, Callable[[Mapping[str, Any] | None], bool]]:
-    """Return how a listing is limited to a region: by the server as far as a URL goes, the rest here.
+    """Return a filter for the server and a test for its answers, which together limit a listing to a region.
+
+    If the region fits into a URL, the server compares it with the footprints, and the test is always True. If not, the
+    server gets a covering polygon of few corners, and the test does the rest.
 
     Args:
         region: GeoJSON geometry in WGS 84 longitude and latitude.
 
     Returns:
-        A term of the filter of `listAssets` (None = the server can't help), and a test of footprints that the server
-        lets pass.
+        A term for the filter of `listAssets` (None = the server cannot filter by this region), and the test of a
+        listed footprint.
     """
     text = _term(region)
     if len(text) <= MAX_TEXT:
@@ -64,15 +68,15 @@ def listing_filter(region: Mapping[str, Any]) -> tuple[str | None, Callable[[Map
 
 
 def touches(footprint: Mapping[str, Any] | None, region: BaseGeometry) -> bool:
-    """Return whether an image may touch a region. Edges are straight in longitude and latitude.
+    """Return whether an image may touch a region. Edges are taken as straight in longitude and latitude.
 
-    In doubt it does, which costs masked pixels, where an image left out would cost data: a footprint that is missing,
-    has infinite corners (as MODIS) or is no geometry touches everything, and one that crosses the antimeridian
-    is tried on either side.
+    In doubt, the answer is True: one image too many costs masked pixels, but one image too few loses data. So a
+    footprint touches every region if it is missing, is not a geometry, or has infinite corners (as MODIS has).
+    A footprint that crosses the antimeridian is tested on both sides of it.
 
     Args:
-        footprint: GeoJSON of an asset; corners may be the texts ``Infinity`` and ``-Infinity``.
-        region: In WGS 84 longitude and latitude.
+        footprint: GeoJSON of an asset. Corners may be the texts ``Infinity`` and ``-Infinity``.
+        region: Region in WGS 84 longitude and latitude.
     """
     if not footprint:
         return True
@@ -80,7 +84,7 @@ def touches(footprint: Mapping[str, Any] | None, region: BaseGeometry) -> bool:
         shape = shapely.geometry.shape(footprint)
         if shape.geom_type in {"LinearRing", "LineString"}:  # Earth Engine's `system:footprint` is the outline alone
             shape = shapely.Polygon(shape)
-    except Exception:  # noqa: BLE001 -- shapely raises a dozen types for a value that is no geometry
+    except Exception:  # noqa: BLE001 -- shapely raises a dozen types for a value that is not a geometry
         return True
     if shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
         return True

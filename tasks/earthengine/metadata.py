@@ -1,4 +1,4 @@
-"""What Earth Engine knows of an image before its pixels: bands, grid, dates."""
+"""Metadata of images, which is read before any pixels: bands, grids, dates."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tasks.earthengine.errors import Throttled, Transient
 from tasks.earthengine.footprint import listing_filter
 from tasks.earthengine.transport import send
 
-# Metadata is a handful of calls before a run, with somebody waiting: a few seconds bridge a hiccup, and an endpoint
-# that is not there is told soon.
-_patiently = tenacity.retry(
+# Metadata takes a few requests before a run, while the user waits. Retries for a few seconds bridge a short fault, and
+# the user still learns soon that an endpoint does not exist.
+_retried = tenacity.retry(
     retry=tenacity.retry_if_exception_type((Transient, Throttled)),
     stop=tenacity.stop_after_attempt(4),
     wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
@@ -36,60 +36,61 @@ class BandInfo:
 
     id: str
     dtype: str
-    """NumPy type on the wire, such as ``uint16``; 64-bit integers travel as ``float64``."""
+    """NumPy type in which Earth Engine sends the band, such as ``uint16``. 64-bit integers are sent as ``float64``."""
     crs: str
-    """Authority code or WKT of its native grid."""
+    """CRS of its native grid: authority code or WKT."""
     transform: Affine
-    """From (column, row) to CRS units, top-left corner of the top-left pixel."""
+    """From (column, row) to CRS units. (0, 0) is the top-left corner of the top-left pixel."""
     shape: Shape2d | None
-    """In pixels; None where the image has no end."""
+    """Height and width in pixels. None = the image is unbounded."""
     integer: bool = False
-    """Whether Earth Engine holds integers."""
+    """Whether the band has an integer type in Earth Engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """An image, stored or computed."""
+    """Metadata of an asset, or of a computed image."""
 
     id: str | None
-    """Asset id, None for a computed image."""
+    """Asset id. None = a computed image."""
     bands: tuple[BandInfo, ...]
     version: str | None = None
-    """``updateTime`` of an asset."""
+    """``updateTime`` of the asset. None = a computed image."""
     time: datetime | None = None
-    """``system:time_start``."""
+    """Start of the acquisition, ``system:time_start``. None = not known."""
     kind: str = "IMAGE"
     """``IMAGE``, ``IMAGE_COLLECTION``, ``FOLDER`` or ``TABLE``."""
     geometry: Mapping[str, Any] | None = None
-    """Footprint as GeoJSON in longitude and latitude."""
+    """Footprint as GeoJSON in longitude and latitude. None = not known."""
 
 
 def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
-    """Return what is known of an asset.
+    """Return the metadata of an asset.
 
     Raises:
-        EarthEngineError: ``Rejected`` where it does not exist, ``Denied`` where it can't be read.
+        EarthEngineError: ``Rejected``: the asset does not exist. ``Denied``: it may not be read.
     """
     asset = _call(connection, "GET", ee.data.convert_asset_id_to_asset_name(asset_id))
     try:
         return _from_asset(asset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Transient(f"{connection.endpoint} answered with something that is no asset ({error!r}).") from error
+        raise Transient(f"The answer of {connection.endpoint} is not an asset ({error!r}).") from error
 
 
 def list_images(
     connection: Connection, collection: str, *, start: date, end: date, region: Mapping[str, Any] | None
 ) -> Iterator[ImageInfo]:
-    """All images of a collection that begin in [start, end) and touch a region, by date.
+    """Yield the images of a collection that begin in [start, end) and touch a region, in the order of the listing.
 
     Args:
-        connection: The way to Earth Engine.
-        collection: Asset id.
-        start: First day, UTC.
-        end: Day after the last, UTC.
-        region: GeoJSON geometry in longitude and latitude, of any number of corners.
+        connection: Connection to Earth Engine.
+        collection: Asset id of the collection.
+        start: First day (UTC).
+        end: Day after the last day (UTC).
+        region: GeoJSON geometry in longitude and latitude, with any number of corners. None = everywhere.
     """
-    # `endTime` would lose composites that begin inside and end after: a date filter in Earth Engine is by start.
+    # A filter by `endTime` would lose composites that begin before `end` and end after it. Date filters of Earth
+    # Engine compare the start, too.
     parts = [f'startTime >= "{start.isoformat()}T00:00:00Z"', f'startTime < "{end.isoformat()}T00:00:00Z"']
     term, touches = (None, lambda _: True) if region is None else listing_filter(region)
     if term is not None:
@@ -106,17 +107,17 @@ def list_images(
 
 
 def compute(connection: Connection, expression: Mapping[str, Any]) -> Any:
-    """Return the value of an expression as JSON (`value:compute`, what the client calls getInfo)."""
+    """Return the value of an expression as JSON (`value:compute`, which the `ee` client calls getInfo)."""
     body = json.dumps({"expression": expression}).encode()
     return _call(connection, "POST", f"projects/{connection.project}/value:compute", data=body)["result"]
 
 
 def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageInfo:
-    """Return what is known of a computed image.
+    """Return the metadata of a computed image.
 
     Raises:
-        EarthEngineError: the expression is refused.
-        TypeError: it gives something that is no image; the message names what.
+        EarthEngineError: Earth Engine refuses the expression.
+        TypeError: The expression does not give an image. The message is the type of what it gives.
     """
     value = compute(connection, expression)
     kind = value.get("type") if isinstance(value, dict) else type(value).__name__
@@ -140,22 +141,22 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
 
 
 def _time(milliseconds: object) -> datetime | None:
-    """Return a date of metadata; a user's image may hold anything there."""
+    """Return the time of a ``system:time_start``. None if it is not a time: a user's image may hold anything there."""
     try:
         return datetime.fromtimestamp(float(str(milliseconds)) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return None
 
 
-@_patiently
+@_retried
 def _call(connection: Connection, method: str, path: str, **content: Any) -> Any:
     data = send(connection, method, path, **content)
     try:
         answer = json.loads(data)
     except ValueError as error:
-        raise Transient(f"Earth Engine answered {path} with something that is no JSON.") from error
+        raise Transient(f"Earth Engine's answer to {method} {path} is not JSON.") from error
     if not isinstance(answer, dict) or "error" in answer:
-        raise Transient(f"Earth Engine answered {path} with something that is no {method} result.")
+        raise Transient(f"Earth Engine's answer to {method} {path} is not the JSON of a result.")
     return answer
 
 
@@ -190,11 +191,11 @@ def _is_integer(precision: str) -> bool:
 
 
 def _dtype(precision: str, limits: Mapping[str, Any]) -> str:
-    """NumPy type that Earth Engine sends: the smallest integer that holds the range, float32 or float64."""
+    """Return the NumPy type that Earth Engine sends: the smallest integer type with this range, float32 or float64."""
     if _is_integer(precision):
         low, high = limits.get("min", 0), limits.get("max", 0)
         for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
             if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
                 return name
-        return "float64"  # 64-bit integers travel as doubles
+        return "float64"  # 64-bit integers are sent as doubles
     return "float32" if precision.upper() == "FLOAT" else "float64"

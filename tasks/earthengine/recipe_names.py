@@ -1,4 +1,4 @@
-"""Names of recipes: those that are built in, and those that an operator allows in deployments."""
+"""Names of recipes: the built-in ones, and those that an operator allows in deployments."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import os
 from tasks.errors.input import BadInputError
 
 RECIPES = ("sentinel2_median", "landsat_median", "modis_ndvi", "ndvi", "elevation")
-"""Names of those that are built in, see :mod:`tasks.earthengine.recipes`."""
+"""Names of the built-in recipes, see :mod:`tasks.earthengine.recipes`."""
 ALLOWED = "PIXEL_QUARRY_RECIPES"
-"""Environment variable of an operator: `module:function`, separated by commas, that runs of deployments may name."""
+"""Environment variable where an operator lists other recipes that runs of deployments may use: `module:function`,
+separated by commas."""
 
 
 def allowed() -> set[str]:
-    """Return the `module:function` that runs of a deployment may name: those that its operator lists."""
+    """Return the recipes `module:function` that the operator allows in runs of deployments."""
     return {name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()}
 
 
 def check_allowed(name: str) -> None:
-    """Check the recipe of a run that somebody else may have started: to name a function is to run it.
+    """Check that a run of a deployment may use a recipe.
+
+    Naming a function runs it, and other people than the operator may start such a run.
 
     Raises:
-        BadInputError: it is neither built in nor listed.
+        BadInputError: The recipe is neither built in nor listed by the operator.
     """
     if name not in RECIPES and name not in allowed():
-        remedy = f"Give one of {', '.join(sorted({*RECIPES, *allowed()}))}, or list it in {ALLOWED} where the flow runs"
+        remedy = f"Give one of {', '.join(sorted({*RECIPES, *allowed()}))}, or add it to {ALLOWED} where the flow runs"
         raise BadInputError("image.recipe", name, "not on the list of this deployment", remedy)

@@ -1,10 +1,14 @@
-"""Recipes: named functions from typed parameters to an `ee.Image` or an `ee.ImageCollection`.
+"""Recipes: named functions that make an `ee.Image` or an `ee.ImageCollection` from typed parameters.
 
-A recipe lets a computed image be asked for from a form, a schedule or a command line. A user's own recipe is any
-importable function, named `module:function`, whose parameters are annotated; it builds an expression and asks the
-server nothing. Two parameters are filled in by the plan where a recipe declares them: `region`, the bounding box of
-the job `[west, south, east, north]` rounded outwards to whole degrees (so that neighbouring jobs give the same
-expression), and `as_of`, the day up to which a growing collection is read.
+With a recipe, a form, a schedule or a command line can ask for a computed image. Your own recipe is any importable
+function, named `module:function`, whose parameters are annotated. It builds an expression and sends nothing to the
+server.
+
+If a recipe declares one of these two parameters, the plan fills it in:
+
+- `region`: bounding box of the job, `[west, south, east, north]`, rounded outwards to whole degrees, so that
+  neighbouring jobs give the same expression
+- `as_of`: day up to which a growing collection is read. Images of that day or later are left out. None = no limit
 """
 
 from __future__ import annotations
@@ -39,10 +43,10 @@ def sentinel2_median(
     region: Box | None = None,
     as_of: date | None = None,
 ) -> ee.Image:
-    """Cloud-free Sentinel-2 surface reflectance: the median of all clear observations.
+    """Return cloud-free Sentinel-2 surface reflectance: the median of all clear observations.
 
-    Cloud shadow, clouds and cirrus of the scene classification (SCL 3, 8, 9, 10) are masked. uint16, reflectance
-    times 10,000. Bands B2, B3, B4, B8, B11, B12.
+    Collection COPERNICUS/S2_SR_HARMONIZED. Cloud shadow, clouds and cirrus of the scene classification (SCL 3, 8, 9,
+    10) are masked. Bands B2, B3, B4, B8, B11, B12. uint16, reflectance times 10,000.
     """
 
     def clear(image: ee.Image) -> ee.Image:
@@ -64,10 +68,11 @@ def landsat_median(
     region: Box | None = None,
     as_of: date | None = None,
 ) -> ee.Image:
-    """Cloud-free Landsat 8/9 surface reflectance: the median of all clear observations.
+    """Return cloud-free Landsat 8/9 surface reflectance: the median of all clear observations.
 
-    Dilated cloud, cirrus, cloud and cloud shadow of QA_PIXEL (bits 1 to 4) are masked, the collection's scale and
-    offset applied. float32 reflectance. Bands SR_B2 to SR_B7.
+    Collections LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2. Dilated cloud, cirrus, cloud and cloud shadow of
+    QA_PIXEL (bits 1 to 4) are masked. The collection's scale and offset are applied. Bands SR_B2 to SR_B7. float32
+    reflectance.
     """
 
     def clear(image: ee.Image) -> ee.Image:
@@ -88,9 +93,9 @@ def modis_ndvi(
         Field(ge=0, le=3, description="SummaryQA up to which pixels are kept: 0 good, 1 marginal, 2 snow, 3 cloud."),
     ] = 1,
 ) -> ee.ImageCollection:
-    """MODIS vegetation index every 16 days (MOD13Q1), masked by its quality band.
+    """Return the MODIS vegetation indices of every 16 days, masked by their quality band SummaryQA.
 
-    An image collection for a time series. int16, NDVI times 10,000. Bands NDVI, EVI.
+    The result is an image collection (MODIS/061/MOD13Q1), for time series. Bands NDVI, EVI. int16, index times 10,000.
     """
     collection = ee.ImageCollection("MODIS/061/MOD13Q1")
     if as_of is not None:
@@ -110,12 +115,12 @@ def ndvi(
     red: Annotated[str, Field(min_length=1, description="Name of the red band.")],
     nir: Annotated[str, Field(min_length=1, description="Name of the near-infrared band.")],
 ) -> ee.Image:
-    """Normalised difference vegetation index of any two bands: (nir - red) / (nir + red). float32, band NDVI."""
+    """Return the normalised difference vegetation index of two bands: (nir - red) / (nir + red). Band NDVI. float32."""
     return ee.Image(asset).normalizedDifference([nir, red]).rename(["NDVI"]).toFloat()
 
 
 def elevation() -> ee.Image:
-    """Elevation above sea level in metres (SRTM, one arc-second). int16, band elevation."""
+    """Return the elevation above sea level in metres (SRTM, one arc-second). Band elevation. int16."""
     return ee.Image("USGS/SRTMGL1_003").select(["elevation"])
 
 
@@ -138,27 +143,32 @@ BUILT_IN: Mapping[str, Callable[..., Any]] = {name: globals()[name] for name in 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A function with its parameters as a pydantic model."""
+    """A recipe: its function, and its parameters as a pydantic model."""
 
     name: str
     function: Callable[..., Any]
     parameters: type[BaseModel]
 
     def build(self, given: Mapping[str, Any], *, region: Box | None = None, as_of: date | None = None) -> Any:
-        """Return the `ee` object for parameters as they come from JSON.
+        """Call the recipe, and return its `ee` object.
+
+        Args:
+            given: Parameters as they come from JSON.
+            region: Bounding box of the job, for recipes that declare it.
+            as_of: Day up to which a growing collection is read, for recipes that declare it.
 
         Raises:
-            BadInputError: a parameter is missing, unknown or out of its bounds.
+            BadInputError: A parameter is missing, unknown or out of its bounds, or the recipe fails.
         """
         try:
             checked = self.parameters.model_validate(dict(given))
         except ValidationError as error:
-            # A misspelt parameter explains the one that is missing: it is told first.
+            # A misspelt parameter comes before a missing one, because it explains why the other is missing.
             first = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
             where = ".".join(map(str, ("image.parameters", *first["loc"])))
             value = None if first["type"] == "missing" else first["input"]
-            told = {"missing": "missing", "extra_forbidden": "no such parameter"}
-            reason = told.get(first["type"], first["msg"].removeprefix("Input "))
+            reasons = {"missing": "missing", "extra_forbidden": "no such parameter"}
+            reason = reasons.get(first["type"], first["msg"].removeprefix("Input "))
             raise BadInputError(where, value, reason, f"Recipe {self.name} takes {self.signature()}") from None
         declared = inspect.signature(self.function).parameters
         extra = {"region": region, "as_of": as_of}
@@ -169,23 +179,25 @@ class Recipe:
                 "image.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
             )
         if as_of is not None and "as_of" not in declared:
-            reason = f"recipe {self.name} reads no growing collection, or does not declare as_of"
-            raise BadInputError("image.as_of", as_of.isoformat(), reason, "Leave it empty")
+            reason = f"recipe {self.name} has no parameter as_of"
+            raise BadInputError(
+                "image.as_of", as_of.isoformat(), reason, "Leave it empty, or declare as_of in your recipe"
+            )
         filled_in = {name: extra[name] for name in FILLED_IN if name in declared}
         try:
             built = self.function(**values, **filled_in)
         except BadInputError:
             raise
-        except Exception as error:  # a recipe is the user's code: whatever it raises is told as his
+        except Exception as error:  # a recipe is the user's code, which may raise anything
             reason = f"raised {type(error).__name__}: {error}"
-            raise BadInputError("image.recipe", self.name, reason, "Correct the recipe or its parameters") from error
+            raise BadInputError("image.recipe", self.name, reason, "Fix the recipe or its parameters") from error
         if not isinstance(built, ee.ComputedObject):
-            reason = f"gives {type(built).__name__}"
+            reason = f"returns {type(built).__name__}, not an Earth Engine object"
             raise BadInputError("image.recipe", self.name, reason, "Return an ee.Image or an ee.ImageCollection")
         return built
 
     def signature(self) -> str:
-        """The parameters in one line, as a message shows them."""
+        """Return the parameters and their defaults in one line, for messages."""
         fields = self.parameters.model_fields.items()
         shown = (
             name + ("" if field.is_required() else f" (default {field.get_default(call_default_factory=False)})")
@@ -195,17 +207,17 @@ class Recipe:
 
 
 def find(name: str) -> Recipe:
-    """Return a recipe by its name, or a user's by `module:function`.
+    """Return a built-in recipe by its name, or a user's recipe by `module:function`.
 
     Raises:
-        BadInputError: there is no such recipe.
+        BadInputError: There is no such recipe, or its parameters cannot be read.
     """
     function = BUILT_IN.get(name) or _import(name)
     try:
         return _recipe(name, function)
     except (NameError, TypeError, ValueError, PydanticUserError) as error:
-        remedy = "Annotate its parameters with types of Python or pydantic, and take them by keyword"
-        raise BadInputError("image.recipe", name, f"its parameters can't be read ({error})", remedy) from error
+        remedy = "Annotate its parameters with types of Python or pydantic, and accept them by keyword"
+        raise BadInputError("image.recipe", name, f"its parameters cannot be read ({error})", remedy) from error
 
 
 def _recipe(name: str, function: Callable[..., Any]) -> Recipe:
@@ -215,7 +227,7 @@ def _recipe(name: str, function: Callable[..., Any]) -> Recipe:
         if parameter.name in FILLED_IN:
             continue
         if parameter.kind not in {parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
-            raise TypeError(f"{parameter} can't be given by name")
+            raise TypeError(f"{parameter} cannot be given by name")
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     model = create_model(name.replace(":", "."), __config__=ConfigDict(extra="forbid"), **fields)
@@ -230,7 +242,7 @@ def _import(name: str) -> Callable[..., Any]:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # a user's module can raise anything while it is imported
-        raise BadInputError("image.recipe", name, f"can't be imported ({error})", remedy) from error
+        raise BadInputError("image.recipe", name, f"cannot be imported ({error})", remedy) from error
     if not callable(function):
-        raise BadInputError("image.recipe", name, "is no function", remedy)
+        raise BadInputError("image.recipe", name, "is not a function", remedy)
     return function  # type: ignore[no-any-return]  # a user's function is typed by its annotations at run time

@@ -1,4 +1,7 @@
-"""Answers and exceptions, translated into the errors of :mod:`tasks.earthengine.errors`: the type says what to do."""
+"""Translate answers and exceptions into the errors of :mod:`tasks.earthengine.errors`.
+
+The type of an error decides what the run does next.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     import google.auth.exceptions
 
 TEXT_LIMIT = 500
-"""Characters of an answer that a message keeps."""
+"""Maximum number of characters of an answer in a message."""
 
 _SIGN_IN = (
     "Sign in again (`earthengine authenticate` or `gcloud auth application-default login`), "
@@ -37,36 +40,39 @@ _ENABLE = (
 )
 _REGISTER = "Register the Google Cloud project for Earth Engine: https://code.earthengine.google.com/register."
 _ROLES = (
-    "Let the account use the project: roles Service Usage Consumer and Earth Engine Resource Viewer "
+    "Give the account two roles in the project: Service Usage Consumer and Earth Engine Resource Viewer "
     "(https://developers.google.com/earth-engine/guides/access_control)."
 )
-_SHARE = "Have the asset shared with the account that signs in, or sign in with one that may read it."
+_SHARE = "Ask the owner to share the asset with this account, or sign in with an account that may read it."
 _DENIED = (
-    "Check that the account is signed in, the Earth Engine API enabled, the project registered, "
-    "and the asset shared with the account."
+    "Check that the account is signed in, the Earth Engine API is enabled, the project is registered, "
+    "and the asset is shared with the account."
 )
-_SMALLER = "Choose a smaller tile_size (for patches, size), or a simpler image."
-_CROWDED = "Somebody else may use the project's quota: lower requests_in_flight, or the limit of the tag."
-_RESUME = "What is stored is kept, with its receipts. When the budget is renewed, run the flow again."
+_SMALLER = "Choose a smaller tile_size (for patches: size), or a simpler image."
+_CROWDED = (
+    "Other programs may use the quota of the project: lower requests_in_flight, or the limit of the project's tag."
+)
+_RESUME = "The stored tiles and their receipts are kept. When the budget is renewed, run the flow again."
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the translation: the first that fits an answer gives its type."""
+    """One row of `TABLE`. The first row that fits an answer decides the type of the error."""
 
     status: int | range
-    """HTTP status, or statuses."""
+    """HTTP status, or a range of them."""
     pattern: str
-    """Regular expression that is searched in the text, whatever its case; "" fits any."""
+    """Regular expression that is searched in the text. Upper and lower case are the same. "" fits any text."""
     kind: type[EarthEngineError]
     source: str
-    """Where the status or the text is from."""
+    """Where the status or the text is documented."""
     remedy: str = ""
-    """What the user can do about it."""
+    """What the user can do. It is added to the message."""
 
     def fits(self, status: int, text: str) -> bool:
-        """Say whether the row is about this answer."""
-        # A name in quotes may say anything; but a 429 names the metric of its quota there.
+        """Return whether the row fits an answer."""
+        # Names in quotes are ignored, because an asset or a band can have any name. A 429 is an exception: its quotes
+        # hold the metric of the quota.
         text = text if status == 429 else re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
         statuses = (self.status,) if isinstance(self.status, int) else self.status
         return status in statuses and re.search(self.pattern, text, re.IGNORECASE) is not None
@@ -81,14 +87,15 @@ _HTTP = "RFC 9110"
 _BUDGET = r"EECU|compute (unit|time) (quota|limit|budget)|(daily|monthly)\b.*(quota|limit|budget)|per (day|month)\b"
 _OFF = r"has not been used in project|SERVICE_DISABLED|accessNotConfigured|API .*is (disabled|not enabled)"
 _UNREGISTERED = r"not signed up for earth engine|project .*not registered"
-# "...does not exist or caller does not have access" says nothing of permissions: that is one missing asset.
+# "...does not exist or caller does not have access" means that one asset is missing: permissions are not the reason.
 _NO_ACCESS = r"(?<!does not exist or )caller does not have (access|permission)|permission .*denied"
 _MEMORY = r"(user memory limit|memory capacity) exceeded|(computation|execution) timed out"
 _SIZE = r"(total request size|pixel grid dimensions) .*must be less than or equal to"
 
-# Order matters: a rate "per minute" is no budget, and Earth Engine answers 400 to what a smaller request would cure.
+# Order matters. For example, a limit "per minute" is a rate, not a budget, and some answers with status 400 are about
+# the size of a request, so their rows come before the row for any other 4xx.
 TABLE: tuple[Row, ...] = (
-    # A good status is no error, so whoever asks has found no pixels in it.
+    # An answer with a status below 400 is only translated if it does not hold what was requested.
     Row(range(100, 400), "", Transient, "a proxy or a captive portal answered"),
     Row(range(500, 1000), "", Transient, f"{_RPC}: INTERNAL, UNAVAILABLE and their like"),
     Row(401, "", Denied, f"{_RPC}: UNAUTHENTICATED", _SIGN_IN),
@@ -110,7 +117,7 @@ TABLE: tuple[Row, ...] = (
     Row(_ANY, r"internal error", Transient, _DEBUGGING),
     Row(_ANY, r"too many (concurrent aggregations|requests)|rate or concurrency limit", Throttled, _DEBUGGING),
     Row(_ANY, r"quota exceeded|(user)?rateLimitExceeded", Throttled, _USAGE),
-    # Parts of a tile carry the same expression: a payload that is too large stays so.
+    # A split would not help: each part of a tile carries the same expression.
     Row(_ANY, r"request payload size exceeds the limit", Rejected, _USAGE),
     Row(413, "", Rejected, f"{_HTTP}: the content of the request is too large"),
     Row(408, "", Transient, f"{_HTTP}: request timeout"),
@@ -123,7 +130,7 @@ TABLE: tuple[Row, ...] = (
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> EarthEngineError:
-    """Translate an HTTP answer that is not what was asked for into the type that says what to do."""
+    """Return the error for an HTTP answer that does not hold what was requested."""
     text = _text(body)
     row = next(row for row in TABLE if row.fits(status, text))
     message = text[:TEXT_LIMIT] or f"Earth Engine answered with HTTP {status} and no text."
@@ -133,12 +140,12 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> Earth
 
 
 def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.0) -> EarthEngineError:
-    """Translate what urllib3 and google.auth raise when no whole answer came from an endpoint.
+    """Return the error for an exception of urllib3 or google.auth, if no complete answer came from an endpoint.
 
     Args:
-        error: What was raised. Only the name of its type is shown: its text may hold what was sent.
-        endpoint: Base URL.
-        may_compute_s: Seconds for which Earth Engine may go on, if it was we who gave up.
+        error: The exception. Messages show only the name of its type, because its text may contain what was sent.
+        endpoint: Base URL of the API.
+        may_compute_s: Seconds for which Earth Engine may still compute, if the request was given up here.
     """
     import google.auth.exceptions
     import urllib3.exceptions
@@ -146,26 +153,28 @@ def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.
     name = type(error).__name__
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         if _passes(error):
-            return Transient(f"The token server was not reached, or did not answer ({name}). Check the network.")
+            return Transient(f"Google's token server was not reached or did not answer ({name}). Check the network.")
         return Denied(f"The credentials were refused ({name}). {_SIGN_IN}")
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return Transient(
-            f"No whole answer within the deadline ({name}). Raise read_deadline, or choose a smaller tile_size.",
+            f"The answer was not complete within the deadline ({name}). "
+            "Raise read_deadline, or choose a smaller tile_size.",
             may_compute_s=may_compute_s,
         )
     if isinstance(error, urllib3.exceptions.LocationValueError):
-        return Rejected(f"The endpoint's URL is not valid ({name}). Give a base URL.")
+        return Rejected(f"The URL of the endpoint is not valid ({name}). Give a base URL.")
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):  # a refused connection is one of these
         return Transient(
-            f"Nothing answers at {endpoint} ({name}). Check the endpoint and the network; is the sandbox started?"
+            f"There is no answer from {endpoint} ({name}). Check the endpoint and the network. "
+            "If you use the sandbox, check that it is running."
         )
-    return Transient(f"The connection to {endpoint} broke before the answer was whole ({name}).")
+    return Transient(f"The connection to {endpoint} broke before the answer was complete ({name}).")
 
 
 def _passes(error: google.auth.exceptions.GoogleAuthError) -> bool:
     import google.auth.exceptions
 
-    # A RefreshError of a metadata server that can't be reached has a TransportError for its cause.
+    # If a metadata server cannot be reached, google.auth raises a RefreshError whose cause is a TransportError.
     passing = (
         google.auth.exceptions.TransportError,
         google.auth.exceptions.TimeoutError,
@@ -175,7 +184,7 @@ def _passes(error: google.auth.exceptions.GoogleAuthError) -> bool:
 
 
 def _text(body: bytes) -> str:
-    """Return what an answer says: message and reasons of Google's JSON, or the words of anything else."""
+    """Return the text of an answer: message and reasons of Google's JSON, or any other text without its HTML tags."""
     text = body.decode("utf-8", "replace").strip()
     try:
         error = json.loads(text)["error"]
@@ -184,12 +193,12 @@ def _text(body: bytes) -> str:
         text = f"{error['message']} {reasons}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = re.sub(r"<[^<>]*>", " ", text[: 20 * TEXT_LIMIT])
-    # Hidden before it is cut: half a token is one, too.
+    # Secrets are removed before the text is cut to TEXT_LIMIT: a part of a token must not show, either.
     return redacted(re.sub(r"\s+", " ", text[: 20 * TEXT_LIMIT]).strip())
 
 
 def _seconds(header: str | None, date: str | None) -> float | None:
-    """Return what a Retry-After asks for in seconds; a moment is counted from the answer's own Date."""
+    """Return the seconds to wait of a Retry-After header. A date in it is compared with the Date of the same answer."""
     if header is None:
         return None
     try:

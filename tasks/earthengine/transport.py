@@ -1,6 +1,7 @@
-"""One request to bytes, or one typed error. No retries of its own.
+"""Send one request: return its bytes, or raise one typed error. Failed requests are not retried here.
 
-urllib3 carries it: `requests` above it costs as much again in CPU. It still reads the environment: proxies and CAs.
+Requests are sent with urllib3, because `requests` on top of it takes twice the CPU time. `requests` is only used to
+read proxies and CAs from the environment.
 """
 
 from __future__ import annotations
@@ -31,35 +32,37 @@ from tasks.earthengine.errors import Transient
 from tasks.earthengine.translation import from_exception, from_response
 
 POOL_SIZE = 1_000
-"""Idle sockets kept at the most: none is opened ahead, so there are as many as were in flight at once."""
+"""Maximum number of idle sockets that are kept. They are opened only when requests need them, never in advance."""
 TOKEN_DEADLINE_S = 30.0
-"""Seconds to wait for Google's token server, which answers within one."""
+"""Seconds to wait for Google's token server, which usually answers within 1 s."""
 QUOTA_STATUS = "x-earth-engine-quota-status"
-"""Header in which Earth Engine says that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
-# How pixels begin: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. Their Content-Type is not established.
+"""Header in which Earth Engine reports that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
+# First bytes of pixels: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. It is not known which Content-Type they
+# have.
 _PIXELS = (b"\x93NUMPY", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Pixels as sent, gzip undone."""
+    """An answer with pixels."""
 
     body: bytes
+    """File as Earth Engine sent it, decompressed if it was sent with gzip."""
     restricted: bool
-    """Whether Earth Engine says that the project's requests in flight are restricted."""
+    """Whether Earth Engine restricts the project's requests in flight, by the header of the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelRequest:
-    """One getPixels or computePixels call."""
+    """One request of getPixels or computePixels."""
 
     asset: str | None
-    """Full name of the asset for getPixels; None for computePixels."""
+    """Full name of the asset for getPixels. None = computePixels."""
     body: bytes
-    """JSON object, not empty."""
+    """JSON object with at least one member."""
 
     def path(self, project: str) -> str:
-        """Return the REST path below /v1/."""
+        """Return the path of the REST method below /v1/."""
         return f"{self.asset}:getPixels" if self.asset else f"projects/{project}/image:computePixels"
 
 
@@ -70,26 +73,27 @@ def fetch(
     deadlines: Deadlines = DEADLINES,
     workload_tag: str | None = None,
 ) -> Answer:
-    """Send one pixel request and return its answer, whole.
+    """Send one pixel request, and return its complete answer.
 
     Args:
-        connection: The way to Earth Engine.
-        request: What to ask for.
-        deadlines: How long it may take.
-        workload_tag: Label of the computation in Cloud Monitoring: ``workloadTag`` of the body, as the client sends it.
+        connection: Connection to Earth Engine.
+        request: The pixels to ask for.
+        deadlines: Time limits of the request.
+        workload_tag: Label of the computation in Cloud Monitoring. It is sent as ``workloadTag`` in the body, as by the
+            `ee` client. None = no label.
 
     Raises:
-        EarthEngineError: of the type that says what to do (tasks/earthengine/errors.py).
-        BadInputError: no such tag can be.
+        EarthEngineError: The request failed. The type decides what to do (tasks/earthengine/errors.py).
+        BadInputError: The tag is not valid.
     """
     body = request.body
     if workload_tag is not None:
-        check_workload_tag(workload_tag)  # it has no quote, so it stands in JSON as it is
+        check_workload_tag(workload_tag)  # a valid tag needs no escapes in JSON
         body = b'{"workloadTag":"%s",%s' % (workload_tag.encode(), body[1:])
     headers, data = _exchange(connection, "POST", request.path(connection.project), body, deadlines)
     if not data.startswith(_PIXELS):
         error = from_response(200, headers, data[:10_000])
-        raise Transient(f"The answer holds no pixels, but: {error.message}", 200)
+        raise Transient(f"The answer holds no pixels: {error.message}", 200)
     return Answer(data, restricted="parallelism_restricted=true" in headers.get(QUOTA_STATUS, "").lower())
 
 
@@ -101,10 +105,10 @@ def send(
     data: bytes | None = None,
     params: dict[str, str] | None = None,
 ) -> bytes:
-    """Send any request of the REST API, and return the body of a good answer.
+    """Send any request of the REST API, and return the body of the answer.
 
     Raises:
-        EarthEngineError: as `fetch`.
+        EarthEngineError: See :func:`fetch`.
     """
     path = f"{path}?{urlencode(params)}" if params else path
     return _exchange(connection, method, path, data, DEADLINES)[1]
@@ -117,7 +121,7 @@ def _exchange(
     try:
         response = session.request(method, path, body, deadlines)
     except google.auth.exceptions.GoogleAuthError as error:
-        # What the token server said may hold tokens, so the cause is not shown either.
+        # The answer of the token server may contain tokens, so the cause is not shown, either.
         raise from_exception(error, connection.endpoint) from None
     except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
         sent = _call.sent
@@ -136,7 +140,7 @@ def _exchange(
 
 
 def _decoded(encoding: str, data: bytes) -> bytes:
-    """Undo gzip here: urllib3 takes the part of a stream for the whole."""
+    """Decompress an answer. urllib3 does not do it, because it takes a truncated gzip stream for a complete one."""
     if encoding in {"identity", ""}:
         return data
     if encoding in {"gzip", "x-gzip"}:
@@ -144,7 +148,7 @@ def _decoded(encoding: str, data: bytes) -> bytes:
     raise ValueError(encoding)
 
 
-# What a connection must know of the call that it is used for; a call stays in its thread.
+# What a urllib3 connection must know about the current request. A request stays in one thread.
 class _Call(threading.local):
     read_s: float = DEADLINES.read_s
     sent: float | None = None
@@ -154,18 +158,18 @@ _call = _Call()
 
 
 class _Bounded:
-    """Mixin of urllib3's connections: one deadline for all of an answer, head and body, however it drips."""
+    """Mixin of urllib3's connections: one deadline for the whole answer, head and body, even if it arrives slowly."""
 
     sock: Any
     timeout: Any
     response_class: Any
 
     def request(self, *arguments: Any, **more: Any) -> None:
-        """Send a request; the clock starts once the connection stands."""
+        """Send a request. The time limit starts when the connection is open."""
         if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]  # of the class that this is mixed into
+            self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
         _call.sent = time.monotonic()
-        self.timeout = _call.read_s  # of sending, too: urllib3 gives it to the socket
+        self.timeout = _call.read_s  # limits sending, too: urllib3 sets it on the socket
         self.response_class = functools.partial(_response, deadline=_call.sent + _call.read_s)
         super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
@@ -178,7 +182,7 @@ def _response(sock: socket.socket, *, deadline: float, **more: Any) -> http.clie
 
 
 class _Reader(io.RawIOBase):
-    """Bytes of a socket until a moment of the monotonic clock."""
+    """Reads a socket until a deadline of the monotonic clock."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock, self._deadline = sock, deadline
@@ -200,7 +204,7 @@ class _Reader(io.RawIOBase):
 
 
 class _Session:
-    """Keep-alive connections to one endpoint, authorised, for all threads of a process."""
+    """Authorised keep-alive connections to one endpoint, for all threads of a process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -210,12 +214,12 @@ class _Session:
         self._pool = _pool(connection)
 
     def request(self, method: str, path: str, body: bytes | None, deadlines: Deadlines) -> urllib3.BaseHTTPResponse:
-        """Send a request, and return its answer, read to the end and not decoded."""
+        """Send a request, and return its answer. The body is complete, and not decompressed."""
         _call.sent = None
         headers = self._headers(method, path, body)
         response = self._send(method, path, body, headers, deadlines)
         if response.status == http.client.UNAUTHORIZED and self._credentials is not None:
-            # A token may be revoked before its hour is over: once, a new one is asked for.
+            # A token may be revoked before its hour is over. The request is sent once more, with a new token.
             with self._refreshing:
                 if headers.get("authorization") == f"Bearer {self._credentials.token}":
                     self._credentials.refresh(self._tokens)
@@ -227,9 +231,9 @@ class _Session:
         if body is not None:
             headers["content-type"] = "application/json"
         if self._credentials is not None:
-            with self._refreshing:  # one thread asks for a new token, the others wait for it
+            with self._refreshing:  # one thread gets a new token, the others wait for it
                 self._credentials.before_request(self._tokens, method, self._connection.url(path), headers)
-        # After the credentials, which may name another project: the quota is that of the connection.
+        # Added after the headers of the credentials, which may name another project: the connection's project pays.
         return headers | {"x-goog-user-project": self._connection.project}
 
     def _send(
@@ -252,7 +256,7 @@ _opening = threading.Lock()
 
 
 def _session(connection: Connection) -> _Session:
-    with _opening:  # or threads that begin together would open one each
+    with _opening:  # otherwise threads that begin together would each open a session
         return _open(connection)
 
 
@@ -262,17 +266,17 @@ def _open(connection: Connection) -> _Session:
 
 
 def _pool(connection: Connection) -> urllib3.HTTPConnectionPool:
-    """Return the pool of an endpoint, through the proxy and with the CAs that the environment names."""
+    """Return the connection pool of an endpoint. Proxy and CAs come from the environment."""
     url = urlsplit(connection.endpoint)
     with requests.Session() as environment:
         settings = environment.merge_environment_settings(connection.endpoint, {}, None, None, None)
-    # A proxy can't reach this machine's loopback.
+    # A proxy cannot reach the loopback addresses of this machine.
     proxy = None if connection.is_loopback else requests.utils.select_proxy(connection.endpoint, settings["proxies"])
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, max_retries=0)
     manager = adapter.proxy_manager_for(proxy) if proxy else adapter.poolmanager
     more: dict[str, Any] = {}
     if url.scheme == "https":
-        # One context: reading the CAs anew for each socket costs some 20 ms.
+        # All sockets share one context: to read the CAs again for each socket would take about 20 ms.
         more["ssl_context"] = _context(settings["verify"])
     pool: urllib3.HTTPConnectionPool = manager.connection_from_host(
         url.hostname, url.port, url.scheme, pool_kwargs=more

@@ -1,1 +1,1 @@
-"""Plans: values that describe a job, made from metadata, without a pixel request. No Prefect."""
+"""Plans: immutable descriptions of a job, made from metadata without a pixel request. Nothing here needs Prefect."""

@@ -1,6 +1,6 @@
-"""What a user chooses from, and Earth Engine's limits on it.
+"""Options that a user chooses from, and Earth Engine's limits on them.
 
-It imports nothing that takes time: a form, a command line and `--help` need no client, GDAL or NumPy.
+This module imports nothing that takes time: forms, the command line and `--help` need no `ee` client, GDAL or NumPy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The estimate of a plan: requests, bytes and time, before anything is spent."""
+"""Estimate what a plan costs before it runs: requests, bytes and time."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from tasks.plan.plan import Plan
 
 
 def pixel_bytes(dtypes: tuple[str, ...]) -> int:
-    """Bytes that Earth Engine counts for one pixel of bands of these types: each with a byte for its mask."""
+    """Return the bytes that Earth Engine counts for one pixel of bands of these types. Each has a byte for its mask."""
     return sum(np.dtype(dtype).itemsize + 1 for dtype in dtypes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a plan will cost, before anything is spent."""
+    """Estimated cost of a plan."""
 
     requests: int
     pixels: int
-    """Per band."""
+    """Pixels of one band, in all images."""
     bytes: int
-    """Uncompressed, as Earth Engine counts them (an upper bound for patches that overlap)."""
+    """Uncompressed bytes as Earth Engine counts them. Where patches overlap, pixels are counted once for each patch."""
     best_seconds: float
-    """The time that the rate limit alone allows; each request's own time comes on top."""
+    """Shortest time in seconds that the rate limit allows. The time of each request comes on top."""
 
 
 def estimate(plan: Plan, *, per_second: float) -> Estimate:
-    """Return the cost of a plan under a rate of requests a second."""
+    """Return the estimated cost of a plan.
+
+    Args:
+        plan: The plan.
+        per_second: Rate limit, requests a second.
+    """
     pixels = plan.tiles.pixels
     return Estimate(
         requests=len(plan),

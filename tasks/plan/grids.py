@@ -1,4 +1,4 @@
-"""The tiles of a plan: the grid of a region cut into tiles, or patches around points."""
+"""Make the tiles of a plan: the grid of a region cut into tiles, or patches around points."""
 
 from __future__ import annotations
 
@@ -41,8 +41,19 @@ def patch_tiles(
     size: int,
     anchor: XY[float] = ORIGIN,
 ) -> tuple[PatchTiles, NDArray[np.int64]]:
-    """Return one patch for each distinct place, and for each point the patch that is its own."""
-    import pandas as pd  # here, for it takes half a second, which a region does not need
+    """Return the distinct patches around points, and the patch of each point.
+
+    Args:
+        points: Centres in WGS 84.
+        crs: CRS of the patches. ``utm`` = for each point, its own UTM zone.
+        scale: Pixel size in CRS units.
+        size: Pixels per side of a patch.
+        anchor: See :class:`tasks.plan.specs.PixelSpec`.
+
+    Returns:
+        The patches, and for each point the number of its patch, shape (point,). Points may share a patch.
+    """
+    import pandas as pd  # imported here, because it takes half a second, and a region does not need it
 
     lon, lat = points.geometry.x.to_numpy(), points.geometry.y.to_numpy()
     codes = utm_codes(lon, lat) if crs.strip().lower() == "utm" else np.full(len(lon), canonical_crs(crs), dtype=object)
@@ -52,7 +63,7 @@ def patch_tiles(
         chosen = zone == number
         patches = patch_corners(lon[chosen], lat[chosen], str(name), scale, size, anchor=anchor)
         corners.loc[chosen, "left"], corners.loc[chosen, "top"] = patches.left, patches.top
-    # By hashing: to sort a million rows takes numpy.unique a second and a half.
+    # pandas groups by hashing. numpy.unique sorts, which takes 1.5 s for a million rows.
     tile_of_point = corners.groupby(["zone", "left", "top"], sort=True).ngroup()
     distinct = corners.drop_duplicates().sort_values(["zone", "left", "top"])
     tiles = PatchTiles(
@@ -67,10 +78,12 @@ def patch_tiles(
 
 
 def region_box(geometry: BaseGeometry) -> Box:
-    """Return the bounding box in whole degrees that recipes get: neighbouring jobs give the same expression.
+    """Return the bounding box that recipes get: `[west, south, east, north]`, rounded outwards to whole degrees.
+
+    It is rounded so that neighbouring jobs give the same expression.
 
     Args:
-        geometry: In WGS 84 longitude and latitude.
+        geometry: Geometry in WGS 84 longitude and latitude.
     """
     west, south, east, north = geometry.bounds
     return [
@@ -84,10 +97,17 @@ def region_box(geometry: BaseGeometry) -> Box:
 def region_tiles(
     image: ImageRecord, bands: Sequence[BandInfo], pixels: PixelSpec, region: Region | None, tile_size: int
 ) -> tuple[RegionTiles, TileFormat]:
-    """Return the tiles of a region, and the tile format with its clip.
+    """Return the tiles of a region, and the tile format with the geometry that clips them.
+
+    Args:
+        image: The image.
+        bands: Its bands that are requested.
+        pixels: CRS, scale, anchor and clip.
+        region: The region. None = the footprint of the image.
+        tile_size: Pixels per side of a tile.
 
     Raises:
-        BadInputError: The grid cannot be made, or lies off the image.
+        InputError: The grid cannot be made, or does not touch the image.
     """
     crs, box = _grid(image, bands, pixels, region)
     tiling = Tiling(box, tile_size)
@@ -129,7 +149,7 @@ def _native_grid(image: ImageRecord, bands: Sequence[BandInfo], region: Region |
                 "crs",
                 NATIVE,
                 f"bands {first.id!r} and {band.id!r} have different grids",
-                "Give a CRS and a scale, or bands of one grid",
+                "Give a CRS and a scale, or choose bands with the same grid",
             )
     if image.asset is None:
         raise BadInputError("crs", NATIVE, "a computed image has no grid of its own", "Give a CRS and a scale")
@@ -137,12 +157,12 @@ def _native_grid(image: ImageRecord, bands: Sequence[BandInfo], region: Region |
     if region is not None:
         return crs, native_geobox(region, crs, first.transform, shape=first.shape)
     if first.shape is None:
-        raise BadInputError("region", None, "the image has no end", "Give a region")
+        raise BadInputError("region", None, "the image is unbounded", "Give a region")
     return crs, GeoBox(first.shape, first.transform, crs_of(crs))
 
 
 def _outline(image: ImageRecord) -> BaseGeometry | None:
-    """Where a stored image is, in longitude and latitude; None where that is not known or everywhere."""
+    """Return the footprint of an image in longitude and latitude. None = it is not known, or has no bounds."""
     geometry = image.info.geometry
     if not geometry or "Infinity" in str(geometry):
         return None
@@ -151,10 +171,15 @@ def _outline(image: ImageRecord) -> BaseGeometry | None:
 
 
 def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
-    """Check that a place lies on a stored image, as far as its footprint is known.
+    """Check that a place touches an image, if the footprint of the image is known.
+
+    Args:
+        image: The image.
+        place: Region or points in WGS 84 longitude and latitude.
+        field: Parameter that the message names.
 
     Raises:
-        BadInputError: It does not.
+        BadInputError: The place does not touch the image.
     """
     outline = _outline(image)
     if outline is not None and not shapely.intersects(outline, place):
@@ -163,12 +188,14 @@ def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
             field,
             [round(side, 3) for side in place.bounds],
             f"does not touch {image.origin}, which is at [{shown}] (west, south, east, north)",
-            "Give a place on the image; are longitude and latitude swapped?",
+            "Give a place on the image. Are longitude and latitude swapped?",
         )
 
 
 def _footprint(image: ImageRecord) -> Region:
     shape = _outline(image)
     if shape is None:
-        raise BadInputError("region", None, "the image has no footprint to take instead", "Give a region")
+        raise BadInputError(
+            "region", None, "the footprint of the image is not known, so a region is needed", "Give a region"
+        )
     return Region(geometry=shape, crs=WGS84)

@@ -1,4 +1,4 @@
-"""From what the user names (an asset, a recipe, an expression) to an image whose bands are known."""
+"""Find the image that a user names (by an asset, a recipe or an expression), and read its metadata."""
 
 from __future__ import annotations
 
@@ -27,41 +27,52 @@ UNPINNED = "unpinned"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """An image whose bands are known, stored or computed."""
+    """An image, stored or computed, and its metadata."""
 
     name: str
-    """Folder of its tiles: letters, digits, `_`, `.`, `-`, and `/` before the date of a series."""
+    """Folder of its tiles: letters, digits, `_`, `.`, `-`, and in a series `/` before the date."""
     origin: str
-    """What the user would call it: an asset id, a recipe, a collection."""
+    """Name that the user knows: an asset id, a recipe, a collection, or the label of an expression."""
     info: ImageInfo
     asset: str | None
-    """Full asset name of a stored image."""
+    """Full asset name of a stored image. None = a computed image."""
     expression: Mapping[str, Any] | None
-    """Expression of a computed image."""
+    """Expression of a computed image. None = a stored image."""
     version: str
+    """See :class:`tasks.plan.plan.Source`."""
 
     def bands(self, pixels: Sequence[str] | None) -> tuple[BandInfo, ...]:
-        """Return the bands asked for, in that order, or all.
+        """Return some bands of the image.
+
+        Args:
+            pixels: Names of the bands, in the order of the result. None = all bands.
 
         Raises:
-            BadInputError: the image has no such band.
+            BadInputError: The image has no bands, or not all of these.
         """
         known = {band.id: band for band in self.info.bands}
         if not known:
-            remedy = "Widen its dates or the region: the collection behind it may be empty"
-            raise BadInputError("image", self.origin, "an image without bands", remedy)
+            remedy = "Widen the dates or the region: the collection that the image is made from may be empty"
+            raise BadInputError("image", self.origin, "the image has no bands", remedy)
         for band in pixels or ():
             if band not in known:
-                raise BadInputError("bands", list(pixels or ()), f"no band {band!r}", f"There are: {', '.join(known)}")
+                raise BadInputError(
+                    "bands", list(pixels or ()), f"there is no band {band!r}", f"There are: {', '.join(known)}"
+                )
         return tuple(known[band] for band in (pixels or known))
 
 
 def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> ImageRecord:
-    """Return the one image that was named.
+    """Return the one image that the user names.
+
+    Args:
+        connection: Connection to Earth Engine.
+        spec: What the user names.
+        region: Bounding box of the job, for recipes that declare it.
 
     Raises:
-        BadInputError: there is none, or it is a collection.
-        EarthEngineError: Earth Engine can't be asked.
+        BadInputError: There is no such image, or it is a collection.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
     if spec.asset is not None:
         info = read_asset(connection, spec.asset)
@@ -70,7 +81,7 @@ def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> I
                 "image.asset",
                 spec.asset,
                 f"is of type {info.kind}, not IMAGE",
-                "Name one image, extract a time series of the collection, or use a recipe that reduces it",
+                "Name one image, extract a time series of the collection, or use a recipe that makes one image of it",
             )
         return stored_image(info)
     value = build_image(connection, spec, region)
@@ -79,7 +90,7 @@ def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> I
             f"image.{'recipe' if spec.recipe else 'expression'}",
             label_of(spec),
             "gives an image collection, not one image",
-            "Extract a time series of it, or reduce it (median(), mosaic(), ...)",
+            "Extract a time series of it, or reduce it to one image (median(), mosaic(), ...)",
         )
     expression = encode(value)
     return ImageRecord(
@@ -108,7 +119,7 @@ def read_asset(connection: Connection, asset: str) -> ImageInfo:
 
 
 def stored_image(info: ImageInfo) -> ImageRecord:
-    """Return the record of an asset whose metadata is known."""
+    """Return the record of a stored image from its metadata."""
     assert info.id is not None
     return ImageRecord(
         name=plain_name(info.id.rsplit("/", maxsplit=1)[-1]),
@@ -124,12 +135,12 @@ def build_image(connection: Connection, spec: ImageSpec, region: Box | None) -> 
     """Return the `ee` object of a recipe or an expression.
 
     Args:
-        connection: How to reach Earth Engine.
+        connection: Connection to Earth Engine.
         spec: A recipe or an expression.
         region: Bounding box of the job, for recipes that declare it.
 
     Raises:
-        BadInputError: The recipe, its parameters or the expression are refused.
+        BadInputError: The recipe, its parameters or the expression is not valid.
     """
     ensure_client(connection)
     if spec.recipe is not None:
@@ -137,10 +148,10 @@ def build_image(connection: Connection, spec: ImageSpec, region: Box | None) -> 
     try:
         value = decode(spec.expression or {})
     except (ee.EEException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        why = "refers to itself, or is nested too deep" if isinstance(error, RecursionError) else error
-        remedy = "Give what ee.serializer.encode returns"
-        raise BadInputError("image.expression", spec.expression, f"is no expression ({why})", remedy) from None
-    # A collection that was filtered or mapped is known to the client as a collection of anything.
+        why = "it refers to itself, or is nested too deeply" if isinstance(error, RecursionError) else error
+        remedy = "Give the JSON that ee.serializer.encode returns"
+        raise BadInputError("image.expression", spec.expression, f"not an expression ({why})", remedy) from None
+    # The `ee` client decodes an image collection that was filtered or mapped as an ee.Collection.
     return ee.ImageCollection(value) if isinstance(value, ee.Collection) else value
 
 
@@ -148,13 +159,14 @@ def computed_info(connection: Connection, expression: Mapping[str, Any], spec: I
     """Return the metadata of a computed image.
 
     Raises:
-        BadInputError: Earth Engine refuses the expression, or it gives no image.
+        BadInputError: Earth Engine refuses the expression, or the expression does not give an image.
+        EarthEngineError: Earth Engine does not answer, or denies access.
     """
     field = "image.recipe" if spec.recipe else "image.expression"
     try:
         return image_info(connection, expression)
     except Rejected as error:
-        raise BadInputError(field, label_of(spec), error.message, "Correct it; no pixel was asked for") from error
+        raise BadInputError(field, label_of(spec), error.message, "Fix it. No pixels were requested") from error
     except TypeError as error:
         raise BadInputError(field, label_of(spec), f"gives {error}, not an image", "Give an ee.Image") from error
 
@@ -165,10 +177,10 @@ def version_of(spec: ImageSpec) -> str:
 
 
 def label_of(spec: ImageSpec) -> str:
-    """Return the name of a recipe or an expression, as a folder can have it."""
+    """Return the name of a recipe or an expression, in the form of a folder name."""
     return plain_name((spec.recipe or spec.name).rsplit(":", maxsplit=1)[-1])
 
 
 def plain_name(name: str) -> str:
-    """Return a name with nothing but letters, digits, `_`, `.` and `-`."""
+    """Return a name of only letters, digits, `_`, `.` and `-`, without a dot at the beginning."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "image"

@@ -1,4 +1,4 @@
-"""Earth Engine's limits on one request: a plan beyond them is refused before the first request."""
+"""Check a plan by Earth Engine's limits on one request, before the first request is sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ from tasks.plan.plan import Plan
 from tasks.plan.specs import PixelSpec
 
 # Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels;
-# the mask's byte a band-pixel is counted too (google/Xee#50).
+# Earth Engine also counts one byte of mask for each pixel of each band (google/Xee#50).
 MAX_REQUEST_BYTES = 50_331_648
 MAX_PAYLOAD_BYTES = 10_485_760
 
 
 def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
-    """Refuse what Earth Engine would refuse, before the first request."""
+    """Return a plan if its requests keep to the limits.
+
+    Args:
+        plan: The plan. The size of its first request stands for all.
+        pixels: Its `max_requests` is checked, too.
+        field: Parameter that sets the size of a tile: ``tile_size`` or ``size``.
+        side: Value of this parameter, pixels.
+
+    Raises:
+        BadInputError: The plan is empty, has too many requests, or Earth Engine would refuse them.
+    """
     if len(plan) == 0:
         raise BadInputError("region", None, "there is nothing to fetch", "Give a larger region, or more points")
     if len(plan) > pixels.max_requests:
@@ -26,7 +36,7 @@ def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
             "max_requests",
             pixels.max_requests,
             f"the plan has {len(plan):,} requests ({len(plan.sources):,} images x {len(plan.tiles):,} tiles)",
-            "Raise it on purpose, or give a smaller region, a coarser scale or larger tiles",
+            "Raise it if this is on purpose, or give a smaller region, a coarser scale or larger tiles",
         )
     widest = max(plan.sources, key=lambda source: pixel_bytes(source.wire_dtypes))
     bands, per_pixel = len(widest.wire_bands), pixel_bytes(widest.wire_dtypes)
@@ -50,7 +60,7 @@ def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
         raise BadInputError(
             field,
             side,
-            f"one request would ask for {size} bytes, limit {MAX_REQUEST_BYTES} "
+            f"one request would ask for {size} bytes, the limit is {MAX_REQUEST_BYTES} "
             f"({first.width} x {first.height} px x {per_pixel} bytes in {bands} bands, masks counted)",
             f"Give at most {fits}, or fewer bands",
         )
@@ -68,13 +78,14 @@ def _check_colours(plan: Plan) -> None:
         raise BadInputError(
             "visualization",
             None,
-            f"bands of {', '.join(sorted({band.dtype for band in plan.bands}))} need a range to be shown in 8 bits",
-            "Give the values that are darkest and brightest, such as {'min': 0, 'max': 3000}",
+            f"bands of type {', '.join(sorted({band.dtype for band in plan.bands}))} need a range of values that is "
+            "shown in 8 bits",
+            "Give the values that are shown darkest and brightest, such as {'min': 0, 'max': 3000}",
         )
     if "paletteColors" in options and len(plan.bands) != 1:
         raise BadInputError(
             "visualization.palette",
             options["paletteColors"],
-            f"colours one band, not {len(plan.bands)}",
+            f"a palette colours one band, not {len(plan.bands)}",
             "Name one band",
         )

@@ -1,4 +1,4 @@
-"""The plan of an extraction: a small immutable value. A tile is an integer, a request is arithmetic."""
+"""The plan of a job: a small immutable value. A tile is a number, and its request is computed from that number."""
 
 from __future__ import annotations
 
@@ -14,55 +14,60 @@ from tasks.plan.choices import Codec, FileFormat, Masks
 from tasks.plan.tiles import PixelGrid, Tiles, is_code, tiles_from_json
 from tasks.raster.crs import SINUSOIDAL, crs_of
 
-# Part of every fingerprint: raised when the same request would give other bytes.
+# Part of every fingerprint. It must be raised when a change of the code gives other bytes for the same request.
 PLAN_VERSION = 1
 SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """One band of the output."""
+    """One band of the tiles."""
 
     id: str
     dtype: str
-    """NumPy type as Earth Engine sends it."""
+    """NumPy type in which Earth Engine sends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What the pixels are taken from: one image, stored or computed."""
+    """One image of a plan, and how its pixels are requested."""
 
     name: str
-    """Folder of its tiles: a recipe, an asset, a collection and a date. No part of its identity."""
+    """Folder of its tiles: a recipe, an asset, or a collection and a date. Not part of its identity."""
     origin: str = ""
-    """What the user would call it: an asset id, a recipe. No part of its identity."""
+    """Name that the user knows: an asset id, a recipe. Not part of its identity."""
     asset: str | None = None
-    """Full asset name, read with getPixels; None for a computed image."""
+    """Full asset name, if the pixels are requested with getPixels. None = `expression` is used."""
     expression: str | None = None
-    """Canonical expression JSON, sent with computePixels; None for a stored image."""
+    """Canonical JSON of the expression, if the pixels are requested with computePixels. None = `asset` is used."""
     version: str
-    """``updateTime`` of the assets, ``as_of:<date>`` of an expression, or ``unpinned``."""
+    """``updateTime`` of an asset (of several: JSON with their names), ``as_of:<date>`` of an expression, or
+    ``unpinned``."""
     time: str | None = None
-    """Start of its acquisition, ISO 8601."""
+    """Start of the acquisition, ISO 8601. None = not known."""
     wire: FileFormat
-    """File format that is asked for."""
+    """File format that is requested."""
     wire_bands: tuple[str, ...]
-    """Bands that are asked for, those that carry the mask among them."""
+    """Bands that are requested, including those that carry the mask."""
     wire_dtypes: tuple[str, ...]
     """NumPy types of `wire_bands`."""
 
     @functools.cached_property
     def identity(self) -> str:
-        """Digest of what decides its pixels."""
+        """SHA-256 over all that determines its pixels."""
         return fingerprint([self.asset, self.expression, self.version, self.wire, self.wire_bands])
 
     @property
     def label(self) -> str:
-        """Its date in a series, else its name."""
+        """Date of the image in a series, else its name."""
         return self.name.rsplit("/", maxsplit=1)[-1]
 
     def tags(self, fingerprint: str) -> dict[str, str]:
-        """Return the metadata that its files carry; dates as GDAL and TIFF name them."""
+        """Return the metadata tags of a file made from the image. Dates have the names that GDAL and TIFF use.
+
+        Args:
+            fingerprint: Fingerprint that the tag FINGERPRINT shows.
+        """
         tags = {"SOURCE": self.origin or self.name, "VERSION": self.version, "FINGERPRINT": fingerprint}
         if self.time:
             tags["DATE_ACQUIRED"] = self.time[:10]
@@ -72,35 +77,40 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class TileFormat:
-    """What is stored for each tile."""
+    """How each tile is stored."""
 
     file_format: FileFormat = "GEO_TIFF"
     codec: Codec = "zstd"
-    """Compression of GeoTIFF tiles; no part of other formats."""
+    """Compression of GeoTIFF tiles. Other formats have none."""
     masks: Masks = "exact"
-    """``exact``: every mask bit; ``nodata``: as Earth Engine's nodata value has it, which a stored value may equal;
-    ``unknown``: zeroes are stored as they come, and the file says that its mask is not known."""
+    """Which mask is stored.
+
+    - ``exact``: the mask of every pixel and band, as Earth Engine has it.
+    - ``nodata``: pixels with Earth Engine's nodata value are masked, including valid pixels that have this value.
+    - ``unknown``: masked pixels are stored as zeroes, as Earth Engine sends them. A GeoTIFF has the tag MASK=unknown.
+    """
     visualization: str | None = None
-    """Canonical JSON of VisualizationOptions, for PNG and JPEG."""
+    """Canonical JSON of VisualizationOptions, for PNG and JPEG. None = none are sent."""
     clip: str | None = None
-    """WKT, in the CRS of the grid, of the region outside of which pixels are masked; None = nothing is clipped."""
+    """Region as WKT in the CRS of the grid. Pixels outside it are masked. None = nothing is clipped."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Sources x tiles x bands x format. Index = source * tiles + tile.
+    """The immutable description of a job: sources x tiles of the grid x bands x format.
 
-    Plans are equal if their fingerprints are: what they are called and where they are stored is no part of it.
+    A tile of the plan has the number `index` = source * (tiles of the grid) + tile of the grid. Two plans are equal if
+    their fingerprints are equal. Names, and the place where the plan is stored, are not part of the fingerprint.
     """
 
     name: str
-    """Which flow made it. No part of its identity."""
+    """Flow that made it: ``region``, ``timeseries`` or ``patches``. Not part of its identity."""
     sources: tuple[Source, ...]
     tiles: Tiles
     bands: tuple[Band, ...]
     tile_format: TileFormat
     home: str | None = None
-    """Folder, where it is not told by the fingerprint: that of a series that grows. No part of its identity."""
+    """Folder of a growing series. None = the folder has the fingerprint in its name. Not part of its identity."""
 
     def __eq__(self, other: object) -> bool:
         return self.fingerprint == other.fingerprint if isinstance(other, Plan) else NotImplemented
@@ -112,10 +122,13 @@ class Plan:
         return len(self.sources) * len(self.tiles)
 
     def locate(self, index: int) -> tuple[Source, int]:
-        """Return the source and the tile of a request.
+        """Return the source and the tile of the grid for a tile of the plan.
+
+        Args:
+            index: Number of the tile in the plan.
 
         Raises:
-            IndexError: there is no such request.
+            IndexError: There is no such tile.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -123,11 +136,16 @@ class Plan:
         return self.sources[source], tile
 
     def grid(self, index: int) -> PixelGrid:
-        """Return the pixel grid of a request."""
+        """Return the pixel grid of a tile of the plan."""
         return self.tiles.grid(self.locate(index)[1])
 
     def request(self, index: int, part: PixelGrid | None = None) -> PixelRequest:
-        """Return the index-th request, or that for a part of its grid."""
+        """Return the request for a tile of the plan.
+
+        Args:
+            index: Number of the tile in the plan.
+            part: Part of the tile's grid that is requested. None = all of it.
+        """
         source, tile = self.locate(index)
         grid = part or self.tiles.grid(tile)
         parts = [
@@ -142,12 +160,20 @@ class Plan:
         return PixelRequest(asset=source.asset, body=("{" + ",".join(parts) + "}").encode())
 
     def tile_fingerprint(self, index: int) -> str:
-        """Return the identity of a tile: sha256 over source, grid, bands and format."""
+        """Return the fingerprint of a tile: SHA-256 over its source and grid, the bands and the format."""
         source, tile = self.locate(index)
         return fingerprint([source.identity, self.tiles.grid(tile).json(), self.format_identity])
 
     def key(self, index: int, fingerprint: str | None = None) -> str:
-        """Return where a tile is stored: its place for a person, its fingerprint (if it is known) for the rest."""
+        """Return the key under which a tile is stored.
+
+        It is `tiles/<source>/<row and column>-<fingerprint>` for a tile of a region, `tiles/<source>/<fingerprint>` for
+        a patch, with a shortened fingerprint and the suffix of the format.
+
+        Args:
+            index: Number of the tile in the plan.
+            fingerprint: Fingerprint of the tile, if it is known already. None = it is computed.
+        """
         source, tile = self.locate(index)
         identity = fingerprint or self.tile_fingerprint(index)
         name = self.tiles.name(tile)
@@ -156,16 +182,16 @@ class Plan:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """The identity of the whole plan. Names, credentials, endpoint, quota and engine are no part of it."""
+        """SHA-256 over sources, grids, bands and format, and not over names, credentials, endpoint, quota or engine."""
         return fingerprint([[source.identity for source in self.sources], self.tiles.json(), self.format_identity])
 
     @property
     def folder(self) -> str:
-        """Where the plan, its receipts and its products are stored, beside the tiles."""
+        """Folder in the output where the plan, its receipts and its products are stored. Tiles are beside it."""
         return self.home or f"{self.name}-{self.fingerprint[:12]}"
 
     def places(self) -> str:
-        """Return the CRS of its grids in a word: `32721`, `utm` for patches in several zones, `sinusoidal`."""
+        """Return a short name for the CRS of its grids: `32721`, `utm` for patches in several zones, `sinusoidal`."""
         names = set(self.tiles.names)
         if len(names) > 1:
             return "utm"
@@ -175,17 +201,21 @@ class Plan:
         return name.removeprefix("EPSG:") if is_code(name) else crs_of(name).proj.name.replace(" ", "_")
 
     def only(self, sources: Iterable[int]) -> Plan:
-        """Return the plan of some of the sources, in their order, with the same home."""
+        """Return a plan of some of its sources.
+
+        Args:
+            sources: Numbers of the sources, in the order of the new plan.
+        """
         return replace(self, sources=tuple(self.sources[number] for number in sources))
 
     @functools.cached_property
     def format_identity(self) -> str:
-        """Digest of the bands and of what is stored of them."""
+        """SHA-256 over the bands and the tile format."""
         bands = [[band.id, band.dtype] for band in self.bands]
         return fingerprint([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.tile_format)])
 
     def json(self) -> dict[str, Any]:
-        """Return the plan as JSON values; :meth:`from_json` reads them back."""
+        """Return the plan as JSON values. :meth:`from_json` reads them."""
         return {
             "plan": PLAN_VERSION,
             "fingerprint": self.fingerprint,
@@ -199,13 +229,13 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
-        """Read a plan.
+        """Return the plan from its JSON values.
 
         Raises:
-            ValueError: it was made by another version, or does not have the fingerprint that it says.
+            ValueError: The plan has another version, or another fingerprint than the one that is stored with it.
         """
         if value.get("plan") != PLAN_VERSION:
-            raise ValueError(f"plan version {value.get('plan')!r} can't be read: this is version {PLAN_VERSION}.")
+            raise ValueError(f"plan version {value.get('plan')!r} cannot be read: only version {PLAN_VERSION} can.")
         plan = cls(
             name=value["name"],
             sources=tuple(
@@ -218,5 +248,5 @@ class Plan:
             home=value.get("home"),
         )
         if plan.fingerprint != value["fingerprint"]:
-            raise ValueError("the plan does not have the fingerprint that it says: it was changed by hand.")
+            raise ValueError("the plan does not have the fingerprint that is stored with it: it was changed by hand.")
         return plan

@@ -1,4 +1,4 @@
-"""From parameters to a plan: metadata is asked for, pixels are not."""
+"""Make a plan from parameters. Metadata is requested, pixels are not."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ from tasks.plan.grids import check_touches, patch_tiles, region_box, region_tile
 from tasks.plan.limits import check_limits
 from tasks.plan.specs import PixelSpec
 
-# No image is of that day: the end of a series that has none.
+# The end of a series without an end date: a day after all images.
 NEVER = date(2200, 1, 1)
 
 
 def plan_region(
     connection: Connection, spec: ImageSpec, pixels: PixelSpec, *, region: Region | None, tile_size: int
 ) -> Plan:
-    """Plan a region of one image, cut into tiles of `tile_size` px.
+    """Plan a region of one image, cut into tiles.
+
+    Args:
+        connection: Connection to Earth Engine.
+        spec: One image.
+        pixels: Bands, grid and format.
+        region: The region. None = the whole image.
+        tile_size: Pixels per side of a tile.
 
     Raises:
-        BadInputError: a parameter can't be.
-        EarthEngineError: Earth Engine can't be asked.
+        InputError: A parameter is not valid.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
     image = find_image(connection, spec, region_box(region.wgs84) if region else None)
     bands = image.bands(pixels.bands)
@@ -55,11 +62,20 @@ def plan_timeseries(
     end: date | None,
     tile_size: int,
 ) -> Plan:
-    """Plan every day of a collection in [start, end) over one grid; without an end, all that it holds.
+    """Plan one image for each day of a collection, all on one grid.
+
+    Args:
+        connection: Connection to Earth Engine.
+        spec: A collection.
+        pixels: Bands, grid and format.
+        region: The region.
+        start: First day (UTC).
+        end: Day after the last day (UTC). None = all days from `start` that the collection holds.
+        tile_size: Pixels per side of a tile.
 
     Raises:
-        BadInputError: a parameter can't be.
-        EarthEngineError: Earth Engine can't be asked.
+        InputError: A parameter is not valid.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
     area = region.wgs84
     geometry = shapely.geometry.mapping(area)
@@ -72,21 +88,21 @@ def plan_timeseries(
 def plan_patches(
     connection: Connection, spec: ImageSpec, pixels: PixelSpec, *, points: geopandas.GeoDataFrame, size: int
 ) -> tuple[Plan, NDArray[np.int64]]:
-    """Plan a patch of `size` px around each point.
+    """Plan a square patch around each point.
 
     Args:
-        connection: The way to Earth Engine.
+        connection: Connection to Earth Engine.
         spec: One image.
-        pixels: With ``utm``, each patch is in the zone of its own point.
+        pixels: Bands, grid and format. With CRS ``utm``, each patch is in the UTM zone of its own point.
         points: Centres in WGS 84.
-        size: Pixels a side.
+        size: Pixels per side of a patch.
 
     Returns:
-        The plan, and for each point the tile that is its patch: points with the same patch share it.
+        The plan, and for each point the number of the tile that is its patch, shape (point,). Points may share a patch.
 
     Raises:
-        BadInputError: a parameter can't be.
-        EarthEngineError: Earth Engine can't be asked.
+        InputError: A parameter is not valid.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
     image = find_image(connection, spec, region_box(shapely.box(*points.total_bounds)))
     bands = image.bands(pixels.bands)
@@ -109,7 +125,7 @@ def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan
     ids = [band.id for band in bands]
     return Plan(
         name=name,
-        # Each image has the bands, or the message names the one that has not.
+        # `image.bands` checks that each image has the bands. If one does not, the message names it.
         sources=tuple(source(connection, image, image.bands(ids), output) for image in images),
         tiles=tiles,
         bands=tuple(Band(id=band.id, dtype=band.dtype) for band in bands),

@@ -1,4 +1,4 @@
-"""The images of a time series: one for each day of a collection."""
+"""Find the images of a time series: one for each day of a collection."""
 
 from __future__ import annotations
 
@@ -37,18 +37,21 @@ from tasks.plan.specs import ImageSpec
 def find_series(
     connection: Connection, spec: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
 ) -> tuple[ImageRecord, ...]:
-    """Return one image a day (UTC) on which the collection has any, by date; those of one day are mosaicked.
+    """Return one image for each day (UTC) on which the collection has any, sorted by date.
+
+    The images of one day are mosaicked.
 
     Args:
-        connection: The way to Earth Engine.
+        connection: Connection to Earth Engine.
         spec: A collection.
         start: First day.
-        end: Day after the last.
-        geometry: GeoJSON in longitude and latitude: images that don't touch it are left out.
-        box: Its bounding box, for recipes.
+        end: Day after the last day.
+        geometry: GeoJSON in longitude and latitude. Images that do not touch it are left out.
+        box: Bounding box of the geometry, for recipes that declare it.
 
     Raises:
-        BadInputError: there is no such collection, or nothing in it between the dates.
+        BadInputError: There is no such collection, or it has no image here between the dates.
+        EarthEngineError: Earth Engine does not answer, or refuses.
     """
     if spec.asset is not None:
         info = read_asset(connection, spec.asset)
@@ -67,7 +70,7 @@ def find_series(
         raise BadInputError(
             "start",
             start.isoformat(),
-            f"the collection holds nothing here from that day to {end}",
+            f"the collection has no image of this region from that day to {end}",
             "Widen the dates or the region",
         )
     return tuple(series)
@@ -81,8 +84,8 @@ def _computed_series(
         raise BadInputError(
             f"image.{'recipe' if spec.recipe else 'expression'}",
             label_of(spec),
-            "gives one image, not an image collection",
-            "Extract a region of it, or give a collection",
+            "does not give an image collection",
+            "Give an image collection, or extract a region of the image",
         )
     area = ee.Geometry(dict(geometry), None, False)
     collection = value.filterDate(start.isoformat(), end.isoformat()).filterBounds(area)
@@ -92,7 +95,7 @@ def _computed_series(
     try:
         answer = compute(connection, encode(times))
     except Rejected as error:
-        raise BadInputError("image", label_of(spec), error.message, "Correct it; no pixel was asked for") from error
+        raise BadInputError("image", label_of(spec), error.message, "Fix it. No pixels were requested") from error
     days: dict[str, list[str]] = {}
     for index, milliseconds in sorted(zip(answer["index"], answer["time"], strict=True), key=lambda pair: pair[1]):
         day = np.datetime64(int(milliseconds), "ms").astype("datetime64[D]")
@@ -100,11 +103,12 @@ def _computed_series(
     series = []
     info: ImageInfo | None = None
     for day, indices in days.items():
-        # By its day alone: with other dates asked for, or another region, it is the same image.
+        # Filtered by this day alone: the expression, and so the fingerprint, must not depend on `start` and `end`.
         after = (np.datetime64(day) + 1).astype(str)
         images = value.filterDate(day, after).filter(ee.Filter.inList("system:index", indices))
         expression = encode(images.first() if len(indices) == 1 else images.mosaic())
-        # The images of a collection have the same bands: the first tells, and a tile of another says if it doesn't.
+        # Only the first image is looked up, since the images of a collection have the same bands. If one has others,
+        # its tiles fail with a message.
         info = info or computed_info(connection, expression, spec)
         dated = replace(info, time=_midnight(day))
         series.append(

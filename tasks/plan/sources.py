@@ -1,4 +1,4 @@
-"""How the pixels of an image are requested, so that its mask is kept."""
+"""Choose how the pixels of an image are requested, so that its mask is kept."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from tasks.plan.plan import Source, TileFormat
 
 
 def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo], output: TileFormat) -> Source:
-    """Return how the pixels of an image are asked for, so that its mask is kept as the output wants it.
+    """Return how the pixels of an image are requested, so that its mask is kept as the tile format demands.
 
-    - Pictures (PNG, JPEG) come as Earth Engine draws them.
-    - ``exact``: as NPY with the mask in bands of its own; a stored image is loaded in an expression for that, since
+    - PNG and JPEG are requested as such. Earth Engine draws them.
+    - ``exact``: NPY, with the mask in bands of its own. A stored image is loaded in an expression for this, because
       getPixels sends zeroes for masked pixels.
-    - ``nodata``: as GeoTIFF, whose nodata value tells masked pixels apart for signed and floating bands (geedim's test
+    - ``nodata``: GeoTIFF. In signed and floating-point bands, its nodata value marks masked pixels (geedim's test
       against the live service: -128, -32768, -2**31, -inf by type).
-    - ``unknown``: as NPY, plainly.
+    - ``unknown``: NPY without a mask.
+
+    Args:
+        connection: Connection to Earth Engine.
+        image: The image.
+        bands: Its bands that are requested.
+        output: The tile format.
 
     Raises:
-        BadInputError: the masks can't be kept as the output wants it.
+        BadInputError: The mask cannot be kept as the tile format demands.
     """
     ids = tuple(band.id for band in bands)
     dtypes = tuple(band.dtype for band in bands)
@@ -51,7 +57,7 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     for band in masks:
         if band in ids:
             raise BadInputError(
-                "bands", list(ids), f"{band!r} is the name of the band that carries the mask", "Rename it"
+                "bands", list(ids), f"{band!r} is the name of a band that carries the mask", "Rename the band"
             )
     return Source(
         **common,
@@ -63,13 +69,17 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
 
 
 def _check_nodata(bands: Sequence[BandInfo], output: TileFormat) -> None:
-    """Refuse bands of which Earth Engine's GeoTIFF does not tell masked pixels apart."""
+    """Check that the nodata value of Earth Engine's GeoTIFF marks the masked pixels of these bands.
+
+    Raises:
+        BadInputError: It does not.
+    """
     types = {("int64" if band.integer and band.dtype == "float64" else band.dtype) for band in bands}
     if output.file_format != "GEO_TIFF" or len(types) > 1 or next(iter(types)) == "int64" or "uint" in str(types):
         raise BadInputError(
             "masks",
             output.masks,
-            f"only GEO_TIFF of signed or floating bands of one type tells masked pixels apart, not "
-            f"{output.file_format} of {', '.join(sorted(types))}",
+            f"only a GEO_TIFF with signed or floating-point bands of one type marks masked pixels, not "
+            f"{output.file_format} with {', '.join(sorted(types))}",
             "Use masks=exact",
         )

@@ -1,4 +1,4 @@
-"""What a plan is made from: the image, and which of its pixels."""
+"""What a plan is made from: an image, and the choice of its pixels."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from tasks.raster.grid import ORIGIN
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """What the user named: exactly one of the three."""
+    """The image that a user names: exactly one of `asset`, `recipe` and `expression`."""
 
     asset: str | None = None
     recipe: str | None = None
     recipe_parameters: Mapping[str, Any] | None = None
     expression: Mapping[str, Any] | None = None
     name: str = "expression"
-    """Label of an expression."""
+    """Name of an expression, for messages and the folder of its tiles."""
     as_of: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSpec:
-    """What every plan needs besides its image and its place."""
+    """Bands, grid and format of a plan. Image and region (or points) are not part of it."""
 
     bands: Sequence[str] | None
-    """None = all."""
+    """Names of the bands. None = all bands."""
     crs: str
-    """``utm``, ``native``, or anything pyproj knows."""
+    """``utm``, ``native``, or any CRS that pyproj knows."""
     scale: float | None
-    """Pixel size in CRS units; None with ``native``."""
+    """Pixel size in CRS units. None with ``native``."""
     anchor: XY[float] = ORIGIN
-    """Some pixel corner (x, y) in CRS units: corners lie there plus whole multiples of the scale."""
+    """A point (x, y) in CRS units where a pixel has a corner. Other corners are whole multiples of the scale away."""
     tile_format: TileFormat
     max_requests: int = 100_000
-    """A plan of more is refused."""
+    """A plan with more requests is refused."""
     clip: bool = False
-    """Whether pixels outside the region are masked, and tiles outside it are not asked for."""
+    """Whether pixels outside the region are masked. If so, tiles outside it are not requested."""

@@ -1,4 +1,4 @@
-"""The pixel grids of a plan: a tiled region, or a set of patches. A tile is an integer."""
+"""Pixel grids of a plan: a region cut into tiles, or a set of patches. A tile is a number."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tasks.raster.tiling import Tiling
 
 @dataclass(frozen=True, kw_only=True)
 class PixelGrid:
-    """The grid of one request."""
+    """The pixel grid of one request."""
 
     crs: str
-    """Authority code or WKT, as Earth Engine is told."""
+    """Authority code or WKT, as Earth Engine gets it."""
     affine: Affine
-    """From (column, row) to CRS units, top-left corner of the top-left pixel."""
+    """From (column, row) to CRS units. (0, 0) is the top-left corner of the top-left pixel."""
     width: int
     height: int
 
     def json(self) -> dict[str, Any]:
-        """Return the REST form (PixelGrid of the v1 reference)."""
+        """Return the grid in the form of the REST API (PixelGrid of the v1 reference)."""
         a = self.affine
         return {
             "affineTransform": {
@@ -46,7 +46,7 @@ class PixelGrid:
 
     @property
     def geobox(self) -> GeoBox:
-        """The same grid as odc-geo's value."""
+        """The same grid as a GeoBox of odc-geo."""
         return GeoBox(self.shape, self.affine, crs_of(self.crs))
 
     @property
@@ -56,13 +56,13 @@ class PixelGrid:
 
 
 def is_code(crs: str) -> bool:
-    """Whether a CRS is an authority code (``EPSG:32621``) rather than WKT."""
+    """Return whether a CRS is an authority code (``EPSG:32621``) and not WKT."""
     return "[" not in crs
 
 
 def corners(grids: Iterable[PixelGrid]) -> NDArray[np.float64]:
-    """Return the corners of grids, clockwise from the first pixel's, in CRS units: shape (grid, 4, 2) of (x, y)."""
-    # Not `affine @ corner`: an object each is ten times slower.
+    """Return the corners of grids in CRS units, shape (grid, 4, 2): (x, y), clockwise from the top-left corner."""
+    # `affine @ corner` makes an object for each corner, which is ten times slower.
     given = [(m.a, m.b, m.c, m.d, m.e, m.f, grid.width, grid.height) for grid in grids for m in (grid.affine,)]
     a, b, c, d, e, f, width, height = np.array(given, np.float64).reshape(-1, 8).T[..., np.newaxis]
     column, row = width * (0, 1, 1, 0), height * (0, 0, 1, 1)
@@ -78,43 +78,43 @@ class Tiles(Protocol):
 
     @property
     def pixels(self) -> int:
-        """Number of pixels in all tiles, of one band."""
+        """Number of pixels of one band in all tiles."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The CRS that occur."""
+        """All CRS of the tiles, each once."""
         ...
 
     def zones(self) -> NDArray[np.int32]:
-        """Return for each tile its CRS, as an index into `names`."""
+        """Return the CRS of each tile as an index into `names`, shape (tile,)."""
         ...
 
     def grid(self, tile: int) -> PixelGrid:
-        """Return the grid of a tile by arithmetic.
+        """Return the pixel grid of a tile. It is computed from the number of the tile.
 
         Raises:
-            IndexError: there is no such tile.
+            IndexError: There is no such tile.
         """
         ...
 
     def name(self, tile: int) -> str | None:
-        """Return a name that a person can place, or None where the fingerprint is the name."""
+        """Return a name that shows where the tile is, or None if its fingerprint is its only name."""
         ...
 
     def json(self) -> dict[str, Any]:
-        """Return what :func:`tiles_from_json` reads back; it decides the identity of the whole."""
+        """Return all grids as JSON values, which :func:`tiles_from_json` reads. They are part of the fingerprint."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionTiles:
-    """One grid, cut into square tiles; those at the right and the bottom edge are clipped."""
+    """One grid cut into square tiles. Tiles at the right and the bottom edge are clipped."""
 
     crs: str
     tiling: Tiling
     kept: tuple[int, ...] | None = None
-    """Tiles of the tiling that are asked for, in order; None = all."""
+    """Numbers of the tiles of `tiling` that are requested, in order. None = all."""
 
     def __len__(self) -> int:
         return len(self.tiling) if self.kept is None else len(self.kept)
@@ -125,33 +125,37 @@ class RegionTiles:
         return (self.crs,)
 
     def zones(self) -> NDArray[np.int32]:
-        """Return zeroes."""
+        """Return zeroes, shape (tile,): all tiles have the one CRS."""
         return np.zeros(len(self), np.int32)
 
     def place(self, tile: int) -> int:
-        """Return the number of a tile in the whole tiling."""
+        """Return the number of a tile in the whole tiling.
+
+        Raises:
+            IndexError: There is no such tile.
+        """
         if not 0 <= tile < len(self):
             raise IndexError(tile)
         return tile if self.kept is None else self.kept[tile]
 
     @property
     def pixels(self) -> int:
-        """Pixels of the tiles that are asked for."""
+        """Number of pixels of one band in the tiles that are requested."""
         if self.kept is None:
             return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
         return sum(self.tiling.window(tile).pixels for tile in self.kept)
 
     def grid(self, tile: int) -> PixelGrid:
-        """Return the grid of a tile."""
+        """Return the pixel grid of a tile."""
         box = self.tiling.tile(self.place(tile))
         return PixelGrid(crs=self.crs, affine=box.affine, width=int(box.shape.x), height=int(box.shape.y))
 
     def name(self, tile: int) -> str:
-        """Row and column of the tile."""
+        """Return the name of a tile, made from its row and column."""
         return self.tiling.name(self.place(tile))
 
     def json(self) -> dict[str, Any]:
-        """The whole grid and the size of a tile."""
+        """Return the whole grid, the tile size and the tiles that are requested."""
         box = self.tiling.geobox
         return {
             "kind": "region",
@@ -168,37 +172,37 @@ class PatchTiles:
     """Square north-up patches of one size and scale, each in its own CRS."""
 
     crs: tuple[str, ...]
-    """The CRS that occur."""
+    """All CRS of the patches, each once."""
     zone: NDArray[np.int32]
-    """Index into `crs`, one a patch."""
+    """CRS of each patch as an index into `crs`, shape (patch,)."""
     left: NDArray[np.float64]
-    """X of the left edge, CRS units, one a patch."""
+    """x of the left edges in CRS units, shape (patch,)."""
     top: NDArray[np.float64]
-    """Y of the top edge, CRS units, one a patch."""
+    """y of the top edges in CRS units, shape (patch,)."""
     scale: float
-    """Pixel size, CRS units."""
+    """Pixel size in CRS units."""
     size: int
-    """Pixels a side."""
+    """Pixels per side of a patch."""
 
     def __len__(self) -> int:
         return len(self.zone)
 
     @property
     def pixels(self) -> int:
-        """Pixels of all patches, those that overlap counted twice."""
+        """Number of pixels of one band in all patches. Where patches overlap, pixels are counted once for each."""
         return len(self) * self.size**2
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that occur."""
+        """All CRS of the patches, each once."""
         return self.crs
 
     def zones(self) -> NDArray[np.int32]:
-        """Return the CRS of each patch."""
+        """Return the CRS of each patch as an index into `names`, shape (patch,)."""
         return self.zone
 
     def grid(self, tile: int) -> PixelGrid:
-        """Return the grid of a patch."""
+        """Return the pixel grid of a patch."""
         if not 0 <= tile < len(self):
             raise IndexError(tile)
         return PixelGrid(
@@ -209,11 +213,11 @@ class PatchTiles:
         )
 
     def name(self, tile: int) -> None:
-        """Patches have no name: the index file says which point each belongs to."""
+        """Return None: patches have no name. The patch index lists the point of each."""
         return
 
     def json(self) -> dict[str, Any]:
-        """All patches, as columns."""
+        """Return all patches as columns."""
         return {
             "kind": "patches",
             "crs": list(self.crs),
@@ -226,7 +230,7 @@ class PatchTiles:
 
 
 def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
-    """Read back what `json()` of either kind gave."""
+    """Return the tiles from the JSON values that their `json()` returned."""
     if value["kind"] == "region":
         height, width = value["shape"]
         box = GeoBox(wh_(width, height), Affine(*value["affine"]), crs_of(value["crs"]))

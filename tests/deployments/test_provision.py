@@ -342,7 +342,7 @@ def test_a_broken_entrypoint_is_told_before_anything_is_changed(bare, provision,
     [
         ({"project": None}, "project = None: missing. Give --project"),
         ({"output": None}, "output = None: missing. Give --output"),
-        ({"project": "p"}, "project = 'p': no Google Cloud project id"),
+        ({"project": "p"}, "project = 'p': not a Google Cloud project id"),
         ({"output": "s3://bucket"}, "neither a folder nor a bucket"),
         ({"output": "gs://"}, "no bucket with a prefix"),
         (("--results", "s3://bucket"), "results = 's3://bucket': neither a folder nor a bucket"),

@@ -104,7 +104,7 @@ COMMON = [
         ["image.as_of", "elevation"],
     ),
     ("as of before the start", {"image": S2 | {"as_of": "2020-01-01"}}, ["image.as_of", "2020-01-01", "start"]),
-    ("a recipe that is no recipe", {"image": {"recipe": "os:getcwd"}}, ["image.recipe", "os:getcwd", "gives str"]),
+    ("a recipe that is no recipe", {"image": {"recipe": "os:getcwd"}}, ["image.recipe", "os:getcwd", "returns str"]),
     ("a recipe without names", {"image": {"recipe": "os:path.join"}}, ["image.recipe", "os:path.join"]),
     ("no such CRS", {"crs": "EPSG:99999999"}, ["crs", "EPSG:99999999", "EPSG:32633"]),
     ("CRS of nonsense", {"crs": "round the corner"}, ["crs", "round the corner", "give"]),
@@ -166,7 +166,7 @@ OWN = {
         (
             "nothing there",
             {"image": {"asset": "COPERNICUS/S2_SR_HARMONIZED"}, "bands": ["B4"], "region": [1, 1, 2, 2]},
-            ["start", "nothing", "Widen"],
+            ["start", "no image", "Widen"],
         ),
     ],
     "patches": [

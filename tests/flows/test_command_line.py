@@ -199,7 +199,7 @@ def test_a_prefect_server_that_is_away_leaves_with_1(tmp_path, capsys):
 def test_an_unreachable_endpoint_leaves_with_1(prefect_server, tmp_path, capsys):
     words = ["--project=my-project", "--endpoint=http://127.0.0.1:9", f"--output={tmp_path}", "--run-retries=0"]
     assert leaves("region", "--image.asset", SCENE, "--scale=30", *words) == 1
-    assert "Transient: Nothing answers at http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err
+    assert "Transient: There is no answer from http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err
 
 
 def started(url, output, stderr):

@@ -145,7 +145,7 @@ def test_the_docstring_says_what_the_classes_do():
         ("Earth Engine API has not been used in project 1 before or it is disabled.", "Enable the Earth Engine API"),
         ("Project 'p' is not registered to use Earth Engine.", "code.earthengine.google.com/register"),
         ("Caller does not have required permission to use project p.", "Service Usage Consumer"),
-        ("Permission 'earthengine.assets.get' denied on resource 'a'.", "shared"),
+        ("Permission 'earthengine.assets.get' denied on resource 'a'.", "share the asset with this account"),
         ("The request is forbidden.", "signed in"),
     ],
 )

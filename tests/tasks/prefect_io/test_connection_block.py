@@ -94,9 +94,9 @@ def test_one_that_is_not_there_is_named(prefect_server):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"project": "My Project"}, "no Google Cloud project id"),
+        ({"project": "My Project"}, "not a Google Cloud project id"),
         ({"endpoint": "http://example.com"}, "credentials are never sent in clear text to another machine"),
-        ({"endpoint": "https://user:password@example.com"}, "no user, password, query"),
+        ({"endpoint": "https://user:password@example.com"}, "without user, password, path or query"),
         ({"requests_in_flight": 0}, "greater than or equal to 1"),
         ({"requests_per_second": 0}, "greater than 0"),
         ({"lane_requests_in_flight": 41}, "lane_requests_in_flight = 41: above requests_in_flight = 40"),
