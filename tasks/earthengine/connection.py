@@ -115,7 +115,7 @@ class Connection:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the endpoint is on this machine. Only there, no credentials are needed."""
+        """Whether the endpoint is on this machine. If so, no credentials are needed."""
         return is_loopback(self.endpoint)
 
     def url(self, path: str) -> str:
@@ -141,7 +141,8 @@ class Connection:
                 return service_account.Credentials.from_service_account_file(self.credentials_file, scopes=SCOPES)
             if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
                 return google.auth.default(scopes=SCOPES, quota_project_id=self.project)[0]
-            return ee.data.get_persistent_credentials()  # its own file, else Application Default Credentials
+            # The file of `earthengine authenticate`, or else Application Default Credentials.
+            return ee.data.get_persistent_credentials()
         except (ee.EEException, google.auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
             raise BadInputError(
                 "credentials_file",
@@ -162,7 +163,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_googles(url: str) -> bool:
-    """Return whether a URL is on this machine or is a Google API. A run may use no other URL without the operator."""
+    """Return whether a URL is on this machine or is a Google API. Other URLs need the operator's consent."""
     return is_loopback(url) or _host(url).endswith(".googleapis.com")
 
 

@@ -7,7 +7,7 @@
     ├── Rejected            other 4xx: wrong for this tile                  -> fail the tile: the others go on
     ├── Denied              401, 403, asset not readable                    -> stop the run: at once
     ├── BudgetExhausted     monthly or daily EECU quota                     -> stop the run: resume it later
-    ├── GivenUp             the first tiles failed by one class of error    -> stop the run: the rest would fail, too
+    ├── GivenUp             the first tiles failed with one class of error  -> stop the run: the rest would fail, too
     │   └── OutOfReach      many tiles in a row: faults that may pass       -> stop the run: run it again later
     └── Stopped             another part of the run stopped it              -> stop the run: a consequence
 
@@ -104,13 +104,13 @@ class BudgetExhausted(EarthEngineError):
 
 
 class GivenUp(EarthEngineError):
-    """The first tiles of a run all failed by the same class of error, so the rest would fail, too."""
+    """The first tiles of a run all failed with the same class of error, so the rest would fail, too."""
 
     action = "stop the run"
 
 
 class OutOfReach(GivenUp):
-    """Many tiles in a row failed by faults that may pass: an outage, or throttling without end."""
+    """Many tiles in a row failed with faults that may pass: an outage, or throttling without end."""
 
     @property
     def passing(self) -> bool:

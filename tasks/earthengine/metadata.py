@@ -52,7 +52,7 @@ class ImageInfo:
     """Metadata of an asset, or of a computed image."""
 
     id: str | None
-    """Asset id. None = a computed image."""
+    """Asset id. None = the image has none, because it is computed."""
     bands: tuple[BandInfo, ...]
     version: str | None = None
     """``updateTime`` of the asset. None = a computed image."""

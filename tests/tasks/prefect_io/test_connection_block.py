@@ -107,7 +107,7 @@ def test_what_can_t_be_is_refused_as_it_is_saved(fields, words):
     with pytest.raises(ValidationError) as refused:
         EarthEngineConnection(**{"project": "my-project"} | fields)
     assert words in str(refused.value)
-    assert "password" not in str(refused.value).replace("no user, password", "")
+    assert "password" not in str(refused.value).replace("without user, password", "")
 
 
 def test_its_form_says_what_each_field_is():
