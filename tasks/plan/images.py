@@ -41,11 +41,11 @@ class ImageRecord:
     version: str
     """See :class:`tasks.plan.plan.Source`."""
 
-    def bands(self, pixels: Sequence[str] | None) -> tuple[BandInfo, ...]:
+    def bands(self, names: Sequence[str] | None) -> tuple[BandInfo, ...]:
         """Return some bands of the image.
 
         Args:
-            pixels: Names of the bands, in the order of the result. None = all bands.
+            names: Names of the bands, in the order of the result. None = all bands.
 
         Raises:
             BadInputError: The image has no bands, or not all of these.
@@ -54,12 +54,12 @@ class ImageRecord:
         if not known:
             remedy = "Widen the dates or the region: the collection that the image is made from may be empty"
             raise BadInputError("image", self.origin, "the image has no bands", remedy)
-        for band in pixels or ():
+        for band in names or ():
             if band not in known:
                 raise BadInputError(
-                    "bands", list(pixels or ()), f"there is no band {band!r}", f"There are: {', '.join(known)}"
+                    "bands", list(names or ()), f"there is no band {band!r}", f"There are: {', '.join(known)}"
                 )
-        return tuple(known[band] for band in (pixels or known))
+        return tuple(known[band] for band in (names or known))
 
 
 def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> ImageRecord:

@@ -53,15 +53,15 @@ def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
         )
     if plan.tile_format.file_format in {"PNG", "JPEG"}:
         _check_colours(plan)
-    first = plan.grid(0)
-    size = first.width * first.height * per_pixel
+    largest = plan.grid(plan.tiles.largest)
+    size = largest.width * largest.height * per_pixel
     if size > MAX_REQUEST_BYTES:
         fits = min(MAX_SIDE, math.isqrt(MAX_REQUEST_BYTES // per_pixel))
         raise BadInputError(
             field,
             side,
             f"one request would ask for {size} bytes, the limit is {MAX_REQUEST_BYTES} "
-            f"({first.width} x {first.height} px x {per_pixel} bytes in {bands} bands, masks counted)",
+            f"({largest.width} x {largest.height} px x {per_pixel} bytes in {bands} bands, masks counted)",
             f"Give at most {fits}, or fewer bands",
         )
     payload = len(plan.request(0).body)

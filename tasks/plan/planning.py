@@ -26,9 +26,6 @@ from tasks.plan.grids import check_touches, patch_tiles, region_box, region_tile
 from tasks.plan.limits import check_limits
 from tasks.plan.specs import PixelSpec
 
-# The end of a series without an end date: a day after all images.
-NEVER = date(2200, 1, 1)
-
 
 def plan_region(
     connection: Connection, spec: ImageSpec, pixels: PixelSpec, *, region: Region | None, tile_size: int
@@ -48,8 +45,8 @@ def plan_region(
     """
     image = find_image(connection, spec, region_box(region.wgs84) if region else None)
     bands = image.bands(pixels.bands)
-    tiles, output = region_tiles(image, bands, pixels, region, tile_size)
-    return check_limits(_plan("region", connection, [image], bands, output, tiles), pixels, "tile_size", tile_size)
+    tiles, tile_format = region_tiles(image, bands, pixels, region, tile_size)
+    return check_limits(_plan("region", connection, [image], bands, tile_format, tiles), pixels, "tile_size", tile_size)
 
 
 def plan_timeseries(
@@ -79,10 +76,12 @@ def plan_timeseries(
     """
     area = region.wgs84
     geometry = shapely.geometry.mapping(area)
-    series = find_series(connection, spec, start=start, end=end or NEVER, geometry=geometry, box=region_box(area))
+    series = find_series(connection, spec, start=start, end=end, geometry=geometry, box=region_box(area))
     bands = series[0].bands(pixels.bands)
-    tiles, output = region_tiles(series[0], bands, pixels, region, tile_size)
-    return check_limits(_plan("timeseries", connection, series, bands, output, tiles), pixels, "tile_size", tile_size)
+    tiles, tile_format = region_tiles(series[0], bands, pixels, region, tile_size)
+    return check_limits(
+        _plan("timeseries", connection, series, bands, tile_format, tiles), pixels, "tile_size", tile_size
+    )
 
 
 def plan_patches(
@@ -119,15 +118,15 @@ def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan
     connection: Connection,
     images: Sequence[ImageRecord],
     bands: Sequence[BandInfo],
-    output: TileFormat,
+    tile_format: TileFormat,
     tiles: RegionTiles | PatchTiles,
 ) -> Plan:
     ids = [band.id for band in bands]
     return Plan(
         name=name,
         # `image.bands` checks that each image has the bands. If one does not, the message names it.
-        sources=tuple(source(connection, image, image.bands(ids), output) for image in images),
+        sources=tuple(source(connection, image, image.bands(ids), tile_format) for image in images),
         tiles=tiles,
         bands=tuple(Band(id=band.id, dtype=band.dtype) for band in bands),
-        tile_format=output,
+        tile_format=tile_format,
     )

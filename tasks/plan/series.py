@@ -33,9 +33,12 @@ from tasks.plan.images import (
 )
 from tasks.plan.specs import ImageSpec
 
+# The end of a series without an end date: a day after all images.
+NEVER = date(2200, 1, 1)
+
 
 def find_series(
-    connection: Connection, spec: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
+    connection: Connection, spec: ImageSpec, *, start: date, end: date | None, geometry: Mapping[str, Any], box: Box
 ) -> tuple[ImageRecord, ...]:
     """Return one image for each day (UTC) on which the collection has any, sorted by date.
 
@@ -45,7 +48,7 @@ def find_series(
         connection: Connection to Earth Engine.
         spec: A collection.
         start: First day.
-        end: Day after the last day.
+        end: Day after the last day. None = all that the collection holds since `start`.
         geometry: GeoJSON in longitude and latitude. Images that do not touch it are left out.
         box: Bounding box of the geometry, for recipes that declare it.
 
@@ -62,15 +65,16 @@ def find_series(
                 f"is of type {info.kind}, not IMAGE_COLLECTION",
                 "Name a collection, or extract a region of the image",
             )
-        found = list(list_images(connection, spec.asset, start=start, end=end, region=geometry))
+        found = list(list_images(connection, spec.asset, start=start, end=end or NEVER, region=geometry))
         series = [_day(connection, info.id or spec.asset, day, images) for day, images in _by_day(found).items()]
     else:
-        series = _computed_series(connection, spec, start=start, end=end, geometry=geometry, box=box)
+        series = _computed_series(connection, spec, start=start, end=end or NEVER, geometry=geometry, box=box)
     if not series:
         raise BadInputError(
             "start",
             start.isoformat(),
-            f"the collection has no image of this region from that day to {end}",
+            "the collection has no image of this region "
+            + ("since then" if end is None else f"from that day to {end}"),
             "Widen the dates or the region",
         )
     return tuple(series)

@@ -17,7 +17,7 @@ from tasks.plan.images import ImageRecord
 from tasks.plan.plan import Source, TileFormat
 
 
-def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo], output: TileFormat) -> Source:
+def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo], tile_format: TileFormat) -> Source:
     """Return how the pixels of an image are requested, so that its mask is kept as the tile format demands.
 
     - PNG and JPEG are requested as such. Earth Engine draws them.
@@ -31,7 +31,7 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
         connection: Connection to Earth Engine.
         image: The image.
         bands: Its bands that are requested.
-        output: The tile format.
+        tile_format: How the tiles are stored.
 
     Raises:
         BadInputError: The mask cannot be kept as the tile format demands.
@@ -44,12 +44,12 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
         "asset": image.asset,
         "expression": canonical(image.expression) if image.expression else None,
     }
-    if output.file_format in {"PNG", "JPEG"}:
-        return Source(**common, **plain, wire=output.file_format, wire_bands=ids, wire_dtypes=dtypes)
-    if output.masks == "unknown":
+    if tile_format.file_format in {"PNG", "JPEG"}:
+        return Source(**common, **plain, wire=tile_format.file_format, wire_bands=ids, wire_dtypes=dtypes)
+    if tile_format.masks == "unknown":
         return Source(**common, **plain, wire="NPY", wire_bands=ids, wire_dtypes=dtypes)
-    if output.masks == "nodata":
-        _check_nodata(bands, output)
+    if tile_format.masks == "nodata":
+        _check_nodata(bands, tile_format)
         return Source(**common, **plain, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
     ensure_client(connection)
     value = image.asset if image.asset is not None else decode(image.expression or {})
@@ -68,18 +68,18 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     )
 
 
-def _check_nodata(bands: Sequence[BandInfo], output: TileFormat) -> None:
+def _check_nodata(bands: Sequence[BandInfo], tile_format: TileFormat) -> None:
     """Check that the nodata value of Earth Engine's GeoTIFF marks the masked pixels of these bands.
 
     Raises:
         BadInputError: It does not.
     """
     types = {("int64" if band.integer and band.dtype == "float64" else band.dtype) for band in bands}
-    if output.file_format != "GEO_TIFF" or len(types) > 1 or next(iter(types)) == "int64" or "uint" in str(types):
+    if tile_format.file_format != "GEO_TIFF" or len(types) > 1 or next(iter(types)) == "int64" or "uint" in str(types):
         raise BadInputError(
             "masks",
-            output.masks,
+            tile_format.masks,
             f"only a GEO_TIFF with signed or floating-point bands of one type marks masked pixels, not "
-            f"{output.file_format} with {', '.join(sorted(types))}",
+            f"{tile_format.file_format} with {', '.join(sorted(types))}",
             "Use masks=exact",
         )

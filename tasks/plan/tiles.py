@@ -86,6 +86,11 @@ class Tiles(Protocol):
         """All CRS of the tiles, each once."""
         ...
 
+    @property
+    def largest(self) -> int:
+        """Number of a tile that has as many pixels as any."""
+        ...
+
     def zones(self) -> NDArray[np.int32]:
         """Return the CRS of each tile as an index into `names`, shape (tile,)."""
         ...
@@ -145,6 +150,11 @@ class RegionTiles:
             return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
         return sum(self.tiling.window(tile).pixels for tile in self.kept)
 
+    @property
+    def largest(self) -> int:
+        """Number of a tile that has as many pixels as any. The first tile may be clipped at an edge."""
+        return 0 if self.kept is None else max(range(len(self)), key=lambda i: self.tiling.window(self.place(i)).pixels)
+
     def grid(self, tile: int) -> PixelGrid:
         """Return the pixel grid of a tile."""
         box = self.tiling.tile(self.place(tile))
@@ -191,6 +201,11 @@ class PatchTiles:
     def pixels(self) -> int:
         """Number of pixels of one band in all patches. Where patches overlap, pixels are counted once for each."""
         return len(self) * self.size**2
+
+    @property
+    def largest(self) -> int:
+        """The first: all patches have the same size."""
+        return 0
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from tasks.errors.input import BadInputError
 from tasks.plan.estimate import estimate
+from tasks.plan.limits import check_limits
 from tasks.plan.plan import Band, Plan, Source, TileFormat
+from tasks.plan.specs import PixelSpec
 from tasks.plan.tiles import PatchTiles, PixelGrid, RegionTiles, corners
 from tasks.raster.crs import crs_of
 from tasks.raster.tiling import Tiling
@@ -201,3 +204,20 @@ def test_corners_are_where_the_affine_takes_them(grids):
     found = corners(grids)
     assert found.shape == (len(grids), 4, 2)
     assert found.tolist() == [[list(corner) for corner in four] for four in expected]
+
+
+@given(st.integers(1, 600), st.integers(1, 600), st.integers(16, 256), st.data())
+def test_no_tile_is_larger_than_the_largest(width, height, tile_size, data):
+    tiles = region_tiles(width=width, height=height, tile_size=tile_size)
+    kept = data.draw(st.none() | st.sets(st.integers(0, len(tiles) - 1), min_size=1))
+    tiles = replace(tiles, kept=None if kept is None else tuple(sorted(kept)))
+    sizes = [grid.width * grid.height for grid in map(tiles.grid, range(len(tiles)))]
+    assert sizes[tiles.largest] == max(sizes)
+
+
+def test_a_plan_whose_first_tile_lies_at_an_edge_is_refused_for_its_largest():
+    tiles = replace(region_tiles(width=5_000, height=9_000, tile_size=4_900), kept=(1, 2))
+    assert tiles.grid(0).width == 100
+    spec = PixelSpec(bands=None, crs="EPSG:32633", scale=30.0, tile_format=TileFormat())
+    with pytest.raises(BadInputError, match=r"tile_size = 4900: .*\(4900 x 4100 px x 6 bytes in 2 bands"):
+        check_limits(make(sources=(SOURCE,), tiles=tiles), spec, "tile_size", 4_900)
