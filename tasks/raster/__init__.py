@@ -1,1 +1,1 @@
-"""Grids, regions, decoding, masks, encoding, mosaics: NumPy, rasterio, odc-geo."""
+"""Grids, regions, points, decoding, masks, encoding, mosaics and pictures, with NumPy, rasterio and odc-geo."""

@@ -1,4 +1,4 @@
-"""Clipping: pixels outside a region are masked."""
+"""Clipping: mask the pixels outside a region, and find the tiles that a region touches."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tasks.raster.tiling import Tiling
 
 
 def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
-    """Return which pixels have their centre in a region, shape (y, x).
+    """Return which pixels have their centre inside a region: shape (y, x), True = inside.
 
     Args:
         geometry: Polygons in the CRS of the grid.
         geobox: The grid.
     """
-    # GDAL's rasterising is quicker, but rasterio silences a warning around it in a way that threads undo.
+    # GDAL's rasterize is faster, but rasterio calls it inside `warnings.catch_warnings`, which is not thread-safe.
     extent = geobox.extent.geom
-    # Of a coastline a tile needs only its own part.
+    # A long coastline is cut to the part near the tile, which is all that the tile needs.
     near = shapely.clip_by_rect(geometry, *extent.buffer(abs(geobox.affine.a)).bounds)
     if near.is_empty:
         return np.zeros(geobox.shape, dtype=bool)
@@ -36,22 +36,22 @@ def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
 
 
 def clipped(raster: Raster, within: NDArray[np.bool_]) -> Raster:
-    """Return the raster with what lies outside masked.
+    """Return the raster with the pixels outside a region masked.
 
     Args:
-        raster: Its mask is known.
-        within: Pixels that stay, shape (y, x).
+        raster: A raster whose mask is known.
+        within: True for the pixels inside the region, shape (y, x). The others are masked in all bands.
     """
     assert raster.valid is not None
     return replace(raster, valid=raster.valid & within)
 
 
 def touching(geometry: BaseGeometry, tiling: Tiling) -> NDArray[np.int64]:
-    """Return the tiles that a region touches, in order.
+    """Return the numbers of the tiles that a region touches, in ascending order.
 
     Args:
         geometry: Polygons in the CRS of the grid.
-        tiling: Its tiles.
+        tiling: The grid and its tiles.
     """
     tiles, pixels, size = tiling.shape, tiling.geobox.shape, tiling.tile_size
     row, column = (part.ravel() for part in np.mgrid[: tiles.y, : tiles.x])

@@ -1,4 +1,4 @@
-"""Mosaics: tiles streamed into one Cloud Optimized GeoTIFF, never the whole raster in memory."""
+"""Mosaics: stream tiles into one Cloud Optimized GeoTIFF, without ever holding the whole raster in memory."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from tasks.raster.raster import Raster
 from tasks.raster.window import Window, overlap
 
 CACHE = 128 << 20
-"""Bytes of GDAL's block cache while a mosaic is written; its default is a twentieth of the machine's memory."""
+"""Size of GDAL's block cache while a mosaic is written, bytes. GDAL's default is 5 % of the machine's memory."""
 
 Overviews = Literal["nearest", "average", "mode"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A tile of a mosaic."""
+    """One tile of a mosaic."""
 
     window: Window
-    """Of the mosaic."""
+    """The rows and columns of the mosaic that the tile fills."""
     source: Path | Callable[[], Raster]
-    """A GeoTIFF, or a function that reads the tile; called twice, unless ``facts`` are given."""
+    """A GeoTIFF, or a function that reads the tile. The tile is read twice, or once if ``facts`` are given."""
     facts: MaskFacts | None = None
-    """What `tasks.raster.masks.mask_facts` says of it, if that is known already."""
+    """The result of `tasks.raster.masks.mask_facts` for the tile, if it is known already."""
 
     def read(self) -> Raster:
-        """Return the tile."""
+        """Read the tile."""
         return self.source() if callable(self.source) else read_geotiff(self.source)
 
 
@@ -54,32 +54,33 @@ def write_mosaic(
     codec: Codec = "zstd",
     overviews: Overviews | None = None,
 ) -> Path:
-    """Write tiles as one Cloud Optimized GeoTIFF, and put it in its place in one step.
+    """Write tiles as one Cloud Optimized GeoTIFF, and move it to its destination in one atomic step.
 
-    Pixels that no piece covers are masked. The mask is as exact as in a tile (`encoded_geotiff`), and stored
-    by the same rules for all tiles together; if the mask of a piece is not known, the tag ``MASK=unknown``
-    says so. Memory holds a tile and GDAL's block cache of 128 MiB; beside the destination, the disk holds an
-    uncompressed copy for the time being.
+    Pixels that no piece covers are masked. The mask is as exact as in a single tile (`encoded_geotiff`). The same
+    rules choose one way to store it for all tiles together. If the mask of any piece is not known, the file gets the
+    tag ``MASK=unknown``. Memory holds one tile and GDAL's block cache of 128 MiB. Until the file is finished, the
+    folder of the destination also holds an uncompressed copy.
 
     Args:
-        pieces: The tiles, none over another; read once for their masks and once for their pixels.
+        pieces: The tiles, without overlap. Each is read once for its pixels, and before that once for its mask
+            unless its ``facts`` are given.
         geobox: The grid of the mosaic.
-        destination: The file; replaced if it is there. Its folder must exist.
-        bands: Names of the bands, which all pieces must have.
-        dtype: Of the mosaic if there is no piece at all; else it follows the pieces.
+        destination: The file to write. An existing file is replaced. Its folder must exist.
+        bands: Names of the bands. All pieces must have these bands.
+        dtype: Dtype of a mosaic without any piece. Otherwise the dtype follows from the pieces.
         tags: Metadata of the file, such as dates.
-        codec: As in `encoded_geotiff`.
-        overviews: How smaller copies are made for display: ``average`` for continuous values, ``nearest``
-            or ``mode`` for classes and bit fields. None = average for floats and nearest for integers, since
-            an average of class codes or flags means nothing.
+        codec: Compression, see `encoded_geotiff`.
+        overviews: Resampling of the overviews: ``average`` for continuous values, ``nearest`` or ``mode`` for classes
+            and bit fields. None = ``average`` for floats and ``nearest`` for integers, because an average of class
+            codes or flags has no meaning.
 
     Returns:
         The destination.
 
     Raises:
-        ValueError: a piece has other bands or another size than its window, lies outside the grid or on
-            another piece, or there is neither a piece nor a dtype.
-        OSError: the destination cannot be written.
+        ValueError: A piece has other bands than the mosaic or another size than its window, lies outside the grid or
+            overlaps another piece, or there is neither a piece nor a dtype.
+        OSError: The destination cannot be written.
     """
     tiles = sorted(pieces, key=lambda piece: (piece.window.rows.start, piece.window.columns.start))
     facts = _facts(tiles, geobox, dtype)
@@ -109,18 +110,21 @@ def write_mosaic(
 
 
 def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] | str | None) -> MaskFacts:
-    """Return the facts of the whole mosaic, what no tile covers included."""
+    """Return the mask facts of the whole mosaic. Pixels that no tile covers count as masked."""
     whole = Window.of(geobox.shape)
     area = 0
     for window in (tile.window for tile in tiles):
         if not window.within(geobox.shape):
-            raise ValueError(f"the piece at {window} lies outside the grid of {whole.width} x {whole.height} pixels")
+            raise ValueError(
+                f"window = {window}: the piece lies outside the grid of {whole.width} x {whole.height} pixels. "
+                "Give pieces inside the grid."
+            )
         area += window.pixels
     if overlap(tile.window for tile in tiles):
-        raise ValueError("two pieces of the mosaic lie on one another: give each tile once")
+        raise ValueError("pieces: two pieces of the mosaic overlap. Give each tile once.")
     if not tiles:
         if dtype is None:
-            raise ValueError("a mosaic without any piece needs a dtype: name the one of its pixels")
+            raise ValueError("dtype = None: a mosaic without any piece needs a dtype. Give the dtype of its pixels.")
         return MaskFacts(dtype=np.dtype(dtype), known=True, full=False, uniform=True)
     facts = merged_facts(tile.facts or mask_facts(tile.read()) for tile in tiles)
     if area < whole.pixels:
@@ -133,8 +137,8 @@ def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: Ma
     window, shape = windows.Window.from_slices(tile.window.rows, tile.window.columns), tuple(tile.window.shape)
     if raster.geobox.shape != shape or raster.bands != bands:
         raise ValueError(
-            f"the piece at {tile.window} has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, "
-            f"but the mosaic needs {shape} and {bands}"
+            f"window = {tile.window}: the piece has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, but "
+            f"the mosaic needs {shape} and {bands} there. Give a piece that fits its window."
         )
     values = raster.values.astype(storage.dtype, copy=False)
     if storage.kind == "nodata" and raster.valid is not None:
@@ -161,7 +165,7 @@ def _cog_options(storage: MaskStorage, codec: Codec, overviews: Overviews | None
 
 
 def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk, so that a rename never outlives what it names."""
+    """Flush a file or folder to disk, so that no crash leaves a name in place without the data behind it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

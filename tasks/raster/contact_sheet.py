@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side."""
+"""Contact sheets: labelled pictures side by side in one PNG."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 
 LABEL_HEIGHT, LABEL_WIDTH, GAP = 14, 64, 6
 
-# Red, green and blue as the common sensors name them; without a match the first three bands are shown.
+# Names of the red, green and blue bands of common sensors. If none match, the first three bands are shown.
 NATURAL_COLOUR = (("B4", "B3", "B2"), ("SR_B4", "SR_B3", "SR_B2"), ("B3", "B2", "B1"))
 
 
 def shown_bands(bands: Sequence[str]) -> list[str]:
-    """Return the three bands, or the one, that a picture of them shows best.
+    """Return the bands to show: red, green and blue if they are found, else the first three, else the first one.
 
     >>> shown_bands(["B2", "B3", "B4", "B8"])
     ['B4', 'B3', 'B2']
@@ -27,11 +27,11 @@ def shown_bands(bands: Sequence[str]) -> list[str]:
 
 
 def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 160) -> bytes:
-    """Return one PNG of labelled pictures, as square as can be.
+    """Return one PNG of labelled pictures, arranged as close to a square as possible.
 
     Args:
-        pictures: Label and picture of each; at least one.
-        cell: Pixels of the longer side of the largest; the others keep their proportion to it.
+        pictures: Label and picture of each cell; at least one.
+        cell: Longer side of the largest picture, pixels. The other pictures are scaled by the same factor.
     """
     opened = [(label, picture.convert("RGBA")) for label, picture in pictures]
     factor = cell / max(max(picture.size) for _, picture in opened)
@@ -45,7 +45,7 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 16
         row, column = divmod(number, columns)
         left, top = column * (width + GAP), row * (height + GAP)
         size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-        # Pixels are shown as they are: nothing is blended where a picture is enlarged.
+        # Nearest neighbour when enlarging, so that the original pixels stay visible.
         scaled = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
         draw.text((left + 2, top + 1), label, fill="black")
         sheet.paste(scaled, (left, top + LABEL_HEIGHT), scaled)

@@ -1,4 +1,4 @@
-"""Coordinate reference systems: one name for each, UTM zones, transforms between them."""
+"""Coordinate reference systems (CRS): one canonical name for each, UTM zones, and transforms between them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from tasks.errors.input import InputError
+from tasks.errors.input import InputError, refused
 
 WGS84 = "EPSG:4326"
 
 SINUSOIDAL = "SR-ORG:6974"
-"""Earth Engine's code of the MODIS sinusoidal grid, which PROJ cannot resolve."""
+"""Earth Engine's code for the MODIS sinusoidal grid. PROJ cannot resolve it."""
 SINUSOIDAL_PROJ = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs +type=crs"
 
 UTM_SOUTH, UTM_NORTH = -80.0, 84.0
-"""Latitudes between which UTM is defined."""
+"""Latitudes between which UTM is defined, degrees."""
 
 
 @functools.lru_cache(maxsize=256)
 def crs_of(name: str) -> CRS:
-    """Return the CRS of an authority code, WKT, PROJ string or ``SR-ORG:6974``.
+    """Return the CRS for an authority code, WKT, a PROJ string or ``SR-ORG:6974``.
 
     Raises:
-        InputError: PROJ does not know it, or it is not a horizontal CRS of two axes.
+        InputError: PROJ does not know the CRS, or it is not a horizontal CRS with two axes.
     """
     text = name.strip()
     if text.upper() == SINUSOIDAL:
@@ -39,27 +39,31 @@ def crs_of(name: str) -> CRS:
     try:
         crs = pyproj.CRS.from_user_input(text)
     except CRSError as error:
-        raise InputError(
-            f"crs {name!r} is not known to PROJ: give a code such as 'EPSG:32633', WKT, a PROJ string, "
-            f"{SINUSOIDAL!r} for the MODIS grid, or 'utm'"
+        raise refused(
+            "crs",
+            name,
+            "PROJ does not know this CRS",
+            f"Give a code such as 'EPSG:32633', WKT, a PROJ string, {SINUSOIDAL!r} for the MODIS grid, or 'utm'",
         ) from error
     if len(crs.axis_info) != 2 or not (crs.is_geographic or crs.is_projected):
-        raise InputError(
-            f"crs {name!r} ({crs.name}) is not a horizontal CRS of two axes: pixels need a projected or "
-            "geographic one, such as 'EPSG:32633' or 'EPSG:4326'"
+        raise refused(
+            "crs",
+            name,
+            f"{crs.name} is not a horizontal CRS with two axes, which a pixel grid needs",
+            "Give a projected or geographic CRS, such as 'EPSG:32633' or 'EPSG:4326'",
         )
     return CRS(crs)
 
 
 @functools.lru_cache(maxsize=256)
 def canonical_crs(name: str) -> str:
-    """Return the one name of a CRS: ``EPSG:n``, ``SR-ORG:6974``, or WKT where there is no code.
+    """Return the canonical name of a CRS: ``EPSG:n``, ``SR-ORG:6974``, or WKT if it has no code.
 
-    Axis order plays no part, since pixels are always x, y. The WKT is that of GDAL's flavour of version 1
-    where it can express the CRS, else version 2.
+    Axis order is ignored, since coordinates are always in the order x, y here. The WKT is WKT 1 in GDAL's variant if
+    that can express the CRS, otherwise WKT 2.
 
     Raises:
-        InputError: as `crs_of`.
+        InputError: See `crs_of`.
     """
     crs = crs_of(name).proj
     if crs.equals(crs_of(SINUSOIDAL).proj):
@@ -67,7 +71,7 @@ def canonical_crs(name: str) -> str:
     if crs.equals(crs_of(WGS84).proj, ignore_axis_order=True):
         return WGS84
     code = crs.to_epsg(min_confidence=70)
-    # 70 admits near matches (another name, another datum ensemble), so the definition has the last word.
+    # A confidence of 70 also finds near matches (another name, another datum ensemble), so definitions are compared.
     if code is not None and pyproj.CRS.from_epsg(code).equals(crs, ignore_axis_order=True):
         return f"EPSG:{code}"
     try:
@@ -77,15 +81,15 @@ def canonical_crs(name: str) -> str:
 
 
 def crs_name(crs: CRS) -> str:
-    """Return the canonical name of an odc-geo CRS, as Earth Engine's ``crsCode`` or ``crsWkt`` takes it."""
+    """Return the canonical name of an odc-geo CRS, for Earth Engine's field ``crsCode`` or ``crsWkt``."""
     return canonical_crs(str(crs))
 
 
 def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
-    """Return the EPSG codes of the UTM zones of points, with the exceptions of Norway and Svalbard.
+    """Return the EPSG codes of the UTM zones of points, with the exceptions for Norway and Svalbard.
 
-    These are the zones of the military grid, by which Sentinel-2 is tiled, and not the strict bands of 6
-    degrees that the EPSG registry gives as areas of use.
+    The zones are those of the Military Grid Reference System, which Sentinel-2's tiles also use. The EPSG registry
+    differs: its areas of use are strict zones of 6 degrees.
 
     Args:
         lon: Longitudes in degrees, -180 to 180, any shape.
@@ -95,15 +99,17 @@ def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
         Codes such as ``EPSG:32633`` (north) and ``EPSG:32733`` (south, below the equator), same shape.
 
     Raises:
-        InputError: a point lies outside 80 S to 84 N, where UTM ends, or is not finite.
+        InputError: A point lies outside 80 S to 84 N, the limits of UTM, or is not finite.
     """
     lon, lat = np.broadcast_arrays(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float))
     outside = ~((lat >= UTM_SOUTH) & (lat <= UTM_NORTH) & np.isfinite(lon))
     if outside.any():
         i = int(np.flatnonzero(outside)[0])
-        raise InputError(
-            f"crs 'utm' has no zone for longitude {lon.flat[i]}, latitude {lat.flat[i]}: UTM reaches from 80 S "
-            "to 84 N; give a polar CRS such as 'EPSG:3413' (north) or 'EPSG:3031' (south)"
+        raise refused(
+            "crs",
+            "utm",
+            f"there is no UTM zone at longitude {lon.flat[i]}, latitude {lat.flat[i]} (UTM covers 80 S to 84 N)",
+            "Give a polar CRS such as 'EPSG:3413' (north) or 'EPSG:3031' (south)",
         )
     zone = np.floor((lon + 180) / 6).astype(int) % 60 + 1
     zone = np.where((lat >= 56) & (lat < 64) & (lon >= 3) & (lon < 12), 32, zone)
@@ -114,14 +120,14 @@ def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
 
 
 def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
-    """Return the canonical name of a CRS; ``utm`` stands for the zone of a geometry's centroid.
+    """Return the canonical name of a CRS; ``utm`` means the UTM zone at the centroid of a geometry.
 
     Args:
-        crs: Anything that `crs_of` takes, or ``utm``.
-        geometry: In WGS 84 longitude and latitude; looked at only for ``utm``.
+        crs: Any text that `crs_of` accepts, or ``utm``.
+        geometry: A geometry in WGS 84 longitude and latitude. Only ``utm`` needs it.
 
     Raises:
-        InputError: the CRS is not known or not horizontal, or UTM has no zone there.
+        InputError: The CRS is not known or not horizontal, or the centroid lies outside the limits of UTM.
     """
     if crs.strip().lower() == "utm":
         centre = shapely.centroid(geometry)
@@ -131,22 +137,22 @@ def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
 
 @functools.lru_cache(maxsize=256)
 def transformer(source: str, target: str) -> Transformer:
-    """Return the transform between two CRS, x before y on both sides (safe to share between threads)."""
+    """Return the transformer between two CRS: x before y on both sides, safe to share between threads."""
     return Transformer.from_crs(crs_of(source).proj, crs_of(target).proj, always_xy=True)
 
 
 def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 1000) -> BaseGeometry:
-    """Return polygons in another CRS, their edges densified so that they keep their course.
+    """Return polygons in another CRS. Edges are densified first, so that they keep their course on the ground.
 
     Args:
         geometry: Polygon or multipolygon in the CRS ``source``.
-        source: Its CRS.
-        target: The CRS asked for.
-        steps: Edges are cut to at most the longest side divided by this.
+        source: CRS of the geometry.
+        target: CRS of the result.
+        steps: Edges are cut into segments no longer than the longer side of the bounding box divided by this number.
 
     Raises:
-        InputError: a part of it has no finite coordinates there, or the outline is torn apart, as at the
-            antimeridian or around a pole in longitude and latitude.
+        InputError: A part of the geometry has no finite coordinates in the target CRS, or the transform tears the
+            outline apart, as at the antimeridian or around a pole in longitude and latitude.
     """
     if canonical_crs(source) == canonical_crs(target):
         return geometry
@@ -159,7 +165,9 @@ def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 
 
     moved = shapely.transform(dense, move)
     if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise InputError(f"the region cannot be expressed in {_short(target)}: choose a CRS that covers it")
+        raise InputError(
+            f"region: a part of it has no finite coordinates in {_short(target)}. Choose a CRS that covers the region."
+        )
     for ring in shapely.get_rings(shapely.get_parts(dense)):
         _check_whole(shapely.get_coordinates(ring), move, target)
     return moved
@@ -168,16 +176,19 @@ def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 
 def _check_whole(
     ring: NDArray[np.float64], move: Callable[[NDArray[np.float64]], NDArray[np.float64]], target: str
 ) -> None:
-    """Refuse a ring that the transform tears: between two neighbours the middle does not stay between."""
+    """Raise an InputError if the transform tears a ring apart.
+
+    An edge is torn if its transformed midpoint is far from the midpoint between its transformed ends.
+    """
     ends = move(ring)
     middles = move((ring[1:] + ring[:-1]) / 2)
     step = np.hypot(*(ends[1:] - ends[:-1]).T)
     bow = np.hypot(*(middles - (ends[1:] + ends[:-1]) / 2).T)
-    extent = np.ptp(ends, axis=0).max()  # steps far below it are rounding, as where an edge shrinks to a pole
+    extent = np.ptp(ends, axis=0).max()  # much shorter steps are rounding, as where an edge shrinks to a pole
     if not np.isfinite(bow).all() or ((bow > step / 4) & (step > extent / 100)).any():
         raise InputError(
-            f"the region crosses the edge of {_short(target)} (the antimeridian, or a pole): "
-            "split it there, or choose a CRS centred on it"
+            f"region: it crosses the edge of {_short(target)} (the antimeridian, or a pole). "
+            "Split it there, or choose a CRS centred on it."
         )
 
 

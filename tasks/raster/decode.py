@@ -1,4 +1,4 @@
-"""Decoding what Earth Engine sends: NPY and GeoTIFF to rasters, with every claim checked."""
+"""Decode the NPY and GeoTIFF responses of Earth Engine to rasters, and check their size, shape, bands and grid."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from tasks.raster.encode import ENVIRONMENT, dataset_geobox, read_valid
 from tasks.raster.raster import Raster, common_dtype, converted
 
 VALIDITY = "valid_"
-"""Prefix of the uint8 fields in which validity travels: bit k of ``valid_g`` is that of band 8 * g + k."""
+"""Prefix of the uint8 fields that carry the mask: bit k of ``valid_g`` is 1 where band 8 * g + k is valid."""
 
 HEADER_LIMIT = 1 << 20
-"""Bytes of an NPY header: 1024 bands (Earth Engine's limit) of long names need more than NumPy's 10,000."""
+"""Largest NPY header, bytes. 1024 bands (Earth Engine's limit) with long names need more than NumPy's 10,000."""
 CACHED = 512 << 10
-"""Bytes of an answer that are worked on at a time: they fit a core's second-level cache."""
+"""Bytes of a response that are converted at a time, so that they fit the second-level cache of a core."""
 
 
 class CorruptPixelsError(QuarryError, ValueError):
-    """An answer that is not the pixels that were asked for: truncated, or of another shape, band or grid."""
+    """A response without the requested pixels: it is truncated, or has another shape, other bands or another grid."""
 
 
 def validity_fields(count: int) -> tuple[str, ...]:
-    """Return the names of the fields that carry the validity of so many bands."""
+    """Return the names of the fields that carry the masks of ``count`` bands, eight bands in a field."""
     return tuple(f"{VALIDITY}{group}" for group in range(-(-count // 8)))
 
 
 def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
-    """Return the pixels of a structured NPY answer of shape (height, width), one field a band.
+    """Return the pixels of an NPY response: a structured array of shape (y, x) with one field for each band.
 
-    Earth Engine encodes masked pixels as zeros (ImageFileFormat and getPixels, REST reference), so a mask
-    is known only if it was asked for: uint8 fields ``valid_0``, ``valid_1``, ... after the bands, of which
-    bit k of ``valid_g`` says whether band 8 * g + k is valid.
+    Earth Engine encodes masked pixels as zeros (source: REST reference, ImageFileFormat and getPixels). The mask is
+    therefore known only if it was requested too, as uint8 fields ``valid_0``, ``valid_1``, ... after the bands: bit k
+    of ``valid_g`` is 1 where band 8 * g + k is valid.
 
     Args:
         data: The whole file.
-        bands: The bands asked for, in order.
-        geobox: The grid asked for.
+        bands: The requested bands, in order.
+        geobox: The requested grid.
 
     Raises:
-        CorruptPixelsError: it is truncated, no NPY file, or has another shape or other bands.
-        ValueError: 64-bit integers that no float64 holds.
+        CorruptPixelsError: The file is truncated or not an NPY file, or has another shape or other bands.
+        ValueError: A 64-bit integer is too large for float64.
     """
     pixels = _read_npy(data)
     if pixels.shape != geobox.shape:
-        raise CorruptPixelsError(f"the answer has shape {pixels.shape}, but {tuple(geobox.shape)} was asked for")
+        raise CorruptPixelsError(f"the response has shape {pixels.shape}, but {tuple(geobox.shape)} was requested")
     fields = pixels.dtype.names or ()
     masks = validity_fields(len(bands))
     if fields not in {bands, bands + masks}:
-        raise CorruptPixelsError(f"the answer has the bands {fields}, but {bands} were asked for")
+        raise CorruptPixelsError(f"the response has the bands {fields}, but {bands} were requested")
     dtype = common_dtype(pixels.dtype[name] for name in bands)
     carried = fields[len(bands) :]
     for name in carried:
@@ -66,7 +66,7 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
             raise CorruptPixelsError(f"the mask {name!r} is {pixels.dtype[name]}, not uint8")
     values = np.empty((len(bands), *pixels.shape), dtype=dtype)
     bits = np.empty((len(carried), *pixels.shape), dtype=np.uint8)
-    # The fields lie pixel by pixel: so many rows at a time are read from memory once, not once a field.
+    # Fields are interleaved by pixel. A few rows at a time fit the cache, so memory is read once, not once a field.
     step = max(1, CACHED // max(1, pixels.strides[0]))
     for top in range(0, pixels.shape[0], step):
         rows = pixels[top : top + step]
@@ -78,7 +78,10 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
 
 
 def _valid(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the validity (band, y, x) from its bits (group, y, x); most tiles are valid throughout."""
+    """Return the mask, shape (band, y, x), True = valid, from its bits, shape (group, y, x).
+
+    In most tiles all pixels are valid. The mask is then a read-only view of a single True.
+    """
     count = shape[0]
     wanted = np.packbits(np.ones(count, dtype=bool), bitorder="little")
     if np.array_equal(np.bitwise_and.reduce(bits, axis=(1, 2)) & wanted, wanted):
@@ -90,24 +93,24 @@ def _valid(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]
 
 
 def _read_npy(data: bytes) -> NDArray[np.void]:
-    """Return the array of an NPY file as a view of its bytes; nothing is ever unpickled."""
+    """Return the array of an NPY file as a view of its bytes. Nothing is ever unpickled."""
     size = (
         10 + int.from_bytes(data[8:10], "little") if data[6:7] == b"\1" else 12 + int.from_bytes(data[8:12], "little")
     )
     try:
         shape, fortran, dtype, offset = _header(data[: min(size, HEADER_LIMIT)])
     except (ValueError, SyntaxError, EOFError) as error:
-        raise CorruptPixelsError(f"the answer is no NPY file ({error})") from error
+        raise CorruptPixelsError(f"the response is not an NPY file ({error})") from error
     if dtype.hasobject or dtype.names is None or fortran:
-        raise CorruptPixelsError(f"the answer is an NPY file of {dtype}, not one field a band")
+        raise CorruptPixelsError(f"the response is an NPY file of {dtype}, not of one field for each band")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     found = len(data) - offset
     if found != expected:
-        raise CorruptPixelsError(f"the answer holds {found} bytes of pixels, but its header says {expected}")
+        raise CorruptPixelsError(f"the response holds {found} bytes of pixels, but its header declares {expected}")
     return np.frombuffer(data, dtype=dtype, offset=offset).reshape(shape)
 
 
-# All tiles of a size have the same, and NumPy reads it as Python source: a tenth of a small tile's time.
+# Cached: tiles of one size have the same header, and NumPy parses it as Python source, a tenth of a small tile's time.
 @functools.lru_cache(maxsize=64)
 def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.void], int]:
     stream = io.BytesIO(head)
@@ -118,24 +121,24 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.void], int]
 
 
 def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
-    """Return the pixels of a GEO_TIFF answer.
+    """Return the pixels of a GEO_TIFF response.
 
-    Earth Engine marks masked pixels by the lowest value of signed integers and by -inf in floats (found by
-    geedim's integration test against the service). Unsigned types get 0, which may as well be data: then
-    the mask is not known, unless the file holds one of its own. A band of 64-bit integers comes as float64
-    with zeros where it is masked, which nothing in the file tells: cast such a band, or ask for NPY.
+    Earth Engine sets masked pixels to the lowest value of signed integers and to -inf in floats (source: geedim's
+    integration test against the service). In unsigned types it sets them to 0, which can also be data. The mask is
+    then not known, unless the file has a mask of its own. A band of 64-bit integers arrives as float64 with zeros where
+    it is masked, and nothing in the file marks these zeros. Cast such a band, or request NPY.
 
     Args:
         data: The whole file.
-        bands: The bands asked for, in order.
-        geobox: The grid asked for.
+        bands: The requested bands, in order.
+        geobox: The requested grid.
 
     Raises:
-        CorruptPixelsError: it is truncated, no GeoTIFF, or has another shape, other bands, or another grid.
-        ValueError: 64-bit integers that no float64 holds.
+        CorruptPixelsError: The file is truncated or not a GeoTIFF, or has another shape, other bands or another grid.
+        ValueError: A 64-bit integer is too large for float64.
     """
-    if not data:  # rasterio takes no bytes for a file that is to be written
-        raise CorruptPixelsError("the answer is no whole GeoTIFF (it is empty)")
+    if not data:  # rasterio would take empty bytes for a new file to write
+        raise CorruptPixelsError("the response is not a complete GeoTIFF (it is empty)")
     try:
         with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
             _check_file(file, bands, geobox)
@@ -143,25 +146,25 @@ def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raste
             valid = _answered_valid(file, values)
             values = converted(values, common_dtype(file.dtypes))
     except RasterioError as error:
-        raise CorruptPixelsError(f"the answer is no whole GeoTIFF ({error})") from error
+        raise CorruptPixelsError(f"the response is not a complete GeoTIFF ({error})") from error
     return Raster(values=values, valid=valid, bands=bands, geobox=geobox)
 
 
 def _check_file(file: DatasetReader, bands: tuple[str, ...], geobox: GeoBox) -> None:
     if file.shape != geobox.shape:
-        raise CorruptPixelsError(f"the answer has shape {file.shape}, but {tuple(geobox.shape)} was asked for")
+        raise CorruptPixelsError(f"the response has shape {file.shape}, but {tuple(geobox.shape)} was requested")
     if file.count != len(bands):
-        raise CorruptPixelsError(f"the answer has {file.count} bands, but {bands} were asked for")
-    # Whether Earth Engine names the bands in a GeoTIFF is not established; where it does, names must agree.
+        raise CorruptPixelsError(f"the response has {file.count} bands, but {bands} were requested")
+    # It is not known whether Earth Engine names the bands in a GeoTIFF. If it does, the names must agree.
     named = [(got, asked) for got, asked in zip(file.descriptions, bands, strict=True) if got]
     if any(got != asked for got, asked in named):
-        raise CorruptPixelsError(f"the answer has the bands {file.descriptions}, but {bands} were asked for")
+        raise CorruptPixelsError(f"the response has the bands {file.descriptions}, but {bands} were requested")
     if file.crs is None:
-        raise CorruptPixelsError("the answer has no CRS")
+        raise CorruptPixelsError("the response has no CRS")
     if not same_grid(dataset_geobox(file), geobox):
         raise CorruptPixelsError(
-            f"the answer lies on the grid {tuple(file.transform)[:6]} in {file.crs}, but "
-            f"{tuple(geobox.affine)[:6]} in {geobox.crs} was asked for"
+            f"the response has the grid {tuple(file.transform)[:6]} in {file.crs}, but "
+            f"{tuple(geobox.affine)[:6]} in {geobox.crs} was requested"
         )
 
 
@@ -173,14 +176,15 @@ def _answered_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray
 
 
 def same_grid(one: GeoBox, other: GeoBox, *, tolerance: float = 1e-3) -> bool:
-    """Return whether two grids of one shape put their corners in the same places.
+    """Return whether two grids have the same shape and their corners at the same places.
 
-    A CRS may come back from a GeoTIFF in other words, so where the names differ, the places decide.
+    A GeoTIFF may describe the same CRS in another way. If the names of the CRS differ, the corners are therefore
+    transformed and compared.
 
     Args:
-        one: A grid.
-        other: Another.
-        tolerance: In pixels.
+        one: The first grid.
+        other: The second grid.
+        tolerance: Largest distance between two corners on either axis, pixels.
     """
     if one.shape != other.shape:
         return False

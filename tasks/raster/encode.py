@@ -1,4 +1,4 @@
-"""GeoTIFF out and in: one codec, exact masks, the same bytes for the same raster."""
+"""Write and read GeoTIFF: exact masks, and the same bytes for the same raster."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tasks.raster.raster import DTYPES, Raster, common_dtype, converted
 Codec = Literal["zstd", "deflate", "none"]
 
 BLOCK = 256
-"""Pixels a side of a block of the file."""
+"""Side of a block (internal tile) of the file, pixels."""
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 ENVIRONMENT = {
     "GDAL_TIFF_INTERNAL_MASK": True,
-    # A tile is one file: GDAL must neither look for sidecars nor leave any.
+    # A tile is one file: GDAL must neither look for sidecar files nor write any.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
 }
@@ -40,21 +40,27 @@ ENVIRONMENT = {
 def encoded_geotiff(
     raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd"
 ) -> Iterator[memoryview]:
-    """Have a raster as a tiled GeoTIFF for as long as the block; the same raster gives the same bytes.
+    """Encode a raster as a tiled GeoTIFF; yields a memoryview that is valid inside the ``with`` block.
 
-    They are not copied out of GDAL: for a large tile without compression that takes as long as making it.
+    The same raster gives the same bytes. They are not copied out of GDAL, because for a large uncompressed tile the
+    copy takes as long as the encoding.
 
-    The mask is exact: none where all is valid; GDAL's internal mask where all bands have the same; else a
-    nodata value that no valid pixel takes, for which integers without a free one are promoted to the next
-    wider dtype; where it is not known, the tag ``MASK=unknown``.
+    The mask is stored exactly, in one of these ways:
+
+    - If all pixels are valid, there is no mask.
+    - If all bands have the same mask, it is GDAL's internal mask.
+    - If the masks of the bands differ, it is a nodata value that no valid pixel has. Integers without such a value are
+      promoted to the next wider dtype.
+    - If the mask is not known, it is the tag ``MASK=unknown``.
 
     Args:
-        raster: What to write.
+        raster: The raster to write.
         tags: Metadata of the file.
-        codec: ``zstd`` is level 1 with a predictor, ``deflate`` is level 1 for readers without ZSTD.
+        codec: Compression: ``zstd`` is level 1 with a predictor; ``deflate``, also level 1 with a predictor, is for
+            readers without ZSTD; ``none`` is uncompressed.
 
     Raises:
-        ValueError: a mask that cannot be written, see `tasks.raster.masks.choose_nodata`.
+        ValueError: The mask cannot be stored, see `tasks.raster.masks.choose_nodata`.
     """
     storage = raster_storage(raster)
     values = raster.values.astype(storage.dtype, copy=False)
@@ -67,7 +73,7 @@ def encoded_geotiff(
         raster.geobox, count=len(raster.bands), dtype=storage.dtype, nodata=storage.nodata, codec=codec
     )
     with MemoryFile() as memory:
-        # GDAL's settings are those of a thread, and who enters this block need not be who leaves it.
+        # GDAL's settings belong to one thread. They end before the yield, since another thread may leave this block.
         with rasterio.Env(**ENVIRONMENT), memory.open(**profile) as file:
             file.descriptions = raster.bands
             file.update_tags(**tags)
@@ -81,7 +87,7 @@ def encoded_geotiff(
 def geotiff_profile(
     geobox: GeoBox, *, count: int, dtype: np.dtype[np.generic], nodata: float | None, codec: Codec
 ) -> dict[str, Any]:
-    """Return rasterio's creation options of a tiled GeoTIFF, band after band as arrays are."""
+    """Return rasterio's profile of a tiled GeoTIFF with interleave=band, the order of arrays (band, y, x)."""
     height, width = geobox.shape
     return {
         "driver": "GTiff",
@@ -97,14 +103,14 @@ def geotiff_profile(
         "blockysize": block_size(height),
         "interleave": "band",
         "bigtiff": "IF_SAFER",
-        # Else GDAL takes the fourth of four bands of bytes for an alpha channel, and so for the mask.
+        # Otherwise GDAL takes the fourth of four uint8 bands for an alpha band, and so for the mask.
         "photometric": "MINISBLACK",
         **compression(dtype, codec),
     }
 
 
 def compression(dtype: np.dtype[np.generic], codec: Codec) -> dict[str, Any]:
-    """Return GDAL's creation options of a codec."""
+    """Return GDAL's creation options for a codec. Predictor 3 is for floats, 2 for integers."""
     predictor = 3 if dtype.kind == "f" else 2
     options: dict[Codec, dict[str, Any]] = {
         "zstd": {"compress": "ZSTD", "zstd_level": 1, "predictor": predictor},
@@ -115,22 +121,22 @@ def compression(dtype: np.dtype[np.generic], codec: Codec) -> dict[str, Any]:
 
 
 def block_size(pixels: int) -> int:
-    """Return the side of blocks for a file of so many pixels a side: TIFF asks for multiples of 16."""
+    """Return the side of a block for a side of the file, pixels: at most 256, and a multiple of 16 as TIFF requires."""
     return min(BLOCK, -(-pixels // 16) * 16)
 
 
 def read_geotiff(source: str | Path | bytes) -> Raster:
-    """Read a whole GeoTIFF with its mask; the inverse of `encoded_geotiff`.
+    """Read a whole GeoTIFF with its mask: the inverse of `encoded_geotiff`.
 
-    Any georeferenced raster that GDAL reads will do; files beside it (.msk, .aux.xml) are not looked at.
-    Bands without a name are called B1, B2, ...
+    Any georeferenced raster that GDAL can read is accepted. Sidecar files (.msk, .aux.xml) are ignored. Bands without
+    a name are named B1, B2, ...
 
     Args:
-        source: A path, or the bytes of the file.
+        source: The path of the file, or its bytes.
 
     Raises:
-        rasterio.errors.RasterioIOError: it is missing or no raster.
-        ValueError: it has no CRS, or pixels of a type that a `Raster` cannot hold.
+        rasterio.errors.RasterioIOError: The file is missing or not a raster.
+        ValueError: The file has no CRS, or its dtype is one that a `Raster` cannot hold.
     """
     with rasterio.Env(**ENVIRONMENT):
         if isinstance(source, bytes):
@@ -141,7 +147,7 @@ def read_geotiff(source: str | Path | bytes) -> Raster:
 
 
 def tagged_geotiff(data: bytes) -> tuple[dict[str, str], Raster]:
-    """Read a GeoTIFF as `read_geotiff` does, with the metadata that it carries."""
+    """Return the tags (metadata) and the raster of a GeoTIFF, see `read_geotiff`."""
     with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open() as file:
         return file.tags(), read_dataset(file)
 
@@ -155,14 +161,14 @@ def read_dataset(file: DatasetReader) -> Raster:
 
 
 def read_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray[np.bool_] | None:
-    """Return where the values of a whole dataset, shape (band, y, x), are valid; None = not known."""
+    """Return the mask of a whole dataset, shape (band, y, x), True = valid; None = not known."""
     if file.tags().get(UNKNOWN_TAG[0]) == UNKNOWN_TAG[1]:
         return None
     flags = {flag for band in file.mask_flag_enums for flag in band}
     if flags == {MaskFlags.all_valid}:
         return np.broadcast_to(np.True_, values.shape)
-    # GDAL compares floats with nodata with some slack, into which data must not fall. (rasterio 1.4 misreads
-    # the nodata value of 64-bit integers, so those are left to GDAL.)
+    # GDAL compares floats with nodata with a tolerance, which would mask valid values close to nodata. (rasterio 1.4
+    # misreads the nodata value of 64-bit integers, so GDAL masks those.)
     if flags == {MaskFlags.nodata} and _one_value(file.nodatavals) and set(file.dtypes) <= set(DTYPES):
         return ~_is_nodata(values, file.nodata)
     if MaskFlags.per_dataset in flags:
@@ -171,7 +177,7 @@ def read_valid(file: DatasetReader, values: NDArray[np.generic]) -> NDArray[np.b
 
 
 def _one_value(values: tuple[float, ...]) -> bool:
-    return len({str(value) for value in values}) == 1  # as text, since NaN does not equal itself
+    return len({str(value) for value in values}) == 1  # compared as text, because NaN is not equal to itself
 
 
 def _is_nodata(values: NDArray[np.generic], nodata: float) -> NDArray[np.bool_]:
@@ -182,10 +188,10 @@ def dataset_geobox(file: DatasetReader) -> GeoBox:
     """Return the grid of an open dataset.
 
     Raises:
-        ValueError: it has no CRS.
+        ValueError: The dataset has no CRS.
     """
     if file.crs is None:
-        raise ValueError(f"{file.name} has no CRS: give a georeferenced raster")
+        raise ValueError(f"{file.name} has no CRS. Give a georeferenced raster.")
     return GeoBox(file.shape, Affine(*tuple(file.transform)[:6]), crs_of(canonical_crs(file.crs.to_wkt())))
 
 

@@ -1,4 +1,7 @@
-"""The frame of a map in degrees, and tiles in it: on one side of the antimeridian, and as pixels if they are many."""
+"""The frame of a map in degrees, and the tiles in it.
+
+Tiles are moved to one side of the antimeridian. If they are many, they are drawn pixel by pixel.
+"""
 
 from __future__ import annotations
 
@@ -13,41 +16,49 @@ from shapely.geometry.base import BaseGeometry
 
 MARGIN = 1.06
 FLATTEST = 0.1
-"""Cosine of the latitude from which on maps are stretched no more: at a pole there would be no end."""
+"""Smallest cosine of the latitude that stretches a map, since at a pole the stretch would be infinite."""
 
 
 class Frame(NamedTuple):
-    """What a map shows, in degrees, and its size."""
+    """The extent of a map in degrees, and its size in pixels."""
 
     west: float
+    """Longitude of the left edge, degrees."""
     south: float
+    """Latitude of the lower edge, degrees."""
     across: float
-    """Pixels a degree of longitude."""
+    """Pixels per degree of longitude."""
     down: float
-    """Pixels a degree of latitude."""
+    """Pixels per degree of latitude."""
     width: int
-    """Pixels."""
+    """Width, pixels."""
     height: int
+    """Height, pixels."""
 
     @property
     def east(self) -> float:
-        """Degrees; beyond 180 where the map crosses the antimeridian."""
+        """Longitude of the right edge, degrees. It is beyond 180 if the map crosses the antimeridian."""
         return self.west + self.width / self.across
 
     @property
     def north(self) -> float:
-        """Degrees; beyond 90 where there is room above the pole."""
+        """Latitude of the upper edge, degrees. It is beyond 90 if the map has space above the pole."""
         return self.south + self.height / self.down
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return points (longitude, latitude; last axis) as pixels from the lower left."""
+        """Convert points to pixels from the lower left corner. The last axis is (longitude, latitude) in degrees."""
         return (points - (self.west, self.south)) * (self.across, self.down)
 
 
 def framed(points: NDArray[np.float64], *, width: int, height: int) -> Frame:
-    """Return the frame around points, shape (point, 2), whose scale is true at their middle latitude.
+    """Return the frame around points, shape (point, 2), with a true scale at their middle latitude.
 
-    Without a point it is the world.
+    Without points, it is the frame around the whole world.
+
+    Args:
+        points: Longitude and latitude, degrees.
+        width: Width of the map, pixels.
+        height: Height of the map, pixels.
     """
     if not len(points):
         points = np.array([[-180.0, -90.0], [180.0, 90.0]])
@@ -61,14 +72,15 @@ def framed(points: NDArray[np.float64], *, width: int, height: int) -> Frame:
 
 
 def joined(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return corners whose longitudes run on beyond 180, where that makes tiles whole or the map much narrower.
+    """Add 360 degrees to western longitudes if that joins torn tiles, or makes the map more than 10 % narrower.
 
     Args:
-        corners: Longitude and latitude, shape (tile, 4, 2), in the order of a ring from the first pixel's.
+        corners: Longitude and latitude of the tile corners, degrees, shape (tile, 4, 2), as a ring that starts at the
+            outer corner of the first pixel.
     """
     shapes = corners.copy()
     lon = shapes[..., 0]
-    # A tile that is upright from west to east is as wide as it says; any other of that width crosses 180.
+    # A tile with vertical sides can be wider than 180 degrees. Any other tile that seems so wide crosses 180 degrees.
     upright = np.isclose(lon[:, 0], lon[:, 3]) & np.isclose(lon[:, 1], lon[:, 2]) & (lon[:, 0] < lon[:, 1])
     torn = (np.ptp(lon, axis=1) > 180) & ~upright
     lon[torn] += 360 * (lon[torn] < 0)
@@ -80,7 +92,7 @@ def joined(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def outlines(region: BaseGeometry | None, longitude: float) -> list[NDArray[np.float64]]:
-    """Return the rings of a polygon or multipolygon, shape (corner, 2) each, on the side of a longitude."""
+    """Return the rings of a polygon or multipolygon, each of shape (corner, 2), moved to the side of a longitude."""
     if region is None:
         return []
     rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(region))]
@@ -90,15 +102,15 @@ def outlines(region: BaseGeometry | None, longitude: float) -> list[NDArray[np.f
 def painted(
     boxes: NDArray[np.float64], kinds: NDArray[np.uint8], sides: Sequence[int], frame: Frame
 ) -> NDArray[np.int8]:
-    """Return the kind that is seen in every pixel, shape (height, width) from below; -1 where there is none.
+    """Return the kind that is visible in each pixel, shape (height, width), bottom row first; -1 = no box.
 
-    The greater kind covers the lesser. The cost is that of points, however large the boxes are.
+    A greater kind covers a lesser one. The cost depends on the number of boxes, not on their size.
 
     Args:
-        boxes: Left, bottom, right, top in pixels of the frame, shape (box, 4).
-        kinds: Index into `sides`, one a box.
-        sides: Pixels a side that a box of each kind has at least.
-        frame: The map.
+        boxes: Left, bottom, right and top of each box, pixels of the frame, shape (box, 4).
+        kinds: Kind of each box, as an index into `sides`.
+        sides: Smallest side at which a box of each kind is drawn, pixels.
+        frame: The frame of the map.
     """
     height, width = frame.height, frame.width
     picture = np.full((height, width), -1, np.int8)
@@ -106,7 +118,7 @@ def painted(
         chosen = boxes[kinds == kind]
         left, right = _span(chosen[:, 0], chosen[:, 2], side, width)
         bottom, top = _span(chosen[:, 1], chosen[:, 3], side, height)
-        # A box is four changes, which are summed along both axes.
+        # A box is +1 or -1 at its four corners. The sum along both axes counts the boxes over each pixel.
         changes = np.zeros((height + 1) * (width + 1), np.int64)
         for row, column, change in ((bottom, left, 1), (top, right, 1), (bottom, right, -1), (top, left, -1)):
             changes += change * np.bincount(row * (width + 1) + column, minlength=changes.size)
@@ -116,7 +128,10 @@ def painted(
 
 
 def _span(low: NDArray[np.float64], high: NDArray[np.float64], side: int, end: int) -> list[NDArray[np.int64]]:
-    """Return the first and the end pixel of stretches, neighbours without a gap, each at least a side long."""
+    """Return the start and stop pixels of intervals: at least ``side`` long, then clipped to 0 ... ``end``.
+
+    Both ends are rounded in the same way, so that there is no gap between neighbours.
+    """
     start, stop = np.rint(low), np.rint(high)
     small = stop - start < side
     start[small] = np.rint((low[small] + high[small] - side) / 2)

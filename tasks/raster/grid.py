@@ -1,4 +1,4 @@
-"""Grids: which pixels cover a region or a point, snapped so that neighbouring runs line up."""
+"""Grids: the pixels that cover a region or a point, snapped to an anchor so that the grids of all runs align."""
 
 from __future__ import annotations
 
@@ -13,51 +13,55 @@ from odc.geo import wh_, xy_
 from odc.geo.geobox import GeoBox
 from odc.geo.types import XY, Shape2d
 
-from tasks.errors.input import InputError
+from tasks.errors.input import InputError, refused
 from tasks.raster.crs import WGS84, crs_of, reproject, transformer
 from tasks.raster.region import Region
 
 TOLERANCE = 1e-6
-"""Pixels by which a bound may pass a pixel's edge before it costs another pixel: what rounding leaves."""
+"""Pixels by which a bound may pass a pixel edge without adding another pixel. It allows for rounding errors."""
 ORIGIN: XY[float] = xy_(0.0, 0.0)
-"""Where grids are anchored unless another place is chosen."""
+"""The default anchor of grids, CRS units."""
 
 
 def covering_geobox(region: Region, crs: str, scale: float, *, anchor: XY[float] = ORIGIN) -> GeoBox:
     """Return the smallest grid of square north-up pixels that covers a region.
 
-    Pixel corners lie at the anchor plus whole multiples of the scale, whatever the region, so that the
-    grids of two regions line up to the pixel.
+    Pixel corners lie at the anchor plus whole multiples of the scale, for any region. The grids of two regions
+    therefore align to the pixel.
 
     Args:
-        region: What to cover; its edges are densified before they are reprojected.
+        region: The region to cover. Its edges are densified before they are reprojected.
         crs: CRS of the grid.
         scale: Side of a pixel in units of the CRS (metres, or degrees).
-        anchor: Some pixel corner in CRS units.
+        anchor: Any pixel corner (x, y), CRS units.
 
     Raises:
-        InputError: the scale is not positive and finite, or the region cannot be expressed in the CRS.
+        InputError: The scale is not positive and finite, or the region cannot be expressed in the CRS.
     """
     _check_scale(scale)
     return native_geobox(region, crs, Affine(scale, 0.0, anchor.x, 0.0, -scale, anchor.y))
 
 
 def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | None = None) -> GeoBox:
-    """Return the smallest part of an endless pixel grid that covers a region.
+    """Return the smallest part of a given pixel grid that covers a region.
 
     Args:
-        region: What to cover.
+        region: The region to cover.
         crs: CRS of the grid.
-        affine: From (column, row) to CRS units, as an asset stores it; pixels may be oblong or sheared.
-        shape: Of the asset that begins at column 0, row 0: the answer is cut to it.
-            None = no end.
+        affine: The affine (geotransform) of the grid, from (column, row) of pixel corners to CRS units, as stored for
+            an asset. Pixels may be oblong or sheared.
+        shape: Height and width of the asset, which begins at column 0, row 0. The result is cut to it. None = the
+            asset has no limits.
 
     Raises:
-        InputError: the affine cannot be inverted, the region cannot be expressed in the CRS, or it does not
+        InputError: The affine cannot be inverted, the region cannot be expressed in the CRS, or the region does not
             touch the asset.
     """
     if not all(map(math.isfinite, affine)) or affine.determinant == 0:
-        raise InputError(f"the transform {tuple(affine)[:6]} is degenerate: give pixels of some extent")
+        raise InputError(
+            f"affine = {tuple(affine)[:6]}: it is degenerate (not finite, or pixels without area). "
+            "Give an affine that can be inverted."
+        )
     xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
     columns, rows = ~affine @ (xs, ys)
     across = _snapped(float(np.min(columns)), float(np.max(columns)))
@@ -66,73 +70,75 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | 
         across, down = _cut(across, shape.x), _cut(down, shape.y)
         if not (across and down):
             raise InputError(
-                f"the region does not touch the image ({shape.x} x {shape.y} pixels): choose a region within it"
+                f"region: it does not touch the image ({shape.x} x {shape.y} pixels). Choose a region inside the image."
             )
-    x, y = affine @ (across.start, down.start)  # in one step from the grid's own corner: every run rounds alike
+    x, y = affine @ (across.start, down.start)  # one step from the grid's origin: all runs round alike
     placed = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
     return GeoBox(wh_(across.stop - across.start, down.stop - down.start), placed, crs_of(crs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchCorners:
-    """Where many patches begin, as arrays: a patch is an integer."""
+    """The top-left corners of many patches, as arrays. The position in the arrays is the number of the patch."""
 
     left: NDArray[np.float64]
-    """x of the top-left corners, in CRS units, shape (patch,)."""
+    """x of the top-left corners, CRS units, shape (patch,)."""
     top: NDArray[np.float64]
-    """y of the top-left corners, in CRS units, shape (patch,)."""
+    """y of the top-left corners, CRS units, shape (patch,)."""
 
 
 def patch_corners(
     lon: ArrayLike, lat: ArrayLike, crs: str, scale: float, size: int, *, anchor: XY[float] = ORIGIN
 ) -> PatchCorners:
-    """Return the corners of square patches around points.
+    """Return the top-left corners of square patches around points.
 
-    Pixel corners lie at the anchor plus whole multiples of the scale. The point is at most half a pixel away from the
-    patch's centre on either axis: for an odd size it lies in the middle pixel, for an even size the
-    centre is the pixel corner nearest to it.
+    Pixel corners lie at the anchor plus whole multiples of the scale. On either axis, the centre of a patch is at most
+    half a pixel away from its point. If the size is odd, the point lies in the middle pixel. If the size is even, the
+    centre is the pixel corner nearest to the point.
 
     Args:
         lon: Longitudes in WGS 84 degrees, shape (patch,).
         lat: Latitudes in WGS 84 degrees, shape (patch,).
         crs: CRS of the patches.
         scale: Side of a pixel in units of the CRS.
-        size: Pixels a side.
-        anchor: Some pixel corner in CRS units.
+        size: Side of a patch, pixels.
+        anchor: Any pixel corner (x, y), CRS units.
 
     Raises:
-        InputError: scale or size is not positive, or a point has no coordinates in the CRS.
+        InputError: The scale or the size is not positive, or a point has no coordinates in the CRS.
     """
     _check_scale(scale)
     if size < 1:
-        raise InputError(f"size {size} is no patch: give at least 1 pixel a side")
+        raise InputError(f"size = {size}: a patch has at least 1 pixel on each side. Give a positive integer.")
     lons, lats = (np.atleast_1d(np.asarray(values, dtype=float)) for values in (lon, lat))
     xs, ys = transformer(WGS84, crs).transform(lons, lats)
     lost = np.flatnonzero(~(np.isfinite(xs) & np.isfinite(ys)))
     if lost.size:
         i = int(lost[0])
-        raise InputError(
-            f"point {i} (longitude {lons[i]}, latitude {lats[i]}) cannot be expressed in {crs!r}: choose a CRS "
-            "that covers it, or 'utm'"
+        raise refused(
+            "crs",
+            crs,
+            f"point {i} (longitude {lons[i]}, latitude {lats[i]}) has no finite coordinates in this CRS",
+            "Choose a CRS that covers the point, or 'utm'",
         )
     columns = np.floor((xs - anchor.x) / scale - size / 2 + 0.5)
     rows = np.floor((anchor.y - ys) / scale - size / 2 + 0.5)
-    # Adding turns the -0.0 of the first row into 0.0, so that equal grids are written alike.
+    # The addition turns the -0.0 of the first row into 0.0, so that equal grids are written as the same text.
     left, top = columns * scale + anchor.x, -rows * scale + anchor.y
     return PatchCorners(left=left, top=top)
 
 
 def _snapped(low: float, high: float) -> range:
-    """Return the pixels of one axis that cover ``low`` to ``high`` (in pixels)."""
+    """Return the pixels of one axis that cover ``low`` to ``high`` (in pixels); at least one."""
     first = math.floor(low + TOLERANCE)
     return range(first, max(math.ceil(high - TOLERANCE), first + 1))
 
 
 def _cut(pixels: range, end: int) -> range:
-    """Return those pixels of one axis that lie in ``range(end)``; none are an empty range."""
+    """Return the pixels of one axis that lie in ``range(end)``; an empty range if none do."""
     return range(max(pixels.start, 0), min(pixels.stop, end))
 
 
 def _check_scale(scale: float) -> None:
     if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale {scale} is no pixel size: give a positive number in units of the CRS")
+        raise InputError(f"scale = {scale}: it is not a pixel size. Give a positive number in units of the CRS.")

@@ -1,4 +1,4 @@
-"""How a mask is stored in a GeoTIFF, so that no valid pixel is ever taken for no data."""
+"""Choose how a mask is stored in a GeoTIFF, so that no valid pixel is ever read as nodata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.raster.raster import Raster, common_dtype, unrepeated
 from tasks.raster.statistics import band_ends
 
 UNKNOWN_TAG = ("MASK", "unknown")
-"""The tag of a file whose mask is not known: a zero in it may be data, or may be none."""
+"""The tag of a file whose mask is not known: a zero in it may be data or a masked pixel."""
 
 WIDER = {
     "int8": "int16",
@@ -24,14 +24,15 @@ WIDER = {
     "uint32": "float64",
     "float32": "float64",
 }
-"""The next dtype that holds all values of one and more (64-bit integers are no type of pixels here)."""
+"""The next dtype that holds all values of the first and more (a `Raster` cannot hold 64-bit integers)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFacts:
-    """What must be known of all pixels of a file before the first of them is written."""
+    """The facts about all pixels of a file that decide how its mask is stored, before the first pixel is written."""
 
     dtype: np.dtype[np.generic]
+    """Dtype of the pixels."""
     known: bool
     """Whether the mask is known everywhere."""
     full: bool
@@ -41,6 +42,7 @@ class MaskFacts:
     low: float | None = None
     """Lowest valid value that is not NaN; None if there is none."""
     high: float | None = None
+    """Highest valid value that is not NaN; None if there is none."""
     nan: bool = False
     """Whether NaN is among the valid values."""
 
@@ -64,14 +66,21 @@ class MaskStorage:
     """How the mask of one file is stored."""
 
     kind: Literal["none", "unknown", "internal", "nodata"]
-    """All valid; not known (a tag says so); one mask for all bands; a value that no valid pixel takes."""
+    """How the mask is stored.
+
+    - ``none``: not stored, since all pixels are valid.
+    - ``unknown``: not stored, since it is not known. A tag of the file marks this.
+    - ``internal``: GDAL's internal mask, one for all bands.
+    - ``nodata``: a value that no valid pixel has.
+    """
     dtype: np.dtype[np.generic]
-    """Of the file: wider than the pixels' if no value of theirs was free."""
+    """Dtype of the file. It is wider than that of the pixels if their dtype has no free value for nodata."""
     nodata: float | None = None
+    """The nodata value of kind ``nodata``; None for the other kinds."""
 
 
 def mask_facts(raster: Raster) -> MaskFacts:
-    """Return the facts of one raster."""
+    """Return the mask facts of one raster."""
     full, uniform = _uniformity(raster)
     bands = [band_ends(raster, i) for i in range(len(raster.bands))]
     return MaskFacts(
@@ -86,7 +95,7 @@ def mask_facts(raster: Raster) -> MaskFacts:
 
 
 def raster_storage(raster: Raster) -> MaskStorage:
-    """Return how the mask of a raster in a file of its own is stored; values are looked at only if needed.
+    """Return how the mask of a raster is stored in its own file. Values are read only if the choice depends on them.
 
     Raises:
         ValueError: see `choose_nodata`.
@@ -99,7 +108,7 @@ def raster_storage(raster: Raster) -> MaskStorage:
 
 
 def _uniformity(raster: Raster) -> tuple[bool, bool]:
-    """Return whether all is valid (or of unknown validity), and whether all bands have the same mask."""
+    """Return whether all pixels are valid (or the mask is not known), and whether all bands have the same mask."""
     if raster.valid is None or raster.full:
         return True, True
     valid = unrepeated(raster.valid)
@@ -107,22 +116,22 @@ def _uniformity(raster: Raster) -> tuple[bool, bool]:
 
 
 def merged_facts(facts: Iterable[MaskFacts]) -> MaskFacts:
-    """Return the facts of many rasters that go into one file.
+    """Return the mask facts of many rasters that are written to one file.
 
     Raises:
-        TypeError: there is none.
+        TypeError: There are no facts.
     """
     return functools.reduce(MaskFacts.__or__, facts)
 
 
 def mask_storage(facts: MaskFacts) -> MaskStorage:
-    """Return how the mask of a file with these facts is stored.
+    """Return how the mask of a file is stored, given its mask facts.
 
     Raises:
         ValueError: see `choose_nodata`.
     """
     if facts.uniform:
-        # A tile of unknown mask beside tiles with a known one: the known part is kept, the tag warns.
+        # If only some tiles have a known mask, the known part is stored, and the tag marks the file.
         kind: Literal["none", "unknown", "internal"] = "internal"
         if facts.full:
             kind = "none" if facts.known else "unknown"
@@ -134,19 +143,23 @@ def mask_storage(facts: MaskFacts) -> MaskStorage:
 def choose_nodata(
     dtype: np.dtype[np.generic], low: float | None, high: float | None, *, nan: bool = False
 ) -> tuple[np.dtype[np.generic], float]:
-    """Return a value for no data that no valid value takes, and the dtype that holds both.
+    """Return a nodata value that no valid pixel has, and a dtype that holds it and all valid values.
 
-    Floats take NaN, or else an infinity. Integers take the lower end of their range (0 for unsigned ones,
-    as Landsat and Sentinel-2 do), or else the upper one. If none is free, the next wider dtype has one.
+    For floats it is NaN, or else an infinity. For integers it is the lower end of the range (0 for unsigned integers,
+    as in Landsat and Sentinel-2 products), or else the upper end. If none of these is free, the next wider dtype has a
+    free one.
 
     Args:
-        dtype: Of the values, one of `tasks.raster.raster.DTYPES`.
+        dtype: Dtype of the values, one of `tasks.raster.raster.DTYPES`.
         low: Lowest valid value that is not NaN; None = there is none.
-        high: Highest.
+        high: Highest valid value that is not NaN; None = there is none.
         nan: Whether NaN is among the valid values.
 
+    Returns:
+        The dtype, then the nodata value.
+
     Raises:
-        ValueError: float64 values hold NaN and both infinities, so that nothing is free.
+        ValueError: Valid float64 values include NaN and both infinities, so that no value is free.
     """
     low, high = (np.inf if low is None else low), (-np.inf if high is None else high)
     wide = np.dtype(dtype)
@@ -161,7 +174,7 @@ def choose_nodata(
                 return wide, candidate
         if wide.name not in WIDER:
             raise ValueError(
-                "valid pixels hold NaN and both infinities, and the masks differ by band, so that no value is "
-                "left for no data: mask the infinities in the expression"
+                "nodata: no value is free, because valid pixels include NaN and both infinities and the masks of the "
+                "bands differ. In the expression, mask the infinities (updateMask), so that one of them is free."
             )
         wide = np.dtype(WIDER[wide.name])

@@ -1,4 +1,4 @@
-"""Properties of features: made into columns that GeoParquet takes, before anything is planned with them."""
+"""Convert the properties of features to columns that GeoParquet can store, before anything is planned with them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 INT64 = np.iinfo(np.int64)
 EXACT = 2**53
-"""Integers up to here are themselves as doubles."""
+"""Every integer up to this magnitude is exact as a float64."""
 _NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
 def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the properties of GeoJSON features as columns of Python values, one row a feature, absent = None."""
+    """Return the properties of GeoJSON features as columns of Python values, one row per feature; absent = None."""
     import pandas as pd
 
     names = dict.fromkeys(name for row in properties for name in row)
@@ -33,9 +33,10 @@ def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
     """Return the features with properties that can be written as GeoParquet and read back.
 
-    A column of one kind (numbers, text, truth values, dates) stays what it is; missing values stay missing. A column
-    of mixed kinds (``1`` and ``"forest"``), of lists or objects, or that Parquet has no type for, becomes JSON text:
-    ``1``, ``"forest"`` with its quotes, ``[1, 2]``. The geometry is named ``geometry``.
+    A column of one kind (numbers, text, booleans, dates) keeps its kind, and missing values stay missing. A column
+    becomes JSON text if it has mixed kinds (``1`` and ``"forest"``), lists or objects, or values without a type in
+    Parquet. The texts are then ``1``, ``"forest"`` with its quotes, ``[1, 2]``. The geometry column is named
+    ``geometry``.
     """
     import geopandas
     import pandas as pd
@@ -49,7 +50,7 @@ def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
 
 
 def unique_names(names: Iterable[object]) -> list[str]:
-    """Return names of columns that Parquet takes: text, each once, and none that of the geometry."""
+    """Return column names that Parquet accepts: text, without duplicates, and none equal to ``geometry``."""
     result: dict[str, None] = {}
     for name in names:
         text = str(name).encode(errors="backslashreplace").decode()
@@ -58,7 +59,7 @@ def unique_names(names: Iterable[object]) -> list[str]:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name under which a property that can't keep its own is kept: ``file_given``, ``file_given_2``, ..."""
+    """Return a free name for a property that cannot keep its own: ``file_given``, ``file_given_2``, ..."""
     number, free = 1, f"{name}_given"
     while free in taken:
         number += 1
@@ -70,7 +71,7 @@ def _column(values: pd.Series) -> pd.Series:
     import geopandas
     import pandas as pd
 
-    if isinstance(values.dtype, geopandas.array.GeometryDtype):  # a second geometry of a GeoParquet file
+    if isinstance(values.dtype, geopandas.array.GeometryDtype):  # a second geometry column of a GeoParquet file
         return values
     if values.dtype != object:
         return values if _is_writable(values) else _as_json(values)
@@ -92,7 +93,7 @@ def _column(values: pd.Series) -> pd.Series:
 def _is_writable(values: pd.Series) -> bool:
     try:
         values.to_frame("column").to_parquet(io.BytesIO())
-    except Exception:  # noqa: BLE001 -- Arrow raises a dozen types for what it can't hold, and all mean the same
+    except Exception:  # noqa: BLE001 -- Arrow has a dozen error types for values that it cannot store
         return False
     return True
 
@@ -108,7 +109,7 @@ def _as_json(values: pd.Series) -> pd.Series:
 def _json(value: object) -> str:
     try:
         return json.dumps(value, default=_plain)
-    except (TypeError, ValueError):  # keys that JSON has not, or a value inside itself: only Python can give them
+    except (TypeError, ValueError):  # keys of another type, or a circular reference: only in Python values
         return json.dumps(str(value))
 
 

@@ -1,4 +1,4 @@
-"""Quicklooks: a small picture of a raster, for people."""
+"""Quicklooks: small pictures of rasters for display."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tasks.raster.raster import Raster
 
 Source = Path | IO[bytes] | Raster
 STRETCH = (2, 98)
-"""Percentiles of the valid pixels that become black and white (or the ends of the colour map)."""
+"""Percentiles of the valid pixels that are drawn black and white (or as the ends of the colour map)."""
 
 
 def quicklook(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> bytes:
-    """Return a PNG picture: three bands as red, green and blue, or one in the colour map viridis.
+    """Return a PNG picture: three bands as red, green and blue, or one band in the colour map viridis.
 
-    Each band is stretched between its 2nd and 98th percentile over valid pixels. Masked pixels are
-    transparent. A file is read decimated, from its overviews where it has some.
+    Each band is stretched between its 2nd and 98th percentile over valid pixels. Masked pixels are transparent. A file
+    is read at reduced resolution, from its overviews if it has any.
 
     Args:
-        source: A raster, or the path of a GeoTIFF of any size, or such a file, open for reading.
-        bands: One or three names; None = the first three, or the first if there are fewer.
-        max_size: Pixels of the longer side; nothing is enlarged.
+        source: A raster, the path of a GeoTIFF of any size, or a GeoTIFF that is open for reading.
+        bands: Names of one or three bands; None = the first three, or the first if there are fewer than three.
+        max_size: Longest side of the picture, pixels. Smaller rasters are not enlarged.
 
     Raises:
-        ValueError: a band is not there, or neither one nor three are named.
+        ValueError: There is no such band, or the number of bands is neither one nor three.
     """
     with io.BytesIO() as file:
         quicklooks([source], bands=bands, max_size=max_size)[0].save(file, "PNG")
@@ -42,16 +42,18 @@ def quicklook(source: Source, *, bands: Sequence[str] | None = None, max_size: i
 def quicklooks(
     sources: Sequence[Source], *, bands: Sequence[str] | None = None, max_size: int = 1024
 ) -> list[Image.Image]:
-    """Return RGBA pictures that can be compared: as `quicklook`, with one stretch over the valid pixels of all."""
+    """Return comparable RGBA pictures: see `quicklook`, but with one stretch over the valid pixels of all sources."""
     return draw_thumbnails([thumbnail(source, bands=bands, max_size=max_size) for source in sources])
 
 
 Thumbnail = tuple[NDArray[np.generic], NDArray[np.bool_]]
+"""Values and mask (True = valid) of one source, both of shape (band, y, x)."""
 Limits = tuple[float, float]
+"""Values that are drawn black and white."""
 
 
 def thumbnail(source: Source, *, bands: Sequence[str] | None = None, max_size: int = 1024) -> Thumbnail:
-    """Return values and validity, both (band, y, x), of the bands that `quicklooks` shows of a source."""
+    """Return the bands of a source that `quicklooks` shows, at reduced resolution. NaN and infinities are masked."""
     if isinstance(source, Raster):
         values, valid = _thinned(source, _chosen(source.bands, bands), max_size)
     else:
@@ -60,13 +62,13 @@ def thumbnail(source: Source, *, bands: Sequence[str] | None = None, max_size: i
 
 
 def draw_thumbnails(looks: Sequence[Thumbnail]) -> list[Image.Image]:
-    """Return RGBA pictures of looks, with one stretch over the valid pixels of all."""
+    """Return RGBA pictures of thumbnails, with one stretch over the valid pixels of all of them."""
     limits = [_limits([(values[n], valid[n]) for values, valid in looks]) for n in range(len(looks[0][0]))]
     return [_draw(values, valid, limits) for values, valid in looks]
 
 
 def _limits(shown: Sequence[Thumbnail]) -> Limits | None:
-    """Return the values that become black and white, None if nothing is valid."""
+    """Return the values that are drawn black and white; None if no pixel is valid."""
     data = np.concatenate([values[valid] for values, valid in shown])
     if not data.size:
         return None
@@ -87,10 +89,10 @@ def _chosen(names: Sequence[str], bands: Sequence[str] | None) -> list[int]:
     if bands is None:
         return [0, 1, 2] if len(names) >= 3 else [0]
     if len(bands) not in {1, 3}:
-        raise ValueError(f"a picture shows one band or three, not {list(bands)}: name one or three")
+        raise ValueError(f"bands = {list(bands)}: a picture shows one band or three. Name one or three bands.")
     for band in bands:
         if band not in names:
-            raise ValueError(f"there is no band {band!r} to show: choose among {', '.join(names)}")
+            raise ValueError(f"bands = {list(bands)}: there is no band {band!r}. Choose among {', '.join(names)}.")
     return [list(names).index(band) for band in bands]
 
 
@@ -117,14 +119,14 @@ def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_], limits: Limi
         return np.zeros(band.shape, dtype=np.uint8)
     data = band.astype(np.float64)
     low, high = limits
-    if low == high:  # a flat band, such as a class that fills the picture
+    if low == high:  # a constant band, such as one class that fills the picture
         return np.full(band.shape, 127, dtype=np.uint8)
     shares = np.clip((np.where(valid, data, low) - low) / (high - low), 0, 1)
     return np.asarray(np.round(shares * 255), dtype=np.uint8)
 
 
 def _viridis(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return red, green and blue, shape (3, y, x), of a grey picture, shape (y, x)."""
+    """Return a grey picture, shape (y, x), in the colour map viridis: red, green and blue, shape (3, y, x)."""
     import matplotlib as mpl
 
     table = np.round(mpl.colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8)

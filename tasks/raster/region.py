@@ -1,4 +1,4 @@
-"""Regions: what the user wants covered, read from a box, GeoJSON or a vector file."""
+"""Regions: the area that a user asks for, read from a bounding box, GeoJSON or a vector file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
 from tasks.raster.vector import features_crs, read_features, read_frame
 
 MARGIN = 1e-9
-"""Degrees by which a coordinate may exceed the world: what rounding leaves of 180 and 90."""
+"""Degrees by which a coordinate may exceed 180 or 90. It allows for rounding errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,31 +24,31 @@ class Region:
     """An area of the earth."""
 
     geometry: BaseGeometry
-    """Polygon or multipolygon in ``crs``, x (or longitude) first; all features united."""
+    """Polygon or multipolygon in ``crs``, axis order x, y (longitude, latitude). It is the union of all features."""
     crs: str
-    """Canonical name, see `tasks.raster.crs.canonical_crs`."""
+    """Canonical name of the CRS, see `tasks.raster.crs.canonical_crs`."""
 
     @property
     def wgs84(self) -> BaseGeometry:
-        """The same area in WGS 84 longitude and latitude, edges densified.
+        """The same area in WGS 84 longitude and latitude, with densified edges.
 
         Raises:
-            InputError: it crosses the antimeridian or holds a pole.
+            InputError: The region crosses the antimeridian or contains a pole.
         """
         return reproject(self.geometry, self.crs, WGS84)
 
 
 def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: str | None = None) -> Region:
-    """Read the region that the user gave.
+    """Read a region from user input.
 
     Args:
         region: A bounding box ``(west, south, east, north)`` (list or tuple), GeoJSON (a geometry, Feature or
             FeatureCollection), or the path of a vector file (GeoJSON, GeoPackage, Shapefile, GeoParquet).
-        crs: The CRS of a bounding box or GeoJSON; None = WGS 84 longitude and latitude. A file brings its
-            own CRS, and this one only if it has none.
+        crs: The CRS of a bounding box or GeoJSON. None = the ``crs`` member of the GeoJSON, or else WGS 84 longitude
+            and latitude. A vector file has its own CRS, and this one is used only if it has none.
 
     Raises:
-        InputError: it cannot be read, or is no area on the earth; the message names what was given and
+        InputError: The region cannot be read, or is not an area on the earth. The message names the given value and
             what to do.
     """
     if isinstance(region, str | Path):
@@ -62,7 +62,7 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
     try:
         name = canonical_crs(own)
     except InputError as error:
-        raise refused("region", region, f"its CRS can't be used ({error})", "Store it in another CRS") from error
+        raise refused("region", region, f"its CRS cannot be used ({error})", "Give it in another CRS") from error
     whole = _united(geometries, region)
     _check_world(whole, name, region)
     return Region(geometry=whole, crs=name)
@@ -74,7 +74,7 @@ def _box(box: object) -> BaseGeometry:
         or len(box) != 4
         or not all(isinstance(side, int | float | np.number) and not isinstance(side, bool) for side in box)
     ):
-        raise refused("region", box, "it is no bounding box", "Give four numbers [west, south, east, north]")
+        raise refused("region", box, "it is not a bounding box", "Give four numbers [west, south, east, north]")
     try:
         west, south, east, north = (float(side) for side in box)
     except OverflowError:  # an integer of more than 308 digits
@@ -86,7 +86,7 @@ def _box(box: object) -> BaseGeometry:
             "region",
             box,
             f"its west side ({west}) is east of its east side ({east})",
-            "Write it as [west, south, east, north]; a region across the antimeridian must be split in two at 180 "
+            "Write it as [west, south, east, north]. If the region crosses the antimeridian, split it in two at 180 "
             "degrees",
         )
     if south > north:
@@ -100,12 +100,12 @@ def _box(box: object) -> BaseGeometry:
 
 
 def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeometry:
-    """Return all polygons as one valid geometry."""
+    """Return the union of all polygons as one valid polygon or multipolygon."""
     parts = [part for part in geometries if part is not None and not part.is_empty]
     if not parts:
         raise refused("region", given, "it is empty", "Give at least one polygon")
     if not np.isfinite(shapely.get_coordinates(parts)).all():
-        raise refused("region", given, "it has coordinates that are not finite", "Repair its geometry")
+        raise refused("region", given, "it has coordinates that are not finite", "Fix its geometry")
     whole = shapely.union_all(shapely.make_valid(shapely.force_2d(parts)))
     polygons = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
     if not polygons:
@@ -113,7 +113,7 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
             "region",
             given,
             "it has no area",
-            "Give polygons, or a box with west < east and south < north; for points, extract patches",
+            "Give polygons, or a box with west < east and south < north. To get pixels around points, extract patches",
         )
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
@@ -126,9 +126,9 @@ def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
             raise refused(
                 "region",
                 given,
-                f"it reaches outside the world {reach}",
-                "Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first, or name the CRS of its "
-                "coordinates",
+                f"it extends outside the world {reach}",
+                "Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first. For another CRS, give "
+                "GeoJSON with a 'crs' member, or a vector file",
             )
         return
     xs, ys = shapely.get_coordinates(geometry).T
@@ -137,6 +137,6 @@ def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
         raise refused(
             "region",
             given,
-            f"it reaches outside the world of its CRS {reach}",
+            f"it extends outside the area where its CRS is defined {reach}",
             "Check that its coordinates are in that CRS",
         )

@@ -1,4 +1,4 @@
-"""The plot of a time series."""
+"""Plot a time series."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesPoint:
-    """One band on one date."""
+    """The statistics of one band on one date."""
 
     time: datetime
     band: str
+    """Name of the band."""
     valid_share: float | None
-    """Share of valid pixels, 0 to 1; None where the mask is not known."""
+    """Share of valid pixels, 0 to 1; None if the mask is not known."""
     mean: float | None
-    """Mean of the valid pixels, in the band's unit; None where there are none."""
+    """Mean of the valid pixels, in the unit of the band; None if there are none."""
     min: float | None = None
+    """Minimum of the valid pixels."""
     max: float | None = None
+    """Maximum of the valid pixels."""
 
 
 def plot_series(points: Sequence[SeriesPoint], *, title: str) -> bytes:
-    """Return a PNG plot: the mean of each band over time, and below it the valid share."""
+    """Return a PNG plot: the mean of each band over time, and below it the share of valid pixels, %."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

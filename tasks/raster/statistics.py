@@ -1,4 +1,4 @@
-"""Numbers a band: how much of it is valid, and what it holds."""
+"""Statistics of each band: the share of valid pixels, and their mean, minimum and maximum."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ from tasks.raster.raster import Raster
 
 @dataclass(frozen=True, kw_only=True)
 class BandStatistics:
-    """A band in numbers, over its valid pixels that are not NaN; in the band's own unit."""
+    """Statistics of a band over its valid pixels that are not NaN, in the unit of the band."""
 
     name: str
+    """Name of the band."""
     valid_share: float | None
-    """Share of valid pixels, 0 to 1 (a valid NaN counts); None where the mask is not known."""
+    """Share of valid pixels, 0 to 1 (a valid NaN counts as valid); None if the mask is not known."""
     counted: int
-    """Number of pixels that the numbers below are of."""
+    """Number of pixels in the statistics below."""
     mean: float | None
-    """None where there is no pixel to take it over, as for the two below."""
+    """Mean; None if no pixel is counted."""
     min: float | None
+    """Minimum; None if no pixel is counted."""
     max: float | None
+    """Maximum; None if no pixel is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
-    """The ends of one band's valid values."""
+    """The lowest and the highest valid value of a band."""
 
     valid: int
-    """Number of valid pixels; all of them where the mask is not known."""
+    """Number of valid pixels, NaN included; the number of all pixels if the mask is not known."""
     counted: int
-    """Those that are not NaN."""
+    """Number of valid pixels that are not NaN."""
     low: float | None
-    """None where there is no pixel to take it over, as for the other end."""
+    """Lowest value that is not NaN; None if no pixel is counted."""
     high: float | None
+    """Highest value that is not NaN; None if no pixel is counted."""
 
 
 def band_statistics(raster: Raster) -> tuple[BandStatistics, ...]:
-    """Return the statistics of every band; where the mask is not known, all pixels count."""
+    """Return the statistics of every band. If the mask is not known, all pixels are counted as valid."""
     return tuple(_statistics(raster, i) for i in range(len(raster.bands)))
 
 
@@ -57,15 +61,15 @@ def _statistics(raster: Raster, i: int) -> BandStatistics:
 
 def _mean(raster: Raster, i: int, counted: int) -> float:
     data = raster.values[i]
-    if data.dtype.kind != "f":  # what is not valid is zero, and the sum of integers is exact
+    if data.dtype.kind != "f":  # masked pixels are zero, and the sum of integers is exact
         return int(data.sum(dtype=np.int64)) / counted
     data = data if counted == data.size else _numbers(data, _mask(raster, i))
-    with np.errstate(invalid="ignore"):  # of both infinities there is no mean, which NaN says
+    with np.errstate(invalid="ignore"):  # if both infinities occur, the mean is NaN
         return float(data.mean(dtype=np.float64))
 
 
 def band_ends(raster: Raster, i: int) -> Ends:
-    """Return the ends of the i-th band."""
+    """Return the lowest and the highest valid value of band i, counted from 0."""
     data, valid = raster.values[i], _mask(raster, i)
     count = data.size if valid is None else int(np.count_nonzero(valid))
     if data.dtype.kind == "f":
@@ -76,7 +80,7 @@ def band_ends(raster: Raster, i: int) -> Ends:
     if not count:
         return Ends(valid=0, counted=0, low=None, high=None)
     low, high = data.min(), data.max()
-    if count < data.size:  # what is not valid is zero, and so matters only at an end that is not beyond zero
+    if count < data.size:  # masked pixels are zero: only an end that is not beyond zero can be wrong
         info = np.iinfo(data.dtype.name)
         low = low if low < 0 else data.min(where=valid, initial=info.max)
         high = high if high > 0 else data.max(where=valid, initial=info.min)
@@ -88,7 +92,7 @@ def _mask(raster: Raster, i: int) -> NDArray[np.bool_] | None:
 
 
 def _numbers(data: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> NDArray[np.generic]:
-    """Return the valid floats that are not NaN; the band itself where that is all of it."""
+    """Return the valid floats that are not NaN. If these are all pixels, return the band itself, not a copy."""
     data = data if valid is None else data[valid]
     missing = np.isnan(data)
     return data[~missing] if missing.any() else data

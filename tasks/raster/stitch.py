@@ -1,4 +1,4 @@
-"""Stitching: the pieces of a tile that was fetched in parts become what it would have been whole."""
+"""Stitching: join the pieces of a tile that was fetched in parts, as if it had been fetched whole."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Piece(Generic[T]):
-    """What was fetched for one part of a tile."""
+    """One part of a tile, as it was fetched."""
 
     window: Window
-    """Of the tile."""
+    """The rows and columns of the tile that the piece fills."""
     content: T
+    """A raster, or the bytes of a file."""
 
 
 def stitch_rasters(pieces: Sequence[Piece[Raster]], geobox: GeoBox) -> Raster:
     """Return the raster of a whole tile.
 
-    If the mask of any piece is not known, neither is that of the whole: a mask is never made up. Pieces of several
-    dtypes get the one that holds them all, as an answer typed by the range of its values would have had.
+    If the mask of any piece is not known, the mask of the tile is not known. A mask is never invented. If the dtypes of
+    the pieces differ, the tile gets the smallest dtype that holds them all. A response for the whole tile would have
+    the same dtype, if its dtype follows from the range of its values.
 
     Args:
-        pieces: Parts of the tile without gap or overlap, such as `fetch_in_parts` gives.
+        pieces: Parts of the tile without gap or overlap, such as the result of `fetch_in_parts`.
         geobox: The grid of the tile.
 
     Raises:
-        ValueError: the pieces do not make up the tile, or have other bands than each other.
+        ValueError: The pieces do not cover the tile exactly once, or their bands differ.
     """
     first = pieces[0].content
     if len(pieces) == 1 and first.geobox == geobox:
@@ -48,8 +50,8 @@ def stitch_rasters(pieces: Sequence[Piece[Raster]], geobox: GeoBox) -> Raster:
     for piece in pieces:
         if piece.content.geobox.shape != piece.window.shape or piece.content.bands != first.bands:
             raise ValueError(
-                f"a piece has the bands {piece.content.bands} and the shape {tuple(piece.content.geobox.shape)}, but "
-                f"{first.bands} and {tuple(piece.window.shape)} belong there"
+                f"window = {piece.window}: the piece has the bands {piece.content.bands} and the shape "
+                f"{tuple(piece.content.geobox.shape)}, but {first.bands} and {tuple(piece.window.shape)} are needed"
             )
     shape = (len(first.bands), *geobox.shape)
     values = np.empty(shape, common_dtype(piece.content.values.dtype for piece in pieces))
@@ -65,17 +67,18 @@ def stitch_rasters(pieces: Sequence[Piece[Raster]], geobox: GeoBox) -> Raster:
 
 
 def stitch_npy(pieces: Sequence[Piece[bytes]], shape: Shape2d) -> bytes:
-    """Return the NPY file of a whole tile: that of NumPy's own writer, in the version that the pieces came in.
+    """Return the NPY file of a whole tile, written by NumPy in the NPY version of the first piece.
 
-    A tile in one piece is returned as it was sent. Fields of several dtypes are widened as in `stitch_rasters`. Whether
-    Earth Engine pads its header as NumPy does is not established; if not, a stitched header differs in spaces.
+    If there is a single piece, its bytes are returned unchanged. If the dtypes of a field differ, they are widened as
+    in `stitch_rasters`. It is not known whether Earth Engine pads the NPY header as NumPy does. If not, the header of
+    a stitched file differs from Earth Engine's in the number of spaces.
 
     Args:
-        pieces: NPY files of one field a band, which `decode_npy` has found to be whole; no gap, no overlap.
-        shape: Of the tile.
+        pieces: NPY files with one field for each band, checked by `decode_npy`, without gap or overlap.
+        shape: Height and width of the tile, pixels.
 
     Raises:
-        ValueError: the pieces do not make up the tile, have other bands than each other, or are no NPY files.
+        ValueError: The pieces do not cover the tile exactly once, their bands differ, or one is not an NPY file.
     """
     if len(pieces) == 1 and pieces[0].window.shape == shape:
         return pieces[0].content
@@ -97,17 +100,19 @@ def _array(piece: Piece[bytes]) -> NDArray[np.void]:
         io.BytesIO(piece.content), allow_pickle=False, max_header_size=HEADER_LIMIT
     )
     if array.shape != piece.window.shape:
-        raise ValueError(f"a piece has the shape {array.shape}, but {tuple(piece.window.shape)} belongs there")
+        raise ValueError(
+            f"window = {piece.window}: the piece has the shape {array.shape}, but {tuple(piece.window.shape)} is needed"
+        )
     return array
 
 
 def _common_fields(dtypes: Sequence[np.dtype[np.void]]) -> np.dtype[np.void]:
-    """Return a dtype of the fields that all have; what all agree on stays as it was sent."""
+    """Return the structured dtype that holds all given ones. A field with the same dtype in all of them keeps it."""
     first = dtypes[0]
     if all(dtype == first for dtype in dtypes):
         return first
     if len({dtype.names for dtype in dtypes}) > 1 or first.names is None:
-        raise ValueError(f"pieces have the bands {[dtype.names for dtype in dtypes]}: they are not of one image")
+        raise ValueError(f"pieces: their bands are {[dtype.names for dtype in dtypes]}, so they are not of one image")
     return np.dtype([(name, _common([dtype[name] for dtype in dtypes])) for name in first.names])
 
 
@@ -120,4 +125,4 @@ def _check_cover(pieces: Iterable[Piece[T]], shape: Shape2d) -> None:
     for piece in pieces:
         piece.window.of_array(covered)[...] += 1
     if (covered != 1).any():
-        raise ValueError("the pieces leave a gap in the tile, or overlap")
+        raise ValueError("pieces: they leave a gap in the tile, or overlap")

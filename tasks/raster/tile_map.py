@@ -1,4 +1,4 @@
-"""Coverage: a picture of which tiles are planned, stored, empty, missing or failed, on a map and by date."""
+"""Coverage maps: pictures of which tiles are stored, empty, planned, missing or failed, on a map and by date."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class Status(IntEnum):
-    """What became of a tile; of two, the greater is the worse."""
+    """The status of a tile. Of two statuses, the greater one is the worse."""
 
     STORED = 0
     EMPTY = 1
-    """It came, and no pixel of it is valid."""
+    """The tile was fetched, and none of its pixels is valid."""
     PLANNED = 2
     MISSING = 3
-    """It should be there: neither stored, nor empty, nor failed with a reason."""
+    """The tile should exist, but it is neither stored, nor empty, nor failed with a reason."""
     FAILED = 4
 
 
-# What went wrong is darker than what went well, or warmer than all, to be told apart without red and green. None is
-# a neutral grey, which lines and letters have.
+# Bad statuses are darker than good ones, or warmer than all others, so that they differ without seeing red and green.
+# No status is a neutral grey, which is the colour of lines and letters.
 COLOURS = {
     Status.STORED: "#55b592",
     Status.EMPTY: "#c0c4ca",
@@ -45,19 +45,20 @@ INK, PALE, LINE, GRID = "#222222", "#666666", "#bbbbbb", "#ececec"
 
 DPI = 100
 WIDTH, HEIGHT = 900, 600
-"""Pixels of the picture."""
+"""Size of the picture, pixels."""
 LEFT, BOTTOM, TOP, RIGHT = 72, 62, 78, 30
-"""Pixels around the axes."""
+"""Margins around the axes, pixels."""
 BARS_LEFT, BARS_GAP = 650, 120
-"""Where the bars of a series begin, and what their labels take."""
+"""Left edge of the bars of a series, and the space for their labels, pixels."""
 
 OUTLINED = 8
-"""Pixels of the shorter side from which a tile is a polygon with an outline, if there are no more than these:"""
+"""Shorter side from which a tile is drawn as a polygon with an outline, pixels."""
 MAX_POLYGONS = 5000
+"""If more tiles than this would be polygons, none is."""
 MARK = 5
-"""Pixels a side that a smaller tile is drawn with, or fewer where those of its status are many:"""
+"""Smallest side at which a small tile is drawn, pixels. It is less if many tiles have the same status."""
 MARKED_SHARE = 1 / 10
-"""Share of the map that the marks of one status cover at most, but for one pixel each."""
+"""Largest share of the map that the marks of one status cover, unless each is already a single pixel."""
 MAX_BARS, MAX_LABELS = 120, 50
 KM_PER_DEGREE = 111.2
 
@@ -65,7 +66,7 @@ KM_PER_DEGREE = 111.2
 def degrees(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     """Return corners, shape (tile, 4, 2) of (x, y) in a CRS, as longitude and latitude in WGS 84.
 
-    Corners that have none, since they lie outside what the CRS covers, are infinite.
+    Corners outside the area that the CRS covers are infinite.
     """
     return np.stack(transformer(crs, WGS84).transform(corners[..., 0], corners[..., 1]), axis=-1)
 
@@ -78,21 +79,22 @@ def coverage_map(
     labels: Sequence[str] = (),
     region: BaseGeometry | None = None,
 ) -> bytes:
-    """Return a PNG, 900 x 600 px: a map of tiles by status and, for a series, a bar of counts a date.
+    """Return a PNG, 900 x 600 px: a map of tiles by status and, for a series, a bar of counts for each date.
 
-    For a series the map shows the worst status that a tile has on any date, but that it is empty only where it is so
-    on all dates. The same input gives the same bytes. A million tiles take a second or two.
+    For a series, the map shows the worst status of each tile on any date. The exception is a tile that is empty on some
+    dates and stored on the others, which is drawn as stored. The same input gives the same bytes. A million tiles take
+    a second or two.
 
     Args:
-        corners: Longitude and latitude of the corners in the order of a ring from the first pixel's, degrees, shape
-            (tile, 4, 2). A tile with a corner that is not finite is counted, and not drawn.
+        corners: Longitude and latitude of the tile corners, degrees, shape (tile, 4, 2), as a ring that starts at the
+            outer corner of the first pixel. A tile with a corner that is not finite is counted but not drawn.
         status: `Status` of each tile for each source, shape (source, tile), or (tile,) for one source.
-        title: Written above it, on one line.
-        labels: Names of the sources, such as dates, from top to bottom; needed if there is more than one.
-        region: Polygon in WGS 84 that was asked for, drawn as an outline.
+        title: Title above the map, on one line.
+        labels: Names of the sources, such as dates, from top to bottom. Required if there is more than one source.
+        region: The requested region, a polygon in WGS 84. It is drawn as an outline.
 
     Raises:
-        ValueError: the shapes do not belong together, or a status is not known.
+        ValueError: The shapes do not match, or a status is not known.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -113,22 +115,24 @@ def coverage_map(
 
 
 def _checked(corners: NDArray[np.float64], status: ArrayLike, labels: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the status as a table, shape (source, tile)."""
+    """Return the statuses as a table, shape (source, tile)."""
     table = np.atleast_2d(np.asarray(status))
     if corners.shape != (table.shape[-1], 4, 2) or table.ndim != 2:
         raise ValueError(
-            f"corners of shape {corners.shape} and status of shape {table.shape} do not belong together: "
-            "give (tile, 4, 2) and (source, tile)"
+            f"corners.shape = {corners.shape}: it does not match status.shape = {table.shape}. "
+            "Give (tile, 4, 2) and (source, tile)."
         )
     if table.size and not (table.min() >= min(Status) and table.max() <= max(Status)):
-        raise ValueError(f"status holds {table.min()} to {table.max()}: give {int(min(Status))} to {int(max(Status))}")
+        raise ValueError(
+            f"status = {table.min()} to {table.max()}: give {int(min(Status))} to {int(max(Status))}, see `Status`."
+        )
     if len(table) > 1 and len(labels) != len(table):
-        raise ValueError(f"labels holds {len(labels)} names for {len(table)} sources: give one a source")
+        raise ValueError(f"labels = {len(labels)} names: there are {len(table)} sources. Give one for each source.")
     return table.astype(np.uint8, copy=False)
 
 
 def _worst(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return one status a tile, shape (tile,), or (0,) if there is no source."""
+    """Return one status for each tile, shape (tile,), or shape (0,) if there is no source."""
     if not len(table):
         return np.empty(0, np.uint8)
     worst: NDArray[np.uint8] = table.max(axis=0)
@@ -137,7 +141,7 @@ def _worst(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _axes(figure: Figure, left: int, right: int) -> Axes:
-    """Return axes between two columns of pixels."""
+    """Add axes between two columns of pixels."""
     height = HEIGHT - BOTTOM - TOP
     axes = figure.add_axes((left / WIDTH, BOTTOM / HEIGHT, (right - left) / WIDTH, height / HEIGHT))
     axes.tick_params(labelsize=8, color=LINE, labelcolor=INK)
@@ -149,7 +153,7 @@ def _axes(figure: Figure, left: int, right: int) -> Axes:
 def _draw_map(
     axes: Axes, corners: NDArray[np.float64], worst: NDArray[np.uint8], region: BaseGeometry | None, width: int
 ) -> int:
-    """Draw tiles and region; return how many tiles have no place on the map."""
+    """Draw the tiles and the region. Return the number of tiles that cannot be placed on the map."""
     from matplotlib.collections import LineCollection, PolyCollection
 
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(corners), axis=(1, 2))
@@ -163,7 +167,7 @@ def _draw_map(
     outlined = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= OUTLINED
     if np.count_nonzero(outlined) > MAX_POLYGONS:
         outlined[:] = False
-    order = np.argsort(worst[outlined], kind="stable")  # the worse lies on top
+    order = np.argsort(worst[outlined], kind="stable")  # the worst tiles are drawn last, on top
     polygons = list(shapes[: len(worst)][outlined][order])
     colours = [COLOURS[Status(kind)] for kind in worst[outlined][order]]
     axes.add_collection(PolyCollection(polygons, facecolors=colours, edgecolors="white", linewidths=0.7))
@@ -174,15 +178,16 @@ def _draw_map(
 
 
 def _draw_tiny(axes: Axes, boxes: NDArray[np.float64], worst: NDArray[np.uint8], frame: Frame) -> None:
-    """Draw tiles pixel by pixel, larger than they are where they are few of their status, to be seen."""
+    """Draw tiles pixel by pixel. If few tiles have a status, they are drawn larger, so that they can be seen."""
     from matplotlib.colors import to_rgba_array
 
     counts = np.bincount(worst, minlength=len(Status))
     marks = np.sqrt(frame.width * frame.height * MARKED_SHARE / np.maximum(counts, 1))
-    # The narrow tiles at the edge of a grid are no reason to draw them larger, unless they went wrong.
+    # If only the narrow tiles at the edge of a grid are small, only missing and failed tiles are drawn larger.
     alone = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) < OUTLINED
     sides = [int(np.clip(marks[kind], 1, MARK)) if alone.any() or kind >= Status.MISSING else 1 for kind in Status]
-    colours = np.concatenate([to_rgba_array([COLOURS[kind] for kind in Status]), np.zeros((1, 4))])  # -1 is the last
+    # The last colour is transparent, for pixels of kind -1.
+    colours = np.concatenate([to_rgba_array([COLOURS[kind] for kind in Status]), np.zeros((1, 4))])
     picture = np.rint(colours * 255).astype(np.uint8)[painted(boxes, worst, sides, frame)]
     extent = (frame.west, frame.east, frame.south, frame.north)
     axes.imshow(picture, extent=extent, origin="lower", interpolation="nearest", aspect="auto", zorder=2)
@@ -213,7 +218,7 @@ def _degree(value: float, decimals: int, letters: str) -> str:
 
 
 def _draw_scale(axes: Axes, frame: Frame) -> None:
-    """Draw a scale bar below a map; where it reaches far north or south no bar would be true."""
+    """Draw a scale bar below a map of at most 30 degrees of latitude. In a taller map the scale varies too much."""
     if frame.north - frame.south > 30:
         return
     per_km = frame.down / KM_PER_DEGREE
@@ -227,7 +232,10 @@ def _draw_scale(axes: Axes, frame: Frame) -> None:
 
 
 def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> None:
-    """Draw a bar a date, or the mean of neighbours where they are too many; counts have shape (date, status)."""
+    """Draw a bar for each date, or for the mean of neighbouring dates if there are more than `MAX_BARS`.
+
+    The counts have shape (date, status).
+    """
     from matplotlib.ticker import MaxNLocator
 
     tiles = max(int(counts[0].sum()), 1)
@@ -236,7 +244,7 @@ def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> 
     means = np.add.reduceat(counts, starts) / np.diff(starts, append=len(counts))[:, np.newaxis]
     rows, ends = np.arange(len(starts)), means.cumsum(axis=1)
     for kind, colour in COLOURS.items():
-        # What went wrong is never thinner than can be seen.
+        # Missing and failed tiles get a bar that is wide enough to be seen.
         least = 0.02 * tiles if kind >= Status.MISSING else 0
         width = np.where(means[:, kind] > 0, np.maximum(means[:, kind], least), 0)
         axes.barh(rows, width, left=ends[:, kind] - width, color=colour, height=0.8 if len(rows) <= MAX_LABELS else 1)
@@ -248,11 +256,11 @@ def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> 
     axes.set_xlim(0, tiles)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if tiles < 10_000 else 2, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("tiles" if group == 1 else f"tiles (a row is the mean of {group} dates)", size=8, color=INK)
+    axes.set_xlabel("tiles" if group == 1 else f"tiles (each bar is the mean of {group} dates)", size=8, color=INK)
 
 
 def _draw_words(figure: Figure, title: str, shape: tuple[int, ...], totals: NDArray[np.int64], left_out: int) -> None:
-    """Draw title, legend with counts, and notes."""
+    """Draw the title, the legend with counts, and the notes."""
     from matplotlib.patches import Patch
 
     line = " ".join(title.split())
@@ -275,7 +283,7 @@ def _draw_words(figure: Figure, title: str, shape: tuple[int, ...], totals: NDAr
     sources, tiles = shape
     notes = [f"{tiles:,} tile{'s' if tiles != 1 else ''}"]
     if sources > 1:
-        notes = [f"{sources:,} dates x {notes[0]}; each in its worst date's colour"]
+        notes = [f"{sources:,} dates x {notes[0]}; colour: worst status of all dates"]
     if left_out:
-        notes.append(f"{left_out:,} have no place on this map")
+        notes.append(f"{left_out:,} cannot be placed on this map")
     figure.text(left, 20 / HEIGHT, "\n".join(notes), size=8, color=PALE, va="center")

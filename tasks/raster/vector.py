@@ -1,4 +1,4 @@
-"""Vector data in: GeoJSON values and any file that geopandas reads."""
+"""Read vector data: GeoJSON values, and any file that geopandas can read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _WKT = re.compile(
 
 
 def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopandas.GeoDataFrame:
-    """Return the features of a vector file, in the file's own CRS.
+    """Read the features of a vector file, in the CRS of the file.
 
     Args:
-        path: A local file: GeoParquet by its suffix, else any format that GDAL knows.
-        what: How messages call it, such as ``region``.
-        crs: The CRS of a file that names none.
+        path: A local file: GeoParquet if it has such a suffix, otherwise any format that GDAL can read.
+        what: Name of the field in error messages, such as ``region``.
+        crs: The CRS of a file without a CRS.
 
     Raises:
-        InputError: it is missing, unreadable, without geometry, or has no CRS.
+        InputError: The file is missing, cannot be read, or has no geometry or no CRS.
     """
     import geopandas
 
@@ -42,7 +42,7 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
     try:
         reader = geopandas.read_parquet if file.suffix.lower() in PARQUET else geopandas.read_file
         frame = reader(file)
-    except Exception as error:  # every reader below has errors of its own, and all mean the same to the user
+    except Exception as error:  # each reader has its own errors, with the same meaning for the user
         raise refused(
             what,
             path,
@@ -50,38 +50,38 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
             "Give GeoJSON, GeoPackage, Shapefile or GeoParquet",
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
-        raise refused(what, path, "it holds a table without geometry", "Give a file of features")
+        raise refused(what, path, "it is a table without geometry", "Give a file of features")
     if frame.crs is None:
         if crs is None:
             raise refused(
                 what,
                 path,
-                "it does not say its CRS",
-                "Store it with one (for a Shapefile, beside it as .prj), or name it",
+                "it has no CRS",
+                "Store the file with its CRS (for a Shapefile, in a .prj file beside it)",
             )
         frame = frame.set_crs(crs_of(crs).proj)
     return frame
 
 
 def existing(path: str | Path, *, what: str) -> Path:
-    """Return the path of a file that is there.
+    """Return the path of an existing file.
 
     Raises:
-        InputError: there is none, or the text is none of a path.
+        InputError: There is no such file, or the text is not a path.
     """
     text = str(path)
     if _WKT.match(text):
-        raise refused(what, text, "WKT is not taken", "Give GeoJSON, or the path of a vector file")
+        raise refused(what, text, "WKT is not accepted", "Give GeoJSON, or the path of a vector file")
     if text.lstrip().startswith(("{", "[")):
-        raise refused(what, text, "it is the text of JSON, where a path stands", "Give the JSON itself, as an object")
+        raise refused(what, text, "it is the text of JSON, not a path", "Give the JSON itself, as an object")
     try:
         file = Path(path).expanduser()
         there = bool(text) and file.exists()
     except RuntimeError as error:
         raise refused(
-            what, text, "there is no such user, or no home folder of theirs", "Give the whole path, without ~"
+            what, text, "there is no such user, or the user has no home folder", "Give the whole path, without ~"
         ) from error
-    except OSError as error:  # longer than a path can be, or in a folder that may not be looked into
+    except OSError as error:  # too long for a path, or in a folder without permission
         raise refused(
             what,
             text,
@@ -97,7 +97,7 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     """Return the geometries and the properties of GeoJSON: a geometry, Feature or FeatureCollection.
 
     Raises:
-        InputError: it is not GeoJSON.
+        InputError: The value is not GeoJSON.
     """
     kind = geojson.get("type")
     if kind == "FeatureCollection":
@@ -111,27 +111,27 @@ def read_features(geojson: Mapping[str, Any], *, what: str) -> tuple[list[BaseGe
     geometries, properties = [], []
     for i, feature in enumerate(features):
         if not isinstance(feature, Mapping) or "geometry" not in feature:
-            raise refused(what, feature, f"feature {i} is no GeoJSON feature", "Give each a 'geometry'")
+            raise refused(what, feature, f"feature {i} is not a GeoJSON feature", "Give each feature a 'geometry'")
         held = feature.get("properties")
         if held is not None and not isinstance(held, Mapping):
-            raise refused(what, feature, f"the properties of feature {i} are no object", "Give names and values")
+            raise refused(what, feature, f"the properties of feature {i} are not an object", "Give an object")
         geometries.append(_geometry(feature["geometry"], number=i, what=what))
         properties.append(dict(held or {}))
     return geometries, properties
 
 
 def features_crs(geojson: Mapping[str, Any], *, what: str) -> str:
-    """Return the CRS of GeoJSON: WGS 84, or what the ``crs`` member says that files older than RFC 7946 carry.
+    """Return the CRS of GeoJSON: that of the ``crs`` member if there is one, as before RFC 7946, otherwise WGS 84.
 
-    It may stand in the whole, in a feature or, as PostGIS writes it, in a geometry.
+    The member may be in the whole value, in a feature or, as PostGIS writes it, in a geometry.
 
     Raises:
-        InputError: it is no CRS, or there are several.
+        InputError: The member is not a CRS, or there are several.
     """
     features = geojson.get("features")
     parts = [geojson, *(part for part in (features if isinstance(features, list) else ()) if isinstance(part, Mapping))]
     parts += [part["geometry"] for part in parts if isinstance(part.get("geometry"), Mapping)]
-    # One name, many features: looked up once.
+    # A set, because many features share one name, and each name needs only one lookup.
     found = {str(_crs_name(part["crs"])) for part in parts if part.get("crs") is not None}
     try:
         names = {canonical_crs(name) for name in found}
@@ -139,11 +139,11 @@ def features_crs(geojson: Mapping[str, Any], *, what: str) -> str:
         raise refused(
             f"{what}.crs",
             ", ".join(sorted(found)),
-            "it is no CRS of two axes that PROJ knows",
+            "PROJ does not know it as a horizontal CRS with two axes",
             "Leave 'crs' out for WGS 84, or give {'type': 'name', 'properties': {'name': 'EPSG:32633'}}",
         ) from error
     if len(names) > 1:
-        raise refused(f"{what}.crs", ", ".join(sorted(names)), "there are several", "Give all in one CRS")
+        raise refused(f"{what}.crs", ", ".join(sorted(names)), "there are several CRS", "Give all features in one CRS")
     return names.pop() if names else WGS84
 
 
@@ -158,17 +158,17 @@ def _geometry(value: object, *, number: int, what: str) -> BaseGeometry | None:
     if value is None:
         return None
     try:
-        with np.errstate(invalid="ignore"):  # NaN is refused by the reader, with words
+        with np.errstate(invalid="ignore"):  # the caller refuses NaN with a clear message
             return shapely.geometry.shape(value)
-    except Exception as error:  # shapely raises a dozen types for a value that is no geometry
+    except Exception as error:  # shapely has a dozen error types for a value that is not a geometry
         raise refused(
             what,
             value,
-            f"the geometry of feature {number} is no GeoJSON geometry ({_said(error)})",
+            f"the geometry of feature {number} is not a GeoJSON geometry ({_reason(error)})",
             "Give an object with 'type' and 'coordinates' of finite numbers",
         ) from error
 
 
-def _said(error: Exception) -> str:
-    """What a library says, without its newlines; some say nothing."""
+def _reason(error: Exception) -> str:
+    """Return the message of an error on one line, or the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Windows: some rows and columns of a grid, by name, so that nobody remembers which comes first."""
+"""Windows: ranges of rows and columns of a grid, as named fields, so that their order cannot be confused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from odc.geo.types import Shape2d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The pixels of a grid in some rows and columns; both have a start and a stop, and no step."""
+    """The pixels of a grid in a range of rows and columns. Both slices have a start and a stop, and no step."""
 
     rows: slice
     columns: slice
@@ -42,16 +42,16 @@ class Window:
 
     @property
     def shape(self) -> Shape2d:
-        """Height and width, as a GeoBox has them."""
+        """Height and width, in the type of ``GeoBox.shape``."""
         return wh_(self.width, self.height)
 
     def within(self, shape: Shape2d) -> bool:
-        """Return whether it has pixels, all of them in a grid of this shape."""
+        """Return whether the window has pixels, and all of them are inside a grid of this shape."""
         rows, columns = self.rows, self.columns
         return bool(0 <= rows.start < rows.stop <= shape.y and 0 <= columns.start < columns.stop <= shape.x)
 
     def of_array(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the view of an array whose last axes are y and x."""
+        """Return the window of an array, as a view. The last two axes of the array are y and x."""
         return array[..., self.rows, self.columns]
 
     def __str__(self) -> str:
@@ -62,12 +62,13 @@ class Window:
 def overlap(windows: Iterable[Window]) -> bool:
     """Return whether two windows have a pixel in common.
 
-    A line moves down the rows. Of the windows that it crosses, which lie side by side, the columns are kept in order:
-    another that begins there can only touch its two neighbours. The cost is that of sorting, whatever the raster.
+    This is a sweep line that moves down the rows. The columns of the windows on the line are kept in order, since these
+    windows lie side by side. A window that begins on the line can then only overlap its two neighbours. The cost is
+    that of sorting the windows, for a raster of any size.
     """
-    starts: list[int] = []  # of the columns of the windows on the line, in order, with their stops
-    stops: list[int] = []
-    ends: list[tuple[int, int]] = []  # of these windows: the row after the last, and the first column
+    starts: list[int] = []  # first columns of the windows on the line, in order
+    stops: list[int] = []  # their columns after the last, in the same order
+    ends: list[tuple[int, int]] = []  # a heap of the windows on the line: the row after the last, and the first column
     for window in sorted(windows, key=lambda each: (each.rows.start, each.columns.start)):
         if not window.pixels:
             continue

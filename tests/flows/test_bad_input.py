@@ -107,7 +107,7 @@ COMMON = [
     ("a recipe that is no recipe", {"image": {"recipe": "os:getcwd"}}, ["image.recipe", "os:getcwd", "returns str"]),
     ("a recipe without names", {"image": {"recipe": "os:path.join"}}, ["image.recipe", "os:path.join"]),
     ("no such CRS", {"crs": "EPSG:99999999"}, ["crs", "EPSG:99999999", "EPSG:32633"]),
-    ("CRS of nonsense", {"crs": "round the corner"}, ["crs", "round the corner", "give"]),
+    ("CRS of nonsense", {"crs": "round the corner"}, ["crs", "round the corner", "Give"]),
     ("CRS in three dimensions", {"crs": "EPSG:4978"}, ["crs", "EPSG:4978", "horizontal"]),
     ("project of nonsense", {"project": "My Project!"}, ["project", "My Project!", "EARTHENGINE_PROJECT"]),
     ("endpoint of nonsense", {"endpoint": "earthengine"}, ["endpoint", "earthengine", "https"]),

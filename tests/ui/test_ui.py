@@ -72,7 +72,7 @@ def test_what_a_form_can_t_know_is_refused_by_the_run_before_anything_is_spent(u
     ui.submit()
     ui.view_run()
     ui.expect_state("Failed")
-    expect(ui.page.get_by_text("crs 'EPSG:1' is not known to PROJ").first).to_be_visible()
+    expect(ui.page.get_by_text("crs = 'EPSG:1': PROJ does not know this CRS").first).to_be_visible()
     ui.look("refused_by_the_run")
     assert ui.pixel_requests() == before
 

@@ -203,8 +203,8 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     other_bands = Raster(values=raster.values, valid=None, bands=("x",), geobox=raster.geobox)
     upper = Piece(window=Window(rows=slice(0, 2), columns=slice(0, 50)), source=lambda: raster)
     for wrong, message in [
-        ([*good, good[0]], "lie on one another"),
-        ([upper, replace(upper, window=Window(rows=slice(1, 3), columns=slice(0, 50)))], "lie on one another"),
+        ([*good, good[0]], "two pieces .* overlap"),
+        ([upper, replace(upper, window=Window(rows=slice(1, 3), columns=slice(0, 50)))], "two pieces .* overlap"),
         ([Piece(window=Window(rows=slice(20, 40), columns=slice(0, 20)), source=lambda: raster)], "outside the grid"),
         ([Piece(window=Window(rows=slice(0, 20), columns=slice(0, 20)), source=lambda: raster)], r"shape \(30, 50\)"),
         ([Piece(window=Window(rows=slice(0, 30), columns=slice(0, 50)), source=lambda: other_bands)], "bands"),

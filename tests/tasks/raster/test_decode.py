@@ -125,17 +125,17 @@ class Bomb:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"", "no NPY file"),
-        (PIXELS[:40], "no NPY file"),
-        (PIXELS[:-1], "29 bytes of pixels, but its header says 30"),
+        (b"", "not an NPY file"),
+        (PIXELS[:40], "not an NPY file"),
+        (PIXELS[:-1], "29 bytes of pixels, but its header declares 30"),
         (PIXELS + b"\0", "31 bytes"),
-        (b"<html>Service unavailable</html>", "no NPY file"),
-        (npy(np.ones((3, 5, 2), "u1")), "not one field a band"),
+        (b"<html>Service unavailable</html>", "not an NPY file"),
+        (npy(np.ones((3, 5, 2), "u1")), "not of one field for each band"),
         (npy(structured(a=np.ones((5, 3), "u1"), b=np.ones((5, 3), "u1"))), r"shape \(5, 3\)"),
         (npy(structured(b=np.ones((3, 5), "u1"), a=np.ones((3, 5), "u1"))), r"bands \('b', 'a'\)"),
         (npy(structured(a=np.ones((3, 5), "u1"))), r"bands \('a',\)"),
-        (npy(np.array([Bomb()], dtype=object)), "not one field a band"),
-        (pickle.dumps(Bomb()), "no NPY file"),
+        (npy(np.array([Bomb()], dtype=object)), "not of one field for each band"),
+        (pickle.dumps(Bomb()), "not an NPY file"),
     ],
 )
 def test_npy_that_was_not_asked_for_is_refused(answer: bytes, message: str) -> None:
@@ -221,7 +221,7 @@ def test_a_truncated_geotiff_is_refused(cut: float) -> None:
     grid = GeoBox((300, 500), GRID.affine, "EPSG:32633")
     values = np.random.default_rng(1).integers(0, 9999, (2, 300, 500)).astype("i2")
     answer = geotiff(values, -32768, grid=grid, compress="deflate")
-    with pytest.raises(CorruptPixelsError, match="no whole GeoTIFF"):
+    with pytest.raises(CorruptPixelsError, match="not a complete GeoTIFF"):
         decode_geotiff(answer[: int(len(answer) * cut)], ("a", "b"), grid)
 
 

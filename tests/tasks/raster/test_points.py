@@ -76,18 +76,18 @@ def test_csv(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("lon,lat\n1,2\n3,\n", r"row 1 has lon = 3, lat = nan.*\(1 such rows\)"),
+        ("lon,lat\n1,2\n3,\n", r"row 1 has lon = 3, lat = nan.*\(such rows: 1\)"),
         ("lon,lat\n1,2\n3,4\nx,5\n", r"row 2 has lon = 'x', lat = 5"),
         ("lon,lat\n1,2\n3,inf\n", "row 1 .*not finite"),
-        ("lon,lat\n1,2\n181,4\n", "row 1 has lon = 181, lat = 4, outside the world.*GeoPackage"),
+        ("lon,lat\n1,2\n181,4\n", "row 1 has lon = 181, lat = 4, which is outside the world.*GeoPackage"),
         ("lon,lat\n1,2\n46.5,-111.25\n", "row 1 has lon = 46.5, lat = -111.25.*swapped"),
-        ("lon,lat\n1,-90.5\n", "row 0 .*no latitude is beyond 90.*swapped"),
-        ("x,y\n600000,5090000\n", r"row 0 has x = 600000, y = 5090000, outside the world: a CSV holds longitude"),
+        ("lon,lat\n1,-90.5\n", "row 0 .*a latitude cannot be beyond 90.*swapped"),
+        ("x,y\n600000,5090000\n", "row 0 has x = 600000, y = 5090000, which is outside the world: a CSV has longitude"),
         ("lon,lat\n11,46,5\n12,47,6\n", "cannot be read as CSV"),
         ("lon,lat\n11,46\n12,47,6\n", "cannot be read as CSV"),
         ("lon;lat\n11;46\n", "'lon;lat'.*by commas"),
         ("easting,northing\n1,2\n", "columns 'easting', 'northing'.*'lon' and 'lat'"),
-        ("lon,lat\n", "holds no feature"),
+        ("lon,lat\n", "has no features"),
         ("", "cannot be read as CSV"),
     ],
 )
@@ -103,27 +103,27 @@ def test_a_csv_that_holds_no_points_is_refused(tmp_path: Path, table: str, messa
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ({"type": "FeatureCollection", "features": []}, "no feature"),
+        ({"type": "FeatureCollection", "features": []}, "no features"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}, "row 0 .*is a Polygon.*centroids"),
         ({"type": "Point", "coordinates": [200, 0]}, "row 0 .*outside the world"),
         ({"type": "Point", "coordinates": [46.5, 111.25]}, "row 0 .*outside the world.*swapped"),
         ({"type": "Point", "coordinates": []}, "row 0 .*no geometry"),
         ({"type": "Point", "coordinates": [math.nan, 4]}, "row 0 "),
         ({"type": "Point", "coordinates": [1, -math.inf]}, "row 0 .*outside the world"),
-        ({"type": "Point", "coordinates": [None, 4]}, "no GeoJSON geometry"),
+        ({"type": "Point", "coordinates": [None, 4]}, "not a GeoJSON geometry"),
         ({"type": "GeometryCollection", "geometries": []}, "row 0 .*no geometry"),
         ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]}, "row 0 is a MultiPoint"),
         ({"type": "Feature", "geometry": None, "properties": {}}, "row 0 .*no geometry"),
         (
             {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": "none"},
-            "properties of feature 0 are no object",
+            "properties of feature 0 are not an object",
         ),
         ({"type": "Point", "coordinates": [1, 2], "crs": "EPSG:99999999"}, r"^points\.crs"),
-        ({"type": "Point"}, "no GeoJSON geometry"),
+        ({"type": "Point"}, "not a GeoJSON geometry"),
         ("missing.parquet", "'missing.parquet': there is no such file"),
         ("missing.csv", "'missing.csv': there is no such file"),
-        ("POINT (11.25 46.5)", "WKT is not taken"),
-        ("MULTIPOINT (" + ", ".join(f"({n} 46)" for n in range(180)) + ")", "WKT is not taken"),
+        ("POINT (11.25 46.5)", "WKT is not accepted"),
+        ("MULTIPOINT (" + ", ".join(f"({n} 46)" for n in range(180)) + ")", "WKT is not accepted"),
         ("b" * 300, "cannot be looked up as a file"),
         ("b" * 300 + ".csv", "cannot be looked up as a file"),
         ("~nobody-of-this-name/x.csv", "no such user"),
@@ -208,5 +208,5 @@ def test_tables_without_geometry_or_crs_are_refused(tmp_path: Path, frame: geopa
     with pytest.raises(ValueError, match=r"table\.parquet"):
         read_points(tmp_path / "table.parquet")
     frame.set_crs(None, allow_override=True).to_parquet(tmp_path / "bare.parquet")
-    with pytest.raises(ValueError, match=r"bare\.parquet': it does not say its CRS"):
+    with pytest.raises(ValueError, match=r"bare\.parquet': it has no CRS"):
         read_points(tmp_path / "bare.parquet")

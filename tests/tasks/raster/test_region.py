@@ -114,7 +114,7 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
     frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(600_000, 5_090_000, 610_000, 5_095_000)])
     frame.set_crs("EPSG:32632").to_file(path)
     path.with_suffix(".prj").unlink()
-    with pytest.raises(ValueError, match=r"bare\.shp': it does not say its CRS.*\.prj"):
+    with pytest.raises(ValueError, match=r"bare\.shp': it has no CRS.*\.prj"):
         read_region(path)
     assert read_region(path, crs="EPSG:32632").crs == "EPSG:32632"
 
@@ -122,46 +122,46 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("region", "message"),
     [
-        ([11, 46, 12], r"no bounding box\. Give four numbers"),
-        ([11, 46, 12, "47"], "no bounding box"),
-        ([11, 46, 12, True], "no bounding box"),
-        (7, "no bounding box"),
+        ([11, 46, 12], r"not a bounding box\. Give four numbers"),
+        ([11, 46, 12, "47"], "not a bounding box"),
+        ([11, 46, 12, True], "not a bounding box"),
+        (7, "not a bounding box"),
         ([11, 46, math.nan, 47], "not finite"),
         ([11, 46, math.inf, 47], "not finite"),
         ([12, 46, 11, 47], r"west side \(12.0\) is east of its east side \(11.0\)"),
-        ([170, -10, -170, 10], "antimeridian must be split in two"),
+        ([170, -10, -170, 10], "antimeridian, split it in two"),
         ([11, 47, 12, 46], "south side"),
         ([11, 46, 11, 47], "no area"),
         ([11, 46, 12, 91], "outside the world.*latitudes of -90 to 90"),
         ([11, 46, 181, 47], "outside the world"),
-        ([600_000, 5_090_000, 640_000, 5_110_000], "name the CRS"),
+        ([600_000, 5_090_000, 640_000, 5_110_000], "GeoJSON with a 'crs' member"),
         ({"type": "Point", "coordinates": [11, 46]}, "no area.*extract patches"),
         ({"type": "LineString", "coordinates": [[11, 46], [12, 47]]}, "no area"),
         ({"type": "FeatureCollection", "features": []}, "is empty"),
         ({"type": "FeatureCollection"}, "without a list of features"),
-        ({"type": "FeatureCollection", "features": [{"type": "Polygon"}]}, "feature 0 is no GeoJSON feature"),
+        ({"type": "FeatureCollection", "features": [{"type": "Polygon"}]}, "feature 0 is not a GeoJSON feature"),
         ({"type": "Polygon", "coordinates": []}, "is empty"),
-        ({"type": "Polygon", "coordinates": "here"}, "no GeoJSON geometry"),
-        ({"type": "Circle", "coordinates": [0, 0]}, "no GeoJSON geometry"),
-        ({}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": "here"}, "not a GeoJSON geometry"),
+        ({"type": "Circle", "coordinates": [0, 0]}, "not a GeoJSON geometry"),
+        ({}, "not a GeoJSON geometry"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, math.nan], [1, 1], [0, 0]]]}, "not finite"),
         ("nowhere.geojson", "'nowhere.geojson': there is no such file"),
         ("", "'': there is no such file"),
-        ("POLYGON ((11 46, 12 46, 12 47, 11 46))", "WKT is not taken"),
-        ("SRID=4326;MultiPolygon Z (((11 46 0, 12 46 0, 12 47 0, 11 46 0)))", "WKT is not taken"),
-        ("POLYGON ((" + ", ".join(f"{n / 7} 46" for n in range(400)) + "))", "WKT is not taken"),
+        ("POLYGON ((11 46, 12 46, 12 47, 11 46))", "WKT is not accepted"),
+        ("SRID=4326;MultiPolygon Z (((11 46 0, 12 46 0, 12 47 0, 11 46 0)))", "WKT is not accepted"),
+        ("POLYGON ((" + ", ".join(f"{n / 7} 46" for n in range(400)) + "))", "WKT is not accepted"),
         ("a" * 300, r"cannot be looked up as a file.*300 characters.*GeoJSON"),
         ("~nobody-of-this-name/x.geojson", "no such user"),
         ("nul\0.geojson", "there is no such file"),
         ('{"type": "Polygon"}', "the text of JSON"),
         ([11, 46, 10**400, 47], "not finite"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, None], [1, 1], [0, 0]]]}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, None], [1, 1], [0, 0]]]}, "not a GeoJSON geometry"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [math.inf, 1], [1, 1], [0, 0]]]}, "not finite"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "not a GeoJSON geometry"),
         ({"type": "GeometryCollection", "geometries": []}, "is empty"),
         ({"type": "GeometryCollection"}, "is empty"),
         ({"type": "FeatureCollection", "features": [feature(None)]}, "is empty"),
-        ({"type": "Feature", "geometry": TRIANGLE, "properties": [1]}, "properties of feature 0 are no object"),
+        ({"type": "Feature", "geometry": TRIANGLE, "properties": [1]}, "properties of feature 0 are not an object"),
         ({**TRIANGLE, "crs": {"type": "name", "properties": {"name": "EPSG:99999999"}}}, r"^region\.crs.*PROJ"),
         ({**TRIANGLE, "crs": {"type": "link", "properties": {"href": "x"}}}, r"^region\.crs.*'type': 'name'"),
         ({**TRIANGLE, "crs": {"type": "name", "properties": ["EPSG:4326"]}}, r"^region\.crs"),
@@ -173,7 +173,7 @@ def test_a_file_without_crs_needs_one(tmp_path: Path) -> None:
                     feature({**SQUARE, "crs": "EPSG:3857"}),
                 ],
             },
-            r"^region\.crs = 'EPSG:3857, EPSG:4326': there are several",
+            r"^region\.crs = 'EPSG:3857, EPSG:4326': there are several CRS",
         ),
     ],
 )
@@ -203,7 +203,7 @@ def test_files_that_hold_no_region_are_refused(tmp_path: Path) -> None:
 
 
 def test_coordinates_outside_a_projection_are_refused() -> None:
-    with pytest.raises(ValueError, match="outside the world of its CRS"):
+    with pytest.raises(ValueError, match="outside the area where its CRS is defined"):
         read_region([5e7, 5e7, 6e7, 6e7], "EPSG:3035")
 
 

@@ -197,10 +197,10 @@ def test_same_input_same_bytes_that_name_no_software():
 @pytest.mark.parametrize(
     ("status", "labels", "words"),
     [
-        ([STORED] * 3, [], r"corners of shape \(4, 4, 2\) and status of shape \(1, 3\)"),
-        ([[[STORED] * 4]], [], "do not belong together"),
-        ([5] * 4, [], "status holds 5 to 5: give 0 to 4"),
-        ([[STORED] * 4] * 2, ["a"], "labels holds 1 names for 2 sources"),
+        ([STORED] * 3, [], r"corners\.shape = \(4, 4, 2\): it does not match status\.shape = \(1, 3\)"),
+        ([[[STORED] * 4]], [], "does not match"),
+        ([5] * 4, [], "status = 5 to 5: give 0 to 4"),
+        ([[STORED] * 4] * 2, ["a"], "labels = 1 names: there are 2 sources"),
     ],
 )
 def test_input_that_does_not_fit_is_refused(status, labels, words):

@@ -42,9 +42,9 @@ def test_tiles_go_row_by_row() -> None:
     assert tiling.window(7) == Window(rows=slice(10, 20), columns=slice(30, 38))
     assert tiling.tile(11) == GeoBox((5, 8), Affine(10, 0, 1300, 0, -10, 8800), "EPSG:32633")
     for missing in (12, -1):
-        with pytest.raises(IndexError, match=f"tile {missing} of 12"):
+        with pytest.raises(IndexError, match=f"tile = {missing}: the tiling has 12 tiles"):
             tiling.tile(missing)
-    with pytest.raises(ValueError, match="tile_size 0"):
+    with pytest.raises(ValueError, match="tile_size = 0"):
         Tiling(tiling.geobox, 0)
 
 
