@@ -138,7 +138,7 @@ def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: Ma
     if raster.geobox.shape != shape or raster.bands != bands:
         raise ValueError(
             f"window = {tile.window}: the piece has shape {tuple(raster.geobox.shape)} and bands {raster.bands}, but "
-            f"the mosaic needs {shape} and {bands} there. Give a piece that fits its window."
+            f"the mosaic needs {shape} and {bands}. Give a piece with these."
         )
     values = raster.values.astype(storage.dtype, copy=False)
     if storage.kind == "nodata" and raster.valid is not None:

@@ -50,7 +50,7 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
 
     Raises:
         CorruptPixelsError: The file is truncated or not an NPY file, or has another shape or other bands.
-        ValueError: A 64-bit integer is too large for float64.
+        ValueError: A 64-bit integer is beyond 2**53, so that float64 cannot hold it exactly.
     """
     pixels = _read_npy(data)
     if pixels.shape != geobox.shape:
@@ -135,7 +135,7 @@ def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raste
 
     Raises:
         CorruptPixelsError: The file is truncated or not a GeoTIFF, or has another shape, other bands or another grid.
-        ValueError: A 64-bit integer is too large for float64.
+        ValueError: A 64-bit integer is beyond 2**53, so that float64 cannot hold it exactly.
     """
     if not data:  # rasterio would take empty bytes for a new file to write
         raise CorruptPixelsError("the response is not a complete GeoTIFF (it is empty)")

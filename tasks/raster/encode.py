@@ -51,7 +51,7 @@ def encoded_geotiff(
     - If all bands have the same mask, it is GDAL's internal mask.
     - If the masks of the bands differ, it is a nodata value that no valid pixel has. Integers without such a value are
       promoted to the next wider dtype.
-    - If the mask is not known, it is the tag ``MASK=unknown``.
+    - If the mask is not known, there is no mask, and the file gets the tag ``MASK=unknown``.
 
     Args:
         raster: The raster to write.

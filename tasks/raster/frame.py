@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 MARGIN = 1.06
 FLATTEST = 0.1
-"""Smallest cosine of the latitude that stretches a map, since at a pole the stretch would be infinite."""
+"""Lower limit for the cosine of the latitude by which a map is stretched. At a pole, the cosine is 0."""
 
 
 class Frame(NamedTuple):

@@ -69,7 +69,7 @@ def stitch_rasters(pieces: Sequence[Piece[Raster]], geobox: GeoBox) -> Raster:
 def stitch_npy(pieces: Sequence[Piece[bytes]], shape: Shape2d) -> bytes:
     """Return the NPY file of a whole tile, written by NumPy in the NPY version of the first piece.
 
-    If there is a single piece, its bytes are returned unchanged. If the dtypes of a field differ, they are widened as
+    A single piece that is the whole tile is returned unchanged. If the dtypes of a field differ, they are widened as
     in `stitch_rasters`. It is not known whether Earth Engine pads the NPY header as NumPy does. If not, the header of
     a stitched file differs from Earth Engine's in the number of spaces.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Status(IntEnum):
-    """The status of a tile. Of two statuses, the greater one is the worse."""
+    """The status of a tile. A greater value is a worse status."""
 
     STORED = 0
     EMPTY = 1
