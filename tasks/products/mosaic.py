@@ -10,7 +10,7 @@ from dataclasses import replace
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.products.product import Product, made_of
-from tasks.raster.cog import Piece, write_mosaic
+from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.raster import common_dtype
 from tasks.storage.receipt import READERS, TileReceipt
 from tasks.storage.store import Store
@@ -44,7 +44,7 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
         for tile in own:
             if tile.key is not None:
                 window = tiling.window(plan.tiles.place(tile.index - offset))
-                pieces.append(Piece(window=window, source=files[tile.key]))
+                pieces.append(MosaicTile(window=window, source=files[tile.key]))
         path = write_mosaic(
             pieces,
             tiling.geobox,

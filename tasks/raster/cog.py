@@ -28,7 +28,7 @@ Overviews = Literal["nearest", "average", "mode"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class MosaicTile:
     """One tile of a mosaic."""
 
     window: Window
@@ -44,7 +44,7 @@ class Piece:
 
 
 def write_mosaic(
-    pieces: Iterable[Piece],
+    pieces: Iterable[MosaicTile],
     geobox: GeoBox,
     destination: Path,
     *,
@@ -109,7 +109,7 @@ def write_mosaic(
     return destination
 
 
-def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] | str | None) -> MaskFacts:
+def _facts(tiles: Sequence[MosaicTile], geobox: GeoBox, dtype: np.dtype[np.generic] | str | None) -> MaskFacts:
     """Return the mask facts of the whole mosaic. Pixels that no tile covers count as masked."""
     whole = Window.of(geobox.shape)
     area = 0
@@ -132,7 +132,7 @@ def _facts(tiles: Sequence[Piece], geobox: GeoBox, dtype: np.dtype[np.generic] |
     return facts
 
 
-def _write(file: DatasetWriter, tile: Piece, bands: tuple[str, ...], storage: MaskStorage) -> None:
+def _write(file: DatasetWriter, tile: MosaicTile, bands: tuple[str, ...], storage: MaskStorage) -> None:
     raster = tile.read()
     window, shape = windows.Window.from_slices(tile.window.rows, tile.window.columns), tuple(tile.window.shape)
     if raster.geobox.shape != shape or raster.bands != bands:

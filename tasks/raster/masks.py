@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.raster.raster import Raster, common_dtype, unrepeated
-from tasks.raster.statistics import band_ends
+from tasks.raster.statistics import band_range
 
 UNKNOWN_TAG = ("MASK", "unknown")
 """The tag of a file whose mask is not known: a zero in it may be data or a masked pixel."""
@@ -82,7 +82,7 @@ class MaskStorage:
 def mask_facts(raster: Raster) -> MaskFacts:
     """Return the mask facts of one raster."""
     full, uniform = _uniformity(raster)
-    bands = [band_ends(raster, i) for i in range(len(raster.bands))]
+    bands = [band_range(raster, i) for i in range(len(raster.bands))]
     return MaskFacts(
         dtype=raster.values.dtype,
         known=raster.valid is not None,

@@ -29,7 +29,7 @@ class BandStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ends:
+class BandRange:
     """The lowest and the highest valid value of a band."""
 
     valid: int
@@ -48,7 +48,7 @@ def band_statistics(raster: Raster) -> tuple[BandStatistics, ...]:
 
 
 def _statistics(raster: Raster, i: int) -> BandStatistics:
-    ends = band_ends(raster, i)
+    ends = band_range(raster, i)
     return BandStatistics(
         name=raster.bands[i],
         valid_share=None if raster.valid is None else ends.valid / raster.values[i].size,
@@ -68,23 +68,23 @@ def _mean(raster: Raster, i: int, counted: int) -> float:
         return float(data.mean(dtype=np.float64))
 
 
-def band_ends(raster: Raster, i: int) -> Ends:
+def band_range(raster: Raster, i: int) -> BandRange:
     """Return the lowest and the highest valid value of band i, counted from 0."""
     data, valid = raster.values[i], _mask(raster, i)
     count = data.size if valid is None else int(np.count_nonzero(valid))
     if data.dtype.kind == "f":
         data = _numbers(data, valid)
         if not data.size:
-            return Ends(valid=count, counted=0, low=None, high=None)
-        return Ends(valid=count, counted=data.size, low=float(data.min()), high=float(data.max()))
+            return BandRange(valid=count, counted=0, low=None, high=None)
+        return BandRange(valid=count, counted=data.size, low=float(data.min()), high=float(data.max()))
     if not count:
-        return Ends(valid=0, counted=0, low=None, high=None)
+        return BandRange(valid=0, counted=0, low=None, high=None)
     low, high = data.min(), data.max()
     if count < data.size:  # masked pixels are zero: only an end that is not beyond zero can be wrong
         info = np.iinfo(data.dtype.name)
         low = low if low < 0 else data.min(where=valid, initial=info.max)
         high = high if high > 0 else data.max(where=valid, initial=info.min)
-    return Ends(valid=count, counted=count, low=float(low), high=float(high))
+    return BandRange(valid=count, counted=count, low=float(low), high=float(high))
 
 
 def _mask(raster: Raster, i: int) -> NDArray[np.bool_] | None:

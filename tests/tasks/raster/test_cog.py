@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
-from tasks.raster.cog import Piece, write_mosaic
+from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.encode import read_geotiff
 from tasks.raster.masks import mask_facts
 from tasks.raster.raster import Raster
@@ -30,7 +30,7 @@ def whole(values: np.ndarray, valid: np.ndarray | None) -> Raster:
     return Raster(values=values, valid=valid, bands=names, geobox=GeoBox(values.shape[1:], AFFINE, "EPSG:32119"))
 
 
-def pieces(raster: Raster, size: int, *, absent: set[int] = frozenset()) -> Iterator[Piece]:  # type: ignore[assignment]  # empty
+def pieces(raster: Raster, size: int, *, absent: set[int] = frozenset()) -> Iterator[MosaicTile]:  # type: ignore[assignment]  # empty
     """Cut a raster into tiles, in an order that is not that of the file."""
     tiling = Tiling(raster.geobox, size)
     for i in reversed(range(len(tiling))):
@@ -39,7 +39,7 @@ def pieces(raster: Raster, size: int, *, absent: set[int] = frozenset()) -> Iter
         values = window.of_array(raster.values)
         tile = Raster(values=values, valid=valid, bands=raster.bands, geobox=tiling.tile(i))
         if i not in absent:
-            yield Piece(window=window, source=lambda tile=tile: tile)
+            yield MosaicTile(window=window, source=lambda tile=tile: tile)
 
 
 def is_cog(path: Path) -> bool:
@@ -102,7 +102,7 @@ def test_tiles_on_disk_and_a_mask_by_each_rule(tmp_path: Path) -> None:
     for number, piece in enumerate(pieces(raster, 256)):
         path = tmp_path / f"{number}.tif"
         path.write_bytes(encode_geotiff(piece.read()))
-        stored.append(Piece(window=piece.window, source=path))
+        stored.append(MosaicTile(window=piece.window, source=path))
     kinds = {read_kind(piece.source) for piece in stored}
     assert kinds == {("all_valid", "uint8"), ("per_dataset", "uint8"), ("nodata", "uint16")}
 
@@ -178,12 +178,12 @@ def test_known_facts_spare_the_first_reading(tmp_path: Path) -> None:
     raster = whole(np.ones((1, 30, 50), np.uint8), np.arange(1500).reshape(1, 30, 50) % 7 > 0)
     reads: list[slice] = []
 
-    def reader(piece: Piece) -> Raster:
+    def reader(piece: MosaicTile) -> Raster:
         reads.append(piece.window)
         return piece.read()
 
     known = [
-        Piece(
+        MosaicTile(
             window=piece.window,
             source=lambda piece=piece: reader(piece),
             facts=mask_facts(piece.read()),
@@ -201,13 +201,19 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path.write_bytes(b"what was there")
     good = list(pieces(raster, 20))
     other_bands = Raster(values=raster.values, valid=None, bands=("x",), geobox=raster.geobox)
-    upper = Piece(window=Window(rows=slice(0, 2), columns=slice(0, 50)), source=lambda: raster)
+    upper = MosaicTile(window=Window(rows=slice(0, 2), columns=slice(0, 50)), source=lambda: raster)
     for wrong, message in [
         ([*good, good[0]], "two pieces .* overlap"),
         ([upper, replace(upper, window=Window(rows=slice(1, 3), columns=slice(0, 50)))], "two pieces .* overlap"),
-        ([Piece(window=Window(rows=slice(20, 40), columns=slice(0, 20)), source=lambda: raster)], "outside the grid"),
-        ([Piece(window=Window(rows=slice(0, 20), columns=slice(0, 20)), source=lambda: raster)], r"shape \(30, 50\)"),
-        ([Piece(window=Window(rows=slice(0, 30), columns=slice(0, 50)), source=lambda: other_bands)], "bands"),
+        (
+            [MosaicTile(window=Window(rows=slice(20, 40), columns=slice(0, 20)), source=lambda: raster)],
+            "outside the grid",
+        ),
+        (
+            [MosaicTile(window=Window(rows=slice(0, 20), columns=slice(0, 20)), source=lambda: raster)],
+            r"shape \(30, 50\)",
+        ),
+        ([MosaicTile(window=Window(rows=slice(0, 30), columns=slice(0, 50)), source=lambda: other_bands)], "bands"),
     ]:
         with pytest.raises(ValueError, match=message):
             write_mosaic(wrong, raster.geobox, path, bands=raster.bands)
@@ -225,9 +231,9 @@ def test_memory_holds_a_tile_and_not_the_raster(tmp_path: Path) -> None:
         shape = (2, *tiling.tile(i).shape)
         return Raster(values=np.full(shape, i, "u2"), valid=None, bands=("a", "b"), geobox=tiling.tile(i))
 
-    def streamed() -> Iterator[Piece]:
+    def streamed() -> Iterator[MosaicTile]:
         for i in range(len(tiling)):
-            yield Piece(window=tiling.window(i), source=lambda i=i: read(i))
+            yield MosaicTile(window=tiling.window(i), source=lambda i=i: read(i))
 
     tracemalloc.start()
     path = write_mosaic(streamed(), grid, tmp_path / "m.tif", bands=("a", "b"))

@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tasks.raster.cog import Piece, write_mosaic
+from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.quicklook import quicklook
 from tasks.raster.raster import Raster
 from tasks.raster.window import Window
@@ -89,7 +89,7 @@ def test_a_file_looks_like_its_raster(tmp_path: Path) -> None:
 def test_large_rasters_are_thinned(tmp_path: Path) -> None:
     raster = raster_of(ramp(700, 1500)[np.newaxis])
     assert pixels(quicklook(raster, max_size=300)).shape == (140, 300, 4)
-    piece = Piece(window=Window(rows=slice(0, 700), columns=slice(0, 1500)), source=lambda: raster)
+    piece = MosaicTile(window=Window(rows=slice(0, 700), columns=slice(0, 1500)), source=lambda: raster)
     path = write_mosaic([piece], raster.geobox, tmp_path / "m.tif", bands=raster.bands)
     small = pixels(quicklook(path, max_size=300))
     assert small.shape == (140, 300, 4)
