@@ -195,6 +195,10 @@ def test_known_facts_spare_the_first_reading(tmp_path: Path) -> None:
     assert equal(read_geotiff(path), raster)
 
 
+def at(rows, columns, raster):
+    return MosaicTile(window=Window(rows=rows, columns=columns), source=lambda: raster)
+
+
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     raster = whole(np.ones((1, 30, 50), np.uint8), None)
     path = tmp_path / "m.tif"
@@ -206,14 +210,14 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
         ([*good, good[0]], "two pieces .* overlap"),
         ([upper, replace(upper, window=Window(rows=slice(1, 3), columns=slice(0, 50)))], "two pieces .* overlap"),
         (
-            [MosaicTile(window=Window(rows=slice(20, 40), columns=slice(0, 20)), source=lambda: raster)],
+            [at(slice(20, 40), slice(0, 20), raster)],
             "outside the grid",
         ),
         (
-            [MosaicTile(window=Window(rows=slice(0, 20), columns=slice(0, 20)), source=lambda: raster)],
+            [at(slice(0, 20), slice(0, 20), raster)],
             r"shape \(30, 50\)",
         ),
-        ([MosaicTile(window=Window(rows=slice(0, 30), columns=slice(0, 50)), source=lambda: other_bands)], "bands"),
+        ([at(slice(0, 30), slice(0, 50), other_bands)], "bands"),
     ]:
         with pytest.raises(ValueError, match=message):
             write_mosaic(wrong, raster.geobox, path, bands=raster.bands)
