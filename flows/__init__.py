@@ -1,1 +1,1 @@
-"""One module a flow: parameters, order of steps, nothing else."""
+"""The flows, and what starts them: parameters, the order of steps, the command line. The steps are in `tasks`."""

@@ -1,13 +1,14 @@
-"""`python -m flows`: see :mod:`flows.command_line`."""
+"""Run the command line (`python -m flows`): see :mod:`flows.command_line`."""
 
 import gc
 
 if __name__ == "__main__":
-    # Nothing of what is imported is garbage, and to search it takes a fifth of a start. The run switches it on again.
+    # Imported objects are not garbage, and searching them takes a fifth of the time of a start. The run enables the
+    # search again.
     gc.disable()
     from flows.command_line import run
 
     try:
         run()
     finally:
-        gc.freeze()  # nor does it matter as the process ends, when Python searches all of it once more
+        gc.freeze()  # otherwise Python searches all objects once more as the process ends

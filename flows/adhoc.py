@@ -1,11 +1,12 @@
-"""Ad hoc Python: an `ee.Image` of your own in a script or a notebook, and its pixels as files.
+"""Ad hoc Python: turn an `ee.Image` of a script or a notebook into files.
 
     from flows import adhoc
 
     result = adhoc.region(image, region=[-54.60, -25.30, -54.55, -25.26], scale=30)
 
-With a Prefect server (PREFECT_API_URL) the run is seen there and shares the quota. Without one, Prefect starts a
-temporary server, which lasts as long as the script or the kernel. A session of `ee` is left as it is.
+If a Prefect server is configured (PREFECT_API_URL), the run appears there and shares the quota with other runs. If
+none is configured, a temporary server starts, and runs until the script or the kernel ends. Your `ee` session is not
+changed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def _takes(parameters: type[ExtractionParameters]) -> Callable[[F], F]:
-    """Show the fields in a function's signature, for `help` and for completion in a notebook."""
+    """Return a decorator that shows the fields of a form in a signature, for `help` and for completion in notebooks."""
 
     def shown(function: F) -> F:
         own = inspect.signature(function)
@@ -54,15 +55,15 @@ def region(image: Image, *, name: str | None = None, as_of: date | None = None, 
     """Extract a region of one image, as :func:`flows.region.extract_region` does.
 
     Args:
-        image: An `ee.Image`; or an asset, a recipe or an expression, as a model or a dictionary.
-        name: Folder of the tiles of an `ee.Image`; `expression` if not given.
-        as_of: Day up to which an `ee.Image` reads a growing collection: part of its identity.
-        **fields: Of :class:`flows.parameters.RegionParameters`, which says what each is.
+        image: An `ee.Image`, or an asset, a recipe or an expression as a model or a dictionary.
+        name: Folder name for the tiles of an `ee.Image`. Without it: `expression`.
+        as_of: Day up to which an `ee.Image` reads a growing collection. It is part of the image's identity.
+        **fields: Fields of :class:`flows.parameters.RegionParameters`, which describes them.
 
     Raises:
-        InputError: a value can't be; nothing was fetched.
-        EarthEngineError, StorageError, ExtractionFailedError: the run failed; the message says what to do.
-        CancelledRun: somebody has cancelled it on the Prefect server.
+        InputError: A value is refused. Nothing was fetched.
+        EarthEngineError, StorageError, ExtractionFailedError: The run failed. The message contains what to do.
+        CancelledRun: The run was cancelled on the Prefect server.
     """
     result: RegionResult = _run("region", RegionParameters, fields | {"image": _image(image, name, as_of)})
     return result
@@ -73,13 +74,13 @@ def timeseries(image: Image, *, name: str | None = None, as_of: date | None = No
     """Extract every image of a collection, as :func:`flows.timeseries.extract_timeseries` does.
 
     Args:
-        image: An `ee.ImageCollection`; or an asset, a recipe or an expression, as a model or a dictionary.
-        name: As of :func:`region`.
-        as_of: As of :func:`region`.
-        **fields: Of :class:`flows.parameters.TimeseriesParameters`, which says what each is.
+        image: An `ee.ImageCollection`, or an asset, a recipe or an expression as a model or a dictionary.
+        name: See :func:`region`.
+        as_of: See :func:`region`.
+        **fields: Fields of :class:`flows.parameters.TimeseriesParameters`, which describes them.
 
     Raises:
-        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: As :func:`region`.
+        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
     """
     result: TimeseriesResult = _run("timeseries", TimeseriesParameters, fields | {"image": _image(image, name, as_of)})
     return result
@@ -90,30 +91,39 @@ def patches(image: Image, *, name: str | None = None, as_of: date | None = None,
     """Extract square patches of one image around points, as :func:`flows.patches.extract_patches` does.
 
     Args:
-        image: As of :func:`region`.
-        name: As of :func:`region`.
-        as_of: As of :func:`region`.
-        **fields: Of :class:`flows.parameters.PatchesParameters`, which says what each is.
+        image: See :func:`region`.
+        name: See :func:`region`.
+        as_of: See :func:`region`.
+        **fields: Fields of :class:`flows.parameters.PatchesParameters`, which describes them.
 
     Raises:
-        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: As :func:`region`.
+        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
     """
     result: PatchesResult = _run("patches", PatchesParameters, fields | {"image": _image(image, name, as_of)})
     return result
 
 
 def _image(image: Image, name: str | None, as_of: date | None) -> Any:
-    """Return an image as a flow takes it: an object of `ee` as the JSON of its expression."""
-    said = {key: value for key, value in (("name", name), ("as_of", as_of)) if value is not None}
+    """Return the image as a flow needs it: an `ee` object becomes the JSON of its expression.
+
+    Raises:
+        BadInputError: `name` or `as_of` is given for an image that is not an `ee` object.
+    """
+    given = {key: value for key, value in (("name", name), ("as_of", as_of)) if value is not None}
     if is_computed(image):
-        return {"expression": encode(image), **said}
-    for key, value in said.items():
-        raise BadInputError(key, value, "given beside an image that says it itself", f"Give it as image.{key}")
+        return {"expression": encode(image), **given}
+    for key, value in given.items():
+        remedy = f"Leave it out, or set image.{key} if the image has such a field"
+        raise BadInputError(key, value, "only for an ee.Image or an ee.ImageCollection", remedy)
     return image
 
 
 def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, Any]) -> Any:
-    """Run a flow. What goes wrong is told as one message, without fifty frames of Prefect's engine above it."""
+    """Run a flow and return its result. Expected errors come without the fifty frames of Prefect's engine.
+
+    Raises:
+        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
+    """
     try:
         checked = parameters.model_validate(given)
     except ValidationError as error:
@@ -128,5 +138,5 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
     except (InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun) as error:
         raise error.with_traceback(None) from None
     except KeyboardInterrupt:
-        kept = "Interrupted. What is stored is kept: run the same again, and only the rest is fetched."
-        raise KeyboardInterrupt(kept) from None
+        again = "To resume, make the same call again: only the missing tiles are fetched."
+        raise KeyboardInterrupt(f"Interrupted. The stored tiles are kept. {again}") from None

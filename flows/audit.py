@@ -1,6 +1,10 @@
-"""Audit an output: what is stored, empty, missing, damaged or foreign. Repair fetches only what is missing."""
+"""Audit an output: which tiles are stored, empty, failed, missing or damaged, and which files are foreign.
 
-# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+Repair fetches only the tiles that are missing, damaged or failed.
+"""
+
+# Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
+# resolve them as text.
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
@@ -25,17 +29,17 @@ class AuditResult(BaseModel):
     output: str
     """Root of the output."""
     plans: dict[str, dict[str, int]]
-    """For each plan's folder the number of tiles that are stored, empty, failed, missing, damaged, unreceipted."""
+    """Folder of each plan, and its numbers of stored, empty, failed, missing, damaged and unreceipted tiles."""
     superseded: list[str]
-    """Folders of plans whose image has changed since, and was fetched again."""
+    """Folders of plans whose image changed after they were made, and was fetched again under another plan."""
     foreign: list[str]
     """Files among the tiles that this project did not write."""
     pruned: int
-    """Number of files that were removed."""
+    """Number of files that pruning removed."""
 
 
 def audit_name() -> str:
-    """Return the name of the flow run: `audit gcs-bucket/pixels`."""
+    """Return the name of the flow run, such as `audit gcs-bucket/pixels`."""
     given = flow_run.parameters.get("parameters", {})
     fields = given if isinstance(given, dict) else given.model_dump()
     return f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip()
@@ -44,7 +48,11 @@ def audit_name() -> str:
 @flow(name="audit-output", flow_run_name=audit_name, task_runner=one_at_a_time())
 @clear_failures
 def audit_output(parameters: AuditParameters) -> AuditResult:
-    """Audit an output: say what is stored, empty, missing, damaged or foreign. Fails unless everything is whole."""
+    """Audit an output: list stored, empty, failed, missing and damaged tiles, and foreign files.
+
+    The run fails if there is no plan, or if a plan cannot be read or is not complete. Superseded plans may be
+    incomplete.
+    """
     repairs, prunes = (wish and not parameters.plan_only for wish in (parameters.repair, parameters.prune))
     output = open_output(parameters.output, write=repairs or prunes)
     found = look(parameters, output)
@@ -63,14 +71,18 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
 
 
 def look(parameters: AuditParameters, output: Output) -> Audit:
-    """Audit the output as it is now, and show what was found."""
+    """Audit the output in its present state, and show the findings in the Prefect UI."""
     found = audit(output.store, plan=parameters.plan, verify=parameters.verify)
     show_audit(found, output.store)
     return found
 
 
 def repair(parameters: AuditParameters, found: Audit, output: Output) -> None:
-    """Fetch the missing, damaged and failed tiles of all plans that are not superseded."""
+    """Fetch the missing, damaged and failed tiles of all plans that are not superseded, and renew their manifests.
+
+    Raises:
+        BadInputError: An asset was updated after its plan was made, so its tiles cannot be fetched any more.
+    """
     account = parameters.connect()
     for plan in found.plans:
         if plan.faults and plan.plan.folder not in found.superseded:

@@ -1,4 +1,4 @@
-"""What a flow does ahead, in a thread of its own, while requests are in flight."""
+"""Work that a flow does in a background thread while requests are in flight."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from tasks.products.coverage import draw_ahead
 from tasks.products.manifest import preload
 from tasks.storage.receipt import TileReceipt
 
-# Tiles to fetch from which on products are prepared as a run begins. A smaller run is over soon, and its start is busy.
+# If at least so many tiles are missing, a run prepares its products at its start. A smaller run ends soon, and its
+# start is busy.
 LARGE = 2000
 
 
 def in_background(*functions: Callable[[], object]) -> None:
-    """Call functions, one after the other, in a thread of its own: what fails now fails again where it is needed."""
+    """Call functions one after the other in a background thread.
+
+    The first error ends the thread without a message, because it occurs again where the result is needed.
+    """
 
     def call() -> None:
         with contextlib.suppress(Exception):
@@ -28,14 +32,14 @@ def in_background(*functions: Callable[[], object]) -> None:
 
 
 def prepare_products(plan: Plan, stored: Iterable[TileReceipt]) -> None:
-    """Draw the map, and import what the manifest takes.
+    """Draw the coverage map, and import the libraries that the manifest needs.
 
-    Of a run of hours as it begins: at its end it would be too late to see that a container has too little memory for
-    them.
+    A run of hours does this at its start. If its container has too little memory for these products, that shows at
+    the start and not at the end.
 
     Args:
-        plan: What is fetched.
-        stored: Tiles that were stored before.
+        plan: The plan that the run fetches.
+        stored: Receipts of the tiles that were stored before the run.
     """
     draw_ahead(plan, stored)
     preload(plan)

@@ -1,4 +1,4 @@
-"""The batches of a plan, mapped over the fetch task in waves."""
+"""Fetch a plan: map the fetch task over its batches, some batches (a wave) at a time."""
 
 from __future__ import annotations
 
@@ -32,19 +32,21 @@ from tasks.prefect_io.progress import Progress
 from tasks.prefect_io.server import ServerAwayError
 from tasks.storage.receipt import TileReceipt
 
-# Seconds between looks at how far a run is, and in its last moments, which are not to be missed.
+# Seconds between two checks of a run's progress. Near its end checks are more frequent, to notice when all requests are
+# sent.
 LOOK_S, SOON_S = 0.5, 0.05
-# Seconds beyond their grace in which batches write their receipts as a run is left.
+# If a run is interrupted, its requests in flight have GRACE_S to end. Batches then have this many seconds more to write
+# their receipts.
 FAREWELL_S = 6.0
 
 
 def one_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
-    """Return the task runner of a flow: one batch at a time, which is as wide as the quota.
+    """Return the task runner of a flow. It runs one batch at a time, which uses the whole quota.
 
-    The tiles of the next batch follow those of the last without a gap, whenever Prefect starts its task: that takes two
-    seconds with a limited tag on SQLite, and more the more of them start at once.
+    Requests go on with the tiles of the next batch without a gap, even before Prefect starts its task. With a limited
+    tag on SQLite, this start takes two seconds, and longer if more tasks start at once.
     """
-    runner: Any = ThreadPoolTaskRunner(max_workers=1)  # its future type is narrower than `flow` is annotated for
+    runner: Any = ThreadPoolTaskRunner(max_workers=1)  # its future type is narrower than `flow` accepts
     return runner  # type: ignore[no-any-return]  # as above
 
 
@@ -59,24 +61,27 @@ def fetch_plan(
     show: Callable[[], None] = lambda: None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[TileReceipt, ...]:
-    """Fetch what is missing of a stored plan, and return a receipt a tile, in order.
+    """Fetch the missing tiles of a stored plan, and return one receipt for each tile of the plan, in order.
 
     Called inside a flow.
 
     Args:
-        plan: What to fetch.
-        checkpoint: What is stored of it.
+        plan: The plan to fetch.
+        checkpoint: The tiles of the plan that are already stored.
         output: Where the tiles go.
-        plan_key: Where the plan is stored.
+        plan_key: Key of the plan in the output.
         account: Connection and quota.
-        session: Of the flow run.
-        show: Called once requests are on their way.
-        meanwhile: Called once all requests are sent, while the last are awaited.
+        session: Fetch session of the flow run.
+        show: Called once: when the first batch has begun, or at once if no tile is missing.
+        meanwhile: Called once all requests are sent, while the last of them are in flight. Not called if no tile is
+            missing, or if the run stops early.
 
     Raises:
+        BadInputError: The flow has a task runner that starts other processes.
         EarthEngineError: Earth Engine refuses every request (credentials, permissions, budget).
-        StorageError: the output can't be written.
-        RunCancelled: the flow run has been cancelled.
+        StorageError: The output cannot be written.
+        RunCancelled: The flow run was cancelled.
+        ServerAwayError: The Prefect server failed while it started or ended the task of a batch.
     """
     batch = Batch(
         output=output.reference,
@@ -93,28 +98,28 @@ def fetch_plan(
     run = FlowRunContext.get()
     if run is not None and not isinstance(run.task_runner, ThreadPoolTaskRunner):
         kind = type(run.task_runner).__name__
-        reason = "batches of a flow run in threads of its process: others would fetch beside them"
-        raise BadInputError("task_runner", kind, reason, "Leave the flow's own")
+        reason = "batches run in threads of the flow's process, and another process would fetch the same tiles again"
+        raise BadInputError("task_runner", kind, reason, "Use the flow with its own task runner")
     whole = OpenBatch(batch=batch, plan=plan, store=output.store, connection=account.connection, checkpoint=checkpoint)
     return _Fetch(whole, session).run(show, meanwhile)
 
 
 class _Fetch:
-    """The fetch of one plan by one flow run: its waves, and how they end. Used by the flow's thread alone."""
+    """The fetch of one plan by one flow run, wave by wave. Only the flow's thread uses it."""
 
     def __init__(self, whole: OpenBatch, session: FetchSession) -> None:
         self._whole, self._session = whole, session
         self._plan, self._checkpoint = whole.plan, whole.checkpoint
         self._futures: list[PrefectFuture[Any]] = []
-        """Of the tasks that have not ended, in the order in which they run."""
+        """Futures of the tasks that have not ended, in the order in which the tasks run."""
         self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         self._errors: list[BaseException] = []
         self._begun = 0
-        """Missing tiles that were begun."""
+        """Number of missing tiles in the batches that have begun."""
         self._receipts_before = len(session.receipts)
 
     def run(self, show: Callable[[], None], meanwhile: Callable[[], object]) -> tuple[TileReceipt, ...]:
-        """See `fetch_plan`."""
+        """Fetch the plan: see :func:`fetch_plan`."""
         session, left = self._session, Remainder(len(self._plan), self._checkpoint)
         total, done_before = left.missing, session.tally.done
         in_flight = session.permits.pace.in_flight
@@ -131,36 +136,39 @@ class _Fetch:
                     self._note(self._ended.get(timeout=SOON_S if nearly else LOOK_S))
                     while True:
                         self._note(self._ended.get_nowait())
-                if progress is None and total:  # now: a tagged task that starts waits 2 s if it meets other writes
+                if progress is None and total:  # not before the task: its start waits 2 s after other writes
                     progress = Progress(total, show)
                 if not (more or session.stop.is_set()) and total and session.outstanding <= in_flight:
-                    meanwhile()  # all are sent, the last are awaited
+                    meanwhile()  # all requests are sent
                     meanwhile = _nothing
                 if progress:
                     progress.show(session)
-        except BaseException:  # a signal: nothing more is sent, and what is in flight has its grace
+        except BaseException:  # such as Ctrl-C: send nothing more, and let requests in flight end
             session.leave()
             self._farewell()
             raise
         return self._collected()
 
     def _farewell(self) -> None:
-        """Let batches write their receipts; those whose tasks wait for a slot, or in the queue, are ended here."""
+        """Let the batches of an interrupted run write their receipts.
+
+        A task that waits for its slot, or in the queue, cannot do it: such a batch is ended here.
+        """
         if self._session.is_shared:
-            for future in self._futures[:1]:  # one at a time: the others have not begun
+            for future in self._futures[:1]:  # tasks run one at a time: the others have not started
                 with contextlib.suppress(Exception):
                     future.wait(timeout=GRACE_S + FAREWELL_S)
         begun = [batch for batch, each in self._session.begun.items() if each.opened.missing]
         if begun:
-            with ThreadPoolExecutor(len(begun)) as pool:  # at once: each gives what is in flight its grace
+            with ThreadPoolExecutor(len(begun)) as pool:  # in parallel: each waits for its requests in flight
                 for batch in begun:
                     pool.submit(run_batch, batch, self._session.quota, opener=PREFECT)
 
     def _map(self, wave: Sequence[TileRange]) -> None:
-        """Begin the batches of a wave, and map their tasks over them.
+        """Begin the batches of a wave, and map the fetch task over them.
 
-        Those that are known from their receipts run without the tag, and may be answered from Prefect's cache. The
-        others take a slot, and whatever the cache says of them is written anew: it would keep a failure, too.
+        Batches without a missing tile run without the tag, and Prefect's cache may answer them. The others take a
+        slot. They ignore the cache and replace its entry, because the cache would keep a failure, too.
         """
         quota = self._session.quota
         known = [self._opened(stretch) for stretch in wave if not stretch.missing]
@@ -184,21 +192,25 @@ class _Fetch:
         return replace(self._whole, batch=batch)
 
     def _note(self, future: PrefectFuture[Any]) -> None:
-        """Take note of how a batch's task ended. One that crashed leaves no receipt: the run has failed."""
+        """Record the end of a batch's task. If the task did not complete, keep its error and stop the session.
+
+        A crashed task counts as an error: it left no receipt.
+        """
         self._futures.remove(future)
         error: Any
         try:
-            future.wait()  # it has ended: else Prefect asks the server for its state, by a client that it never closes
+            future.wait()  # returns at once; without it Prefect reads the state with a client that it never closes
             state = future.state
             if state.is_completed():
                 return
             error = future.result(raise_on_failure=False)
             if not isinstance(error, Exception):
                 error = RuntimeError(f"The task of a batch ended in state {state.name}: {state.message}")
-        except (httpx.HTTPError, OSError) as failure:  # of Prefect's engine: as it takes the slot, or gives it back
-            error = ServerAwayError(f"Prefect could not run the task of a batch ({type(failure).__name__}).")
+        except (httpx.HTTPError, OSError) as failure:  # from Prefect's engine, as it takes or returns the slot
+            kind = type(failure).__name__
+            error = ServerAwayError(f"Prefect could not run the task of a batch ({kind}). Check the Prefect server.")
             error.__cause__ = failure
-        except Exception as failure:  # noqa: BLE001 - the end is noted whatever it was: the flow raises it
+        except Exception as failure:  # noqa: BLE001 - kept whatever it is: the flow raises it
             error = failure
             error.add_note("Prefect could not run the task of a batch.")
         self._session.stop.set()
@@ -211,12 +223,12 @@ class _Fetch:
         total = len(self._plan)
         stored = sum(tile.status != "failed" for tile in tiles.values())
         words = f"{stored:,} of {total:,} tiles are stored in {self._whole.store.uri}"
-        again = f"Run the same again: only the other {total - stored:,} are fetched."
+        again = f"To resume, run the same job again: only the other {total - stored:,} tiles are fetched."
         if self._session.cancelled.is_set():
             raise RunCancelled(f"Cancelled. {words}. {again}")
-        # The cause before its consequences: the batch that met it, not one that it stopped.
+        # Raise the cause first: `Stopped` is the error of batches that another error has stopped.
         for error in sorted(self._errors, key=lambda error: isinstance(error, Stopped)):
-            error.add_note(f"{words}. Mend the cause, if it does not pass by itself. {again}")
+            error.add_note(f"{words}. If the cause is not temporary, fix it first. {again}")
             raise error
         return tuple(tiles[index] for index in sorted(tiles))
 

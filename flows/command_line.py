@@ -1,4 +1,4 @@
-"""The command line: a subcommand a flow, its options the fields of the form, the words of an error the same."""
+"""The command line: one subcommand for each flow. Options and error messages are those of the form."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 # Exit codes.
 FAILED, BAD_INPUT = 1, 2
-# As of a shell's command that SIGINT ended: 128 and the signal's number.
+# Shells use 128 plus the number of the signal, which is 2 for SIGINT.
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class Command:
-    """A flow by names, so that the list of commands imports none."""
+    """A subcommand, with the names of its flow and parameters: to list the commands imports no flow."""
 
     module: str
     flow: str
@@ -30,7 +30,7 @@ class Command:
     help: str
 
     def load(self) -> Callable[..., None]:
-        """Return what runs it, with its options."""
+        """Return the function that runs the flow, with its options in its signature."""
         from flows import parameters
         from flows.command_options import command
 
@@ -43,7 +43,7 @@ class Command:
             from flows.garbage_collection import undisturbed
             from flows.progress_bar import bar
 
-            with undisturbed(), bar():  # the process is ours
+            with undisturbed(), bar():  # this process runs nothing else
                 result = flow(given)
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
@@ -53,7 +53,7 @@ COMMANDS = {
         "flows.region",
         "extract_region",
         "RegionParameters",
-        "A region of one image, tile by tile, then one mosaic.",
+        "A region of one image: its tiles, then one mosaic.",
     ),
     "timeseries": Command(
         "flows.timeseries",
@@ -64,32 +64,41 @@ COMMANDS = {
     "patches": Command(
         "flows.patches", "extract_patches", "PatchesParameters", "Square patches of one image around points."
     ),
-    "audit": Command("flows.audit", "audit_output", "AuditParameters", "An output, or one plan of it."),
+    "audit": Command("flows.audit", "audit_output", "AuditParameters", "A check of an output, or of one plan in it."),
 }
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run what a command line asks for: leave with 1 (failed, cancelled), 2 (bad input) or 130 (Ctrl-C), or return.
+    """Run a command line, and return if it succeeds.
 
-    The result is JSON on standard output; all else goes to standard error.
+    The result goes to standard output as JSON. The log and error messages go to standard error. Exit codes of the
+    process: 0 success, 1 the run failed or was cancelled, 2 bad input, 130 Ctrl-C.
+
+    Args:
+        arguments: Words of the command line. None = those of this process (`sys.argv`).
+
+    Raises:
+        SystemExit: The exit code is 1, 2 or 130.
+        Exception: Any other error, with its traceback.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         _app(words)(words)
     except CycloptsError as error:
-        _leave(BAD_INPUT, f"{error} `--help` lists what there is.")
+        _leave(BAD_INPUT, f"{error} Use `--help` to list commands and options.")
     except KeyboardInterrupt:
-        _leave(INTERRUPTED, "Interrupted. What is stored is kept: run the same again, and only the rest is fetched.")
+        again = "To resume, run the same command again: only the missing tiles are fetched."
+        _leave(INTERRUPTED, f"Interrupted. The stored tiles are kept. {again}")
     except Exception as error:
         _explain(error)
         raise
 
 
 def _app(words: Sequence[str]) -> App:
-    """Return the commands; only of one that is called the options are made, which takes a second."""
+    """Return the commands. Only the command that is called gets its options, since making them takes a second."""
     app = App(
         name="python -m flows",
-        help="Pixels out of Google Earth Engine. The result is written as JSON.",
+        help="Fetch pixels from Google Earth Engine. The result is written to standard output as JSON.",
         help_format="markdown",
         version_flags=(),
         result_action="return_value",
@@ -104,11 +113,11 @@ def _app(words: Sequence[str]) -> App:
 
 
 def _nothing() -> None:
-    """Stand for a command that is not called."""
+    """Stand in for a command that is not called."""
 
 
 def _reach_server() -> None:
-    """Leave if the Prefect server that is configured does not answer: the engine's traceback fills a screen."""
+    """Exit if the configured Prefect server does not answer. Prefect's engine would print a screen of traceback."""
     from tasks.prefect_io.server import server
 
     with server() as client:
@@ -119,7 +128,7 @@ def _reach_server() -> None:
 
 
 def _explain(error: Exception) -> None:
-    """Leave with one message, if the cause is not in the code."""
+    """Exit with one message if the error is expected. Return if it is an error in the code."""
     from pydantic import ValidationError
 
     from tasks.errors.input import InputError

@@ -1,4 +1,4 @@
-"""The options of a command: the fields of its form, with the same words, which pydantic then reads."""
+"""The options of a command: one for each field of its form, with the same text. Pydantic reads the values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from flows.run_options import RunOptions
 
-HELP = "Lists are written `a,b,c` or as JSON; GeoJSON and parameters of recipes are JSON."
+HELP = "Write lists as `a,b,c` or as JSON. Write GeoJSON and the parameters of recipes as JSON."
 KINDS = {
     "array": "LIST",
     "boolean": "",
@@ -30,27 +30,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option:
-    """One of them."""
+    """An option of a command."""
 
     path: tuple[str, ...]
-    """Names of fields, from the outermost inwards."""
+    """Names of the nested fields, the outermost first."""
     kinds: tuple[str, ...]
-    """JSON types of what it takes, or `date`."""
+    """JSON types that the option accepts, or `date`."""
     help: str
     group: Group
 
     @property
     def spelling(self) -> str:
-        """What is typed, without the dashes before it."""
+        """Name of the option on the command line, without its leading dashes."""
         return ".".join(self.path).replace("_", "-")
 
     @property
     def name(self) -> str:
-        """Its argument's name in Python."""
+        """Name of the argument in Python."""
         return "__".join(self.path)
 
     def parameter(self) -> inspect.Parameter:
-        """Return it as cyclopts takes it: a flag, or text that pydantic reads and refuses in the form's words."""
+        """Return the option for cyclopts: a flag, or text. Pydantic checks the text, with the messages of the form."""
         flag = "boolean" in self.kinds
         how = Parameter(
             name=f"--{self.spelling}",
@@ -59,13 +59,13 @@ class Option:
             group=self.group,
             metavar="|".join(KINDS[kind] for kind in self.kinds),
             json_list=False,
-            allow_leading_hyphen=self.structured,  # a box may begin in the west
+            allow_leading_hyphen=self.structured,  # a box may begin with a negative longitude
         )
         kind: Any = Annotated[bool | None, how] if flag else Annotated[list[str] | None, how]
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
 
     def read(self, given: bool | list[str]) -> Any:
-        """Return what pydantic is to read: text, or what its JSON says. One that is repeated is a list."""
+        """Return the value for pydantic: text, or the value of JSON text. A repeated option gives a list."""
         if isinstance(given, bool):
             return given
         if len(given) > 1:
@@ -75,19 +75,23 @@ class Option:
             try:
                 return json.loads(text)
             except (ValueError, RecursionError):
-                return text  # which is then refused for what it should be
+                return text  # pydantic refuses it, and names the expected type
         return text
 
     @property
     def structured(self) -> bool:
-        """Whether it takes a list or JSON."""
+        """Whether the option accepts a list or JSON."""
         return not {"array", "object"}.isdisjoint(self.kinds)
 
 
 def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
-    """Return a function for cyclopts that takes the fields of parameters as options.
+    """Return a function for cyclopts whose options are the fields of a form.
 
-    It raises pydantic's ValidationError for a value that can't be; the message is that of the form.
+    The function raises pydantic's ValidationError if a value is refused. The message is that of the form.
+
+    Args:
+        parameters: The form.
+        act: Called with the checked parameters.
     """
     found = options(parameters)
 
@@ -103,7 +107,7 @@ def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
         return act(parameters.model_validate(data))
 
     taken = [option.parameter() for option in found]
-    take.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]  # what cyclopts looks at
+    take.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]  # cyclopts reads it
     take.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
     notes = [HELP] if any(option.structured for option in found) else []
     take.__doc__ = "\n\n".join([str(parameters.__doc__), *notes])
@@ -111,9 +115,9 @@ def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
 
 
 def options(parameters: type[RunOptions]) -> tuple[Option, ...]:
-    """Return the options of a form, in its order. A field that several kinds of image have is one option."""
+    """Return the options of a form, in its order. A field that several kinds of image share is one option."""
     schema = parameters.model_json_schema()
-    # The form has no default where it offers blocks.
+    # The form leaves out the default of a field that offers blocks.
     schema["properties"]["output"]["default"] = parameters.model_fields["output"].default
     found: dict[tuple[str, ...], Option] = {}
     for option in _options(schema, schema.get("$defs", {})):
@@ -135,7 +139,7 @@ def _options(
         else:
             texts = [each for each in members if "block_type_slug" not in each]
             kinds = dict.fromkeys(each.get("format", each["type"]) for each in texts if each["type"] != "null")
-            required = not outer and name in schema.get("required", ())  # of a union one member is: pydantic says it
+            required = not outer and name in schema.get("required", ())  # of a union, only one member is required
             yield Option(path, tuple(kinds), _help(name, field, required), group)
 
 
@@ -144,14 +148,14 @@ def _members(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _choice(field: Mapping[str, Any], path: tuple[str, ...], members: list[Mapping[str, Any]]) -> str:
-    """Say what a group of options is for, and which of them exclude each other."""
+    """Return the help of a group of options: its purpose, and which options exclude each other."""
     names = [f"`--{'.'.join((*path, name))}`" for member in members for name in member.get("required", ())]
     one = f" Give exactly one of {', '.join(names[:-1])} and {names[-1]}." if len(members) > 1 else ""
     return f"{field['description']}{one}"
 
 
 def _help(name: str, field: Mapping[str, Any], required: bool) -> str:
-    """Return what the form says: title, description with bounds, default."""
+    """Return the help of an option, from its field in the form: title, description with bounds, default."""
     title = field["title"]
     known = title.lower() == name.replace("_", " ")
     notes = ["required"] if required else []
@@ -163,7 +167,7 @@ def _help(name: str, field: Mapping[str, Any], required: bool) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return a default as one types it."""
+    """Return a default as the help shows it: lists as `a,b`, booleans as yes or no."""
     if isinstance(value, list):
         return ",".join(map(_written, value))
     if isinstance(value, bool):

@@ -41,13 +41,13 @@ def extract(
     growing: bool = False,
     look_ahead: Callable[[Store], object] = lambda _: None,
 ) -> Extraction:
-    """Plan an extraction, fetch its tiles, and start the products that every flow has: manifest and coverage map.
+    """Plan an extraction, fetch its tiles, and start the products of every flow: manifest and coverage map.
 
     Args:
         parameters: The parameters of the flow.
-        make_plan: Asks for metadata and makes the plan.
-        growing: Whether the plan is a series without an end. Then only new and changed images are fetched.
-        look_ahead: Prepares products from the tiles that are stored, while the last requests are in flight.
+        make_plan: Reads the metadata from Earth Engine and returns the plan.
+        growing: Whether the plan is a time series without an end. Then only new and changed images are fetched.
+        look_ahead: Prepares products from the stored tiles while the last requests are in flight.
 
     Raises:
         BadInputError: A parameter is refused. Nothing was fetched.
@@ -87,7 +87,7 @@ def check_recipe_allowed(parameters: ExtractionParameters) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One plan in one flow run: what is shown, looked up and fetched of it."""
+    """One plan in one flow run: looks up its stored tiles, shows it, and fetches it."""
 
     parameters: ExtractionParameters
     account: Account
@@ -126,7 +126,7 @@ class Job:
         try:
             tiles, cost = self._fetch(part.plan, key, known)
         finally:
-            with contextlib.suppress(StorageError):  # a file too many: what failed above matters more
+            with contextlib.suppress(StorageError):  # a file too many does no harm, and must hide no error above
                 self.output.store.delete(key)
         return part.with_known(tiles), cost
 

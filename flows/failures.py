@@ -1,4 +1,4 @@
-"""How a flow ends when it fails: one clear message, a retry if the cause may pass."""
+"""How a flow fails: with one clear message, and with a retry if the cause may be temporary."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
-    """Let a flow fail with one message, where the cause is not in the code.
+    """Let a flow fail with one message if the cause is not in the code.
 
-    Raised through the engine, such an error would be logged with a traceback of fifty lines around it. As the data of
-    a failed state it is still what a caller from Python catches.
+    If the flow raised such an error, Prefect's engine would log it with a traceback of fifty lines. Instead the flow
+    returns a failed state that holds the error. A caller from Python still catches this error.
     """
 
     @functools.wraps(function)
     def called(parameters: P) -> R:
         try:
-            with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process is for it alone
+            with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process runs nothing else
                 check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:
@@ -39,12 +39,12 @@ def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
             return cancelled  # type: ignore[no-any-return]  # as below
         except QuarryError as error:
             if retry_run(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
-                raise error.with_traceback(None) from None  # only what is raised is retried
+                raise error.with_traceback(None) from None  # Prefect retries only a flow that raises
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
-            # Where a worker runs it, Prefect logs the error of a failed state with all that is behind it.
+            # In a worker, Prefect logs the error of a failed state with all errors that caused it.
             error.__cause__ = None
             error.__suppress_context__ = True
             failed: Any = Failed(message=words, data=error)
-            return failed  # type: ignore[no-any-return]  # the engine takes a state for a result
+            return failed  # type: ignore[no-any-return]  # the engine accepts a state as the result
 
     return called

@@ -1,4 +1,4 @@
-"""How the form in the Prefect UI offers what can be chosen: saved blocks, recipes, kinds of images."""
+"""How the form in the Prefect UI offers choices: saved blocks, recipes, kinds of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 
 from tasks.earthengine.recipe_names import RECIPES, allowed
 
-# The form begins with what differs from job to job.
+# The form begins with the fields that differ from job to job.
 FIRST = (
     *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
     *("output", "plan", "repair", "prune", "connection"),
@@ -21,9 +21,10 @@ PICKED = ("Output", "Earth Engine connection")
 
 
 def block(title: str, slug: str) -> type[BaseModel]:
-    """Return what stands for a block type in a union: its class takes a second to import, and nothing of it is read.
+    """Return a model that stands for a block type in a union. To import the class of the block takes a second.
 
-    The UI knows a picker by its slug, and only among the definitions of a schema, where pydantic puts models.
+    The UI shows a picker for a definition with a `block_type_slug`. Pydantic puts models into the definitions of a
+    schema.
     """
     config = ConfigDict(title=title, json_schema_extra={"block_type_slug": slug})
     return create_model(title.replace(" ", ""), __config__=config)
@@ -31,18 +32,18 @@ def block(title: str, slug: str) -> type[BaseModel]:
 
 @dataclass(frozen=True)
 class Recipes:
-    """Offers the recipes that a deployment may run, which the server then holds its runs to."""
+    """Offers the recipes that a deployment may run. The Prefect server refuses runs with any other recipe."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return handler(schema) | {"enum": [*RECIPES, *sorted(allowed())]}
 
 
 def as_form(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a model as the UI makes a good form of it.
+    """Return the schema of a model, changed so that the UI makes a good form of it.
 
-    Some of its fields come first, as somebody asks for them who fills it in, and all say what place they have: a
-    server on PostgreSQL keeps no order. Where blocks are offered there is no default: the UI would put it, which is no
-    block, under each tab.
+    The fields that differ from job to job come first. Each field has a `position`, because a server on PostgreSQL does
+    not keep their order. Descriptions end with the bounds. A field that offers blocks has no default, because the UI
+    would show the default, which is text, under each tab.
     """
     given = schema.get("properties", {})
     names = [name for name in FIRST if name in given] + [name for name in given if name not in FIRST]
@@ -51,7 +52,7 @@ def as_form(schema: dict[str, Any]) -> dict[str, Any]:
         limits = [
             f"{word} {kind[key]:g}" for kind in field.get("anyOf", [field]) for key, word in BOUNDS if key in kind
         ]
-        if limits and "description" in field:  # the UI shows no bounds by itself
+        if limits and "description" in field:  # the UI does not show the bounds
             field["description"] += f" [{', '.join(limits)}]"
         if field.get("title") in PICKED:
             field.pop("default", None)
@@ -60,7 +61,7 @@ def as_form(schema: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class AsTabs:
-    """Offers the members of a union as tabs: the UI shows `oneOf` as a field for JSON."""
+    """Offers the members of a union as tabs, by `anyOf`. The UI shows `oneOf` as a field for JSON."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         given = handler(schema)

@@ -1,4 +1,4 @@
-"""Python's search for garbage, in a process that is for one run alone."""
+"""Garbage collection in a process that executes one run and nothing else."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-# New objects before they are searched; with Python's 700 a run spends a twentieth of its CPU on it.
+# New objects between two collections. With Python's default of 700, a run spends a twentieth of its CPU time on them.
 SELDOM = 20_000
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave what is there already out of Python's search for garbage.
+    """Exclude the objects that exist already from garbage collection inside the `with` block, and collect less often.
 
-    It is some 200,000 objects after the imports alone: every search of all stops all threads for a seventh of a second.
-    Only for a process of our own: what others of a process leave behind meanwhile would be kept as well.
+    After the imports alone there are about 200,000 objects, and each full collection stops all threads for a seventh
+    of a second. Use this only in a process that runs nothing else: garbage of other code would also be kept until the
+    block ends.
     """
     gc.freeze()
     before = gc.get_threshold()
     gc.set_threshold(SELDOM, *before[1:])
-    gc.enable()  # `python -m flows` does without it until here
+    gc.enable()  # `python -m flows` disables it as it starts
     try:
         yield
     finally:

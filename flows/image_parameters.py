@@ -1,4 +1,4 @@
-"""The image to read: an asset, a recipe or an expression; and how its bands become colours."""
+"""Parameters of the image to read: an asset, a recipe or an expression, and how its bands become colours."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class ExpressionImage(Parameters, title="Expression"):
 
 def _kind_of_image(value: Any) -> str | None:
     given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    # The tags are class names, which pydantic shows among the names of fields and we must tell apart.
+    # A tag is the name of its class, so that `flows.validation` can remove it from the location of an error.
     kinds = {"asset": "StoredImage", "recipe": "RecipeImage", "expression": "ExpressionImage"}
     found = [tag for field, tag in kinds.items() if given.get(field) is not None]
     return found[0] if len(found) == 1 else None
 
 
 def _as_image(value: Any) -> Any:
-    """Take an `ee.Image` of Python for the expression that it is."""
+    """Return an `ee.Image` from Python as a dictionary with its expression, and any other value unchanged."""
     expression = as_expression(value)
     return value if expression is value else {"expression": expression}
 
@@ -76,7 +76,7 @@ ImageChoice = Annotated[
 class Visualization(Parameters):
     """How bands become 8-bit colours, for PNG and JPEG."""
 
-    # Names of colours are Earth Engine's (CSS), which it checks itself; hexadecimal ones are checked here.
+    # Hexadecimal colours are checked here. Earth Engine checks names of colours (CSS).
 
     min: Annotated[float, Field(title="Minimum")] = 0.0
     """Value shown darkest."""
@@ -94,7 +94,7 @@ class Visualization(Parameters):
         return self
 
     def options(self) -> dict[str, Any]:
-        """Return VisualizationOptions of the REST API."""
+        """Return the `VisualizationOptions` of the REST API."""
         options: dict[str, Any] = {"ranges": [{"min": self.min, "max": self.max}]}
         if self.palette:
             options["paletteColors"] = self.palette

@@ -1,4 +1,4 @@
-"""What is stored of a plan when a run starts, and whether there is room for the rest."""
+"""Which tiles of a plan are stored when a run starts, and whether the output has room for the others."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tasks.storage.store import Store
 
 
 def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> Checkpoint:
-    """Return what is stored of a plan, and say so.
+    """Return which tiles of a plan are stored, and log how many. Warn if the others may not fit into the output.
 
     Args:
-        plan: What is to be fetched.
+        plan: The plan to fetch.
         store: The output.
-        verify: How much is read.
-        sweep: Whether what killed runs left unfinished is removed.
+        verify: How stored tiles are compared with their receipts: see :class:`flows.run_options.RunOptions`.
+        sweep: Whether unfinished files of killed runs are removed.
 
     Raises:
-        BadInputError: there is no room for the rest.
-        StorageError: the output can't be read.
+        BadInputError: The output has no room for the missing tiles.
+        StorageError: The output cannot be read.
     """
     begun, log = time.monotonic(), run_logger()
     checkpoint = read_checkpoint(plan, store, verify=verify)
@@ -35,7 +35,7 @@ def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> 
     if checkpoint.tiles or checkpoint.there:
         kinds = Counter(fault.kind for fault in checkpoint.faults.values())
         log.info(
-            "%d of %d tiles are stored%s%s; looked up in %.1f s",
+            "%d of %d tiles are stored%s%s (looked up in %.1f s)",
             len(checkpoint.tiles),
             len(plan),
             "".join(f", {count} {kind}" for kind, count in sorted(kinds.items())),

@@ -1,6 +1,6 @@
-"""What the flows take: pydantic models with units, bounds and defaults, and one way to say what is wrong.
+"""Parameters of the flows: pydantic models with units, bounds, defaults and error messages.
 
-The same models are the form in the Prefect UI, the command line's options, and the arguments from Python.
+The same models are the form in the Prefect UI, the options of the command line, and the arguments from Python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flows.image_parameters import ImageChoice, Visualization
 
 
 class Pixels(FlowParameters):
-    """Which pixels, and how they are kept."""
+    """Which pixels are read, and how they are stored."""
 
     image: ImageChoice
     """What is read: an asset, a recipe or an expression."""
@@ -54,9 +54,9 @@ class Pixels(FlowParameters):
         if self.visualization is not None and not pictures:
             raise refused(
                 "visualization",
-                "given",
-                f"file_format = {self.file_format} holds values, not colours",
-                "Leave it empty, or choose PNG or JPEG",
+                self.visualization,
+                f"file_format = {self.file_format} stores values, not colours",
+                "Leave visualization empty, or choose PNG or JPEG",
             )
         if (self.scale is None) != (self.crs.lower() == "native"):
             raise refused(
@@ -70,18 +70,18 @@ class Pixels(FlowParameters):
             raise refused(
                 "bands",
                 self.bands,
-                "each band is asked for once, and there must be one",
-                "Name different bands, or leave it empty for all",
+                "a list of bands needs at least one name, and each name once",
+                "Name different bands, or give no list for all bands",
             )
         return self
 
     @property
     def clips(self) -> bool:
-        """Whether pixels outside a region are masked: there is no region."""
+        """Whether pixels outside a region are masked. Not here: there is no region."""
         return False
 
     def image_spec(self) -> ImageSpec:
-        """Return the image to read, as the planner takes it."""
+        """Return the image to read, as the planner needs it."""
         from tasks.plan.specs import ImageSpec
 
         image = self.image.model_dump()
@@ -95,7 +95,7 @@ class Pixels(FlowParameters):
         )
 
     def tile_format(self) -> TileFormat:
-        """Return what is stored for each tile."""
+        """Return the format in which each tile is stored."""
         from tasks.plan.plan import TileFormat
 
         options = None
@@ -104,13 +104,13 @@ class Pixels(FlowParameters):
         return TileFormat(
             file_format=self.file_format,
             codec=self.codec if self.file_format == "GEO_TIFF" else "none",
-            masks=self.masks if self.visualization is None and options is None else "exact",  # a picture has none
+            masks=self.masks if self.visualization is None and options is None else "exact",  # a picture has no masks
             visualization=options,
         )
 
 
 class ExtractionParameters(RunOptions, Pixels):
-    """What every extraction takes: pydantic lists the fields of the last base first."""
+    """Parameters of every extraction. Pydantic lists the fields of the last base class first."""
 
     plan_only: Annotated[bool, Field(title="Plan only")] = False
     """Dry run: show the requests, bytes, best time and a map of the grid, and fetch and write nothing."""
@@ -121,7 +121,7 @@ class ExtractionParameters(RunOptions, Pixels):
     """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
 
     def pixel_spec(self) -> PixelSpec:
-        """Return which pixels are read, as the planner takes it."""
+        """Return which pixels to read, as the planner needs it."""
         from odc.geo import xy_
 
         from tasks.plan.specs import PixelSpec
@@ -154,7 +154,7 @@ Points = Annotated[
 
 
 class Areal(ExtractionParameters):
-    """What an extraction of an area takes."""
+    """Parameters of an extraction of an area."""
 
     clip: Annotated[bool | None, Field(title="Clip")] = None
     """Mask pixels whose centre is outside the region, and leave out tiles outside it. Empty = polygons are clipped,
@@ -166,7 +166,7 @@ class Areal(ExtractionParameters):
 
     @property
     def clips(self) -> bool:
-        """Whether the region is clipped."""
+        """Whether pixels outside the region are masked."""
         return self._can_clip and not isinstance(self.region, list) if self.clip is None else self.clip
 
     @property
@@ -176,13 +176,13 @@ class Areal(ExtractionParameters):
     @model_validator(mode="after")
     def _clippable(self) -> Self:
         if self.clip and not self._can_clip:
-            given = f"with file_format = {self.file_format} and masks = {self.masks} nothing can be masked"
-            raise refused("clip", self.clip, given, "Leave it empty, or store GEO_TIFF with masks=exact")
+            reason = f"with file_format = {self.file_format} and masks = {self.masks} pixels cannot be masked"
+            raise refused("clip", self.clip, reason, "Leave clip empty, or choose GEO_TIFF and masks=exact")
         return self
 
 
 class RegionParameters(Areal):
-    """A region of one image, tile by tile, then one mosaic."""
+    """A region of one image: its tiles, then one mosaic."""
 
 
 class TimeseriesParameters(Areal):
@@ -201,11 +201,10 @@ class TimeseriesParameters(Areal):
     @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.end is not None and self.end <= self.start:
-            raise refused(
-                "end", self.end.isoformat(), f"not after start = {self.start}", "Give a later day, or swap them"
-            )
+            remedy = "Give a later day, or swap start and end"
+            raise refused("end", self.end.isoformat(), f"not after start = {self.start}", remedy)
         if self.region is None:
-            raise refused("region", None, "a time series needs one", "Give a box, GeoJSON or a vector file")
+            raise refused("region", None, "a time series needs a region", "Give a box, GeoJSON or a vector file")
         return self
 
 
@@ -223,14 +222,14 @@ class PatchesParameters(ExtractionParameters):
             raise refused(
                 "crs",
                 self.crs,
-                "patches have a grid of their own",
+                "patches have their own grids, not the grid of the image",
                 "Give `utm` (each patch in its own zone) or one CRS, and a scale",
             )
         return self
 
 
 class AuditParameters(RunOptions):
-    """An output, or one plan of it."""
+    """A check of an output, or of one plan in it."""
 
     plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
     """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
@@ -244,5 +243,5 @@ class AuditParameters(RunOptions):
 
     @property
     def asks_earth_engine(self) -> bool:
-        """Whether anything is to be fetched."""
+        """Whether the run needs a project and credentials: only a repair does."""
         return self.repair

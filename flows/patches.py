@@ -1,6 +1,7 @@
 """Extract fixed-size patches around points, with an index."""
 
-# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+# Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
+# resolve them as text.
 from typing import NamedTuple
 
 import geopandas
@@ -25,28 +26,34 @@ from tasks.storage.store import Store
 
 
 class PatchesResult(ExtractionResult):
-    """Patches on disk."""
+    """Result of an extraction of patches."""
 
     index: str | None = None
-    """GeoParquet: one row a point, with its properties, its file, grid and state. None after a dry run."""
+    """GeoParquet with one row for each point: its properties, and its patch's file, grid and status. None after a dry
+    run."""
 
 
 class PatchPlan(NamedTuple):
-    """Points, and the plan of the patches around them."""
+    """The points, and the plan of the patches around them."""
 
     plan: Plan
     points: geopandas.GeoDataFrame
     tile_of_point: NDArray[np.int64]
-    """Number in the plan of each point's patch; shape (point,)."""
+    """Number of each point's patch in the plan. Shape `(point,)`."""
 
     def first_points(self) -> dict[int, int]:
-        """Return the first point of each patch, by the patch's number."""
+        """Return the row of the first point of each patch, by the number of the patch."""
         tiles, rows = np.unique(self.tile_of_point, return_index=True)
         return dict(zip(tiles.tolist(), rows.tolist(), strict=True))
 
 
 def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
-    """Ask for metadata and make the plan, or refuse a parameter."""
+    """Read the points and the metadata of the image, and return the plan.
+
+    Raises:
+        InputError: A parameter is refused.
+        EarthEngineError: The metadata cannot be read.
+    """
     points = read_points(parameters.points)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
     patches, tile_of_point = plan_patches(connection, image, pixels, points=points, size=parameters.size)

@@ -17,7 +17,7 @@ from tasks.prefect_io.progress import watched
 
 @contextlib.contextmanager
 def bar() -> Iterator[None]:
-    """Show how far runs in this process are, for as long as the block; elsewhere than on a terminal, the log does."""
+    """Show the progress of runs in this process, inside the `with` block. Without a terminal, only the log shows it."""
     console = _console()
     if not (sys.stderr.isatty() and console.is_interactive):
         yield
@@ -31,14 +31,14 @@ def bar() -> Iterator[None]:
             tasks.append(progress.add_task(words, total=total))
         progress.update(tasks[0], completed=done, total=total, description=words, refresh=True)
 
-    # Prefect's theme knows the colours of its log alone.
+    # Prefect's theme has no colours for a progress bar.
     with console.use_theme(Theme()), progress, watched(show):
         yield
 
 
 def _console() -> Console:
-    """Return the console of Prefect's log: two of them would write into each other's lines."""
-    for handler in logging.getLogger().handlers:  # the loggers of runs propagate
+    """Return the console of Prefect's log. A second console would write into its lines."""
+    for handler in logging.getLogger().handlers:  # loggers of runs pass records on to the root logger
         if isinstance(handler, PrefectConsoleHandler):
             return handler.console
     return Console(stderr=True)

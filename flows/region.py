@@ -1,6 +1,7 @@
-"""Extract a region of one image, tile by tile, then one mosaic."""
+"""Extract a region of one image: its tiles, then one mosaic."""
 
-# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+# Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
+# resolve them as text.
 from functools import partial
 
 from prefect import flow
@@ -20,14 +21,19 @@ from tasks.raster.region import read_region
 
 
 class RegionResult(ExtractionResult):
-    """A region on disk."""
+    """Result of an extraction of a region."""
 
     mosaic: str | None = None
-    """Cloud Optimized GeoTIFF; None for formats that are stored as sent."""
+    """Cloud Optimized GeoTIFF. None for NPY, PNG and JPEG, and after a dry run."""
 
 
 def plan(parameters: RegionParameters, connection: Connection) -> Plan:
-    """Ask for metadata and make the plan, or refuse a parameter."""
+    """Read the metadata of the image, and return the plan.
+
+    Raises:
+        InputError: A parameter is refused.
+        EarthEngineError: The metadata cannot be read.
+    """
     region = None if parameters.region is None else read_region(parameters.region)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
     return plan_region(connection, image, pixels, region=region, tile_size=parameters.tile_size)
@@ -36,7 +42,7 @@ def plan(parameters: RegionParameters, connection: Connection) -> Plan:
 @flow(name="extract-region", flow_run_name=run_name, task_runner=one_at_a_time())
 @clear_failures
 def extract_region(parameters: RegionParameters) -> RegionResult:
-    """Extract a region of one image, tile by tile, then one mosaic."""
+    """Extract a region of one image: fetch its tiles, then make one mosaic."""
     extraction = extract(parameters, partial(plan, parameters))
     if extraction.planned_only:
         return RegionResult(**extraction.result())

@@ -1,4 +1,4 @@
-"""What an extraction flow returns, and what it has of its tiles until then."""
+"""What an extraction flow returns, and what it knows before: the plan, its tiles and products."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class ExtractionResult(BaseModel):
     empty: int
     """Number of tiles without a valid pixel: only their receipt is stored."""
     failed: int
-    """Number of tiles that Earth Engine refused. 0 unless `allow_failures` is set."""
+    """Number of tiles that could not be fetched. 0 unless `allow_failures` is set."""
     missing: int = 0
     """Number of tiles that a run would fetch. 0 except after a dry run."""
     manifest: str | None = None
     """GeoParquet with one row for each tile: file, grid, checksum, status. None after a dry run."""
     quicklook: str | None = None
-    """PNG that shows the pixels."""
+    """PNG that shows the pixels. None if there is none to show."""
 
 
 T = TypeVar("T", bound=ExtractionResult)

@@ -1,4 +1,4 @@
-"""What every flow takes that talks to Earth Engine and a store: where to, where from, how fast, how often."""
+"""Parameters of every flow: the output, the connection to Earth Engine, rates, deadlines and retries."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tasks.storage.store import StorageError
 
 
 def _saved(value: Any) -> Any:
-    """Take the slug of a saved block, or of a reference to one as a picker sends it; a line of text as it is."""
+    """Return the slug of a saved block, or of a reference to one from a picker. Return text unchanged."""
     try:
         slug = slug_of(value)
     except ValueError as error:
         raise PydanticCustomError("block", "{message}", {"message": str(error)}) from None
     if slug is not None and not isinstance(slug, str):
-        raise PydanticCustomError("block", "should be a line of text, or a saved block")
+        raise PydanticCustomError("block", "should be one line of text, or a saved block")
     return slug
 
 
 if TYPE_CHECKING:
     Output = str
     SavedConnection = str | None
-else:  # a picker's choice comes as a reference, of which the slug is kept
+else:  # a picker sends a reference to a block, and its slug is kept
     Output = Annotated[
         Annotated[str, Field(min_length=1, title="Address")]
         | block("GCS Bucket", BUCKET)
@@ -55,7 +55,7 @@ else:  # a picker's choice comes as a reference, of which the slug is kept
 
 
 class RunOptions(FlowParameters):
-    """Where to, where from, how fast, how often."""
+    """Output, connection to Earth Engine, rates, deadlines and retries."""
 
     output: Output = "output"
     """Where tiles, products and receipts go: a saved block (`gcs-bucket/name`, `local-file-system/name`), a bucket
@@ -108,38 +108,42 @@ class RunOptions(FlowParameters):
             try:
                 bucket_of(self.output)
             except StorageError:
-                raise refused("output", self.output, "no bucket with a prefix of plain parts", remedy) from None
+                reason = (
+                    "a bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes or underscores, and its "
+                    "prefix has no empty part, `.` or `..`"
+                )
+                raise refused("output", self.output, reason, remedy) from None
         return self
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.connection is not None:
-            # Whoever may start a run must not send the credentials of a block elsewhere.
+            # A user who may start runs must not be able to send the credentials of a block to another endpoint.
             for field in ("project", "endpoint", "credentials_file"):
                 if getattr(self, field) is not None:
                     shown = getattr(self, field) if field == "project" else HIDDEN
-                    reason = f"the connection {self.connection} says it"
-                    raise refused(field, shown, reason, "Leave it empty, or give no connection")
+                    reason = f"the connection {self.connection} already sets it"
+                    raise refused(field, shown, reason, f"Leave {field} empty, or give no connection")
         return self
 
     @property
     def asks_earth_engine(self) -> bool:
-        """Whether the run needs a project and a way to sign in."""
+        """Whether the run needs a project and credentials."""
         return True
 
     def deadlines(self) -> Deadlines:
-        """Return how long an answer is waited for."""
+        """Return how long a request may take."""
         return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)
 
     def connect(self) -> Account:
-        """Return the account to draw on: the saved connection, or what is given here and in this process's environment.
+        """Return the account to use: from the saved connection, or from these fields and the environment.
 
         Raises:
-            BadInputError: there is no project, or one of the values can't be.
+            BadInputError: There is no project, or a value is refused.
         """
         if self.connection is not None:
             from tasks.prefect_io.connection_block import (
-                open_account,  # takes a second, which a run without a block does not need
+                open_account,  # the import takes a second, and a run without a block does not need it
             )
 
             account = open_account(self.connection)
@@ -148,7 +152,7 @@ class RunOptions(FlowParameters):
                     "requests_in_flight",
                     self.requests_in_flight,
                     f"above the quota of {self.connection}, which is {account.quota}",
-                    "Give at most that, or leave it empty",
+                    f"Give at most {account.quota}, or leave it empty",
                 )
             run_in_flight = self.requests_in_flight or account.run_in_flight
         else:
@@ -166,14 +170,17 @@ class RunOptions(FlowParameters):
             raise BadInputError(
                 "project",
                 self.project,
-                "no project",
-                "Give the id of a Google Cloud project registered for Earth Engine, or set EARTHENGINE_PROJECT",
+                "Earth Engine needs a Google Cloud project",
+                "Give the id of a project that is registered for Earth Engine, or set EARTHENGINE_PROJECT",
             )
         endpoint = self.endpoint or os.environ.get("EARTHENGINE_ENDPOINT") or HIGH_VOLUME
         connection = Connection(project=project, endpoint=endpoint, credentials_file=self.credentials_file)
         if self.endpoint and not is_googles(self.endpoint):
-            # Whoever may start a run must not send the credentials of the machine where it runs elsewhere.
-            reason = "neither Google's nor on this machine, and it would get credentials"
-            remedy = f"Give {HIGH_VOLUME} or a loopback address; set EARTHENGINE_ENDPOINT, or make a connection of it"
+            # A user who may start runs must not be able to send the credentials of this machine to another endpoint.
+            reason = "neither Google's nor on this machine, and the run would send credentials to it"
+            remedy = (
+                f"Give {HIGH_VOLUME} or a loopback address. To use another endpoint, set EARTHENGINE_ENDPOINT where "
+                "the flow runs, or save a connection with it"
+            )
             raise BadInputError("endpoint", self.endpoint, reason, remedy)
         return connection

@@ -1,4 +1,4 @@
-"""The start of a run that we make, from the command line or from Python: what is refused is refused first."""
+"""Start a run from the command line or from Python. Bad input is refused before anything else happens."""
 
 from __future__ import annotations
 
@@ -11,31 +11,38 @@ from flows.run_options import RunOptions
 
 
 def _plan(module: Any, given: RunOptions, connection: Any) -> None:
-    """Plan as the run is going to: what can't be is refused before a server is there, and the client is started."""
+    """Start the Earth Engine client, and make the plan that the run will make: bad input is refused early.
+
+    Raises:
+        InputError: A parameter is refused.
+        EarthEngineError: The metadata cannot be read.
+    """
     from tasks.earthengine.connection import ensure_client
 
     ensure_client(connection)
-    if hasattr(module, "plan"):  # an audit plans nothing
+    if hasattr(module, "plan"):  # an audit makes no plan
         module.plan(given, connection)
 
 
 @contextlib.contextmanager
 def ready(module: str, flow: str, given: RunOptions, check_server: Callable[[], None] = lambda: None) -> Iterator[Any]:
-    """Import a flow, and give it a Prefect server and heartbeats for as long as the block.
+    """Import a flow, with a Prefect server and heartbeats inside the `with` block.
 
-    Where no server is configured, a temporary one starts meanwhile.
+    If no server is configured, a temporary one starts during the import.
 
     Args:
-        module: Where the flow is. It takes seconds to import: GDAL, the client, Prefect's engine.
-        flow: Its name there.
+        module: Name of the flow's module. Its import takes seconds: GDAL, the Earth Engine client, Prefect's engine.
+        flow: Name of the flow in the module.
         given: Parameters of the run.
-        check_server: Called before anything takes time, if a server is there already.
+        check_server: Called before the import if a server is configured or runs already.
 
     Yields:
         The flow.
 
     Raises:
-        BadInputError: there is no project, or no way to sign in. No server is waited for, and none is left.
+        InputError: There is no project, there are no credentials, or a parameter is refused. A temporary server is
+            stopped, even while it starts.
+        RuntimeError: The temporary server did not start.
     """
     account = given.connect() if given.asks_earth_engine and given.connection is None else None
     from flows.temporary_server import temporary_server
@@ -47,7 +54,7 @@ def ready(module: str, flow: str, given: RunOptions, check_server: Callable[[], 
         if starting and account is not None:
             from tasks.earthengine.errors import EarthEngineError
 
-            with contextlib.suppress(EarthEngineError):  # the run meets it again, and is retried if it may pass
+            with contextlib.suppress(EarthEngineError):  # the run meets it again, and Prefect may retry
                 _plan(importlib.import_module(module), given, account.connection)
     from tasks.prefect_io.heartbeat import heartbeats
 

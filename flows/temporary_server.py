@@ -1,12 +1,12 @@
-"""The server that Prefect starts by itself where none is configured: it starts while a run is made ready.
+"""The temporary Prefect server, for a process without a configured server. It starts while a run is prepared.
 
-It has to outlast the run that Ctrl-C ends. A terminal sends SIGINT to all processes of a command, and Jupyter to all of
-a kernel. Without its server an interrupted run would try to tell how it ended for more than a minute, and each later
-one of the process would fail.
+The server must outlast a run that Ctrl-C interrupts. A terminal sends SIGINT to all processes of a command, and Jupyter
+sends it to all processes of a kernel. Without its server, an interrupted run would try to report its end for more than
+a minute, and each later run of the process would fail.
 
-It is the one that Prefect would start (`SubprocessASGIServer`, from which the command below is taken), begun earlier:
-to import what Prefect starts it with takes two seconds, in which the server itself gets ready. All of that happens in
-one thread, since two that import Prefect at once meet modules that are half there.
+Prefect would start the same server later (`SubprocessASGIServer`, the source of the command below). The import of this
+class takes two seconds. Here the server starts first, and gets ready during the import. All imports happen in one
+thread, because two threads that import Prefect at once find half-imported modules.
 """
 
 from __future__ import annotations
@@ -24,24 +24,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# The first start of a new home migrates its database, about 50 s on two cores; Prefect's own patience is 20 s.
+# Seconds to wait for the server. The first start with a new PREFECT_HOME migrates its database, which takes about 50 s
+# on two cores. Prefect itself waits for 20 s.
 START_S = 120
+# Seconds between two checks whether it answers.
 LOOK_S = 0.05
-# Status with which uvicorn ends where its port is taken.
+# Exit status of uvicorn if its port is taken.
 PORT_TAKEN = 3
+REMEDY = "Run again, or start a server with `prefect server start` and set PREFECT_API_URL."
 
 
 @contextlib.contextmanager
 def temporary_server() -> Iterator[bool]:
-    """Start Prefect's temporary server beside the block, unless it runs or another is configured.
+    """Start Prefect's temporary server during the `with` block, unless it runs already or a server is configured.
 
-    Once the block ends, the server answers, and it lasts as long as the process. If the block raises, none is left.
+    The end of the block waits until the server answers. The server then runs until the process ends. If the block
+    raises an error, the server is stopped.
 
     Yields:
-        Whether one is starting: until the block ends, nothing can be asked of it.
+        Whether a server is starting. It cannot be used before the block ends.
 
     Raises:
-        RuntimeError: it did not start. Another attempt may be made.
+        RuntimeError: The server did not start. A second attempt is possible.
     """
     if _is_there():
         yield False
@@ -56,7 +60,7 @@ def temporary_server() -> Iterator[bool]:
 
 
 def _is_there() -> bool:
-    """Whether a server is configured, or a temporary one runs: of this module, or of Prefect itself."""
+    """Return whether a server is configured, or a temporary one runs. Prefect may have started it."""
     from prefect.client.base import ServerType, determine_server_type
 
     if determine_server_type() is not ServerType.EPHEMERAL:
@@ -72,7 +76,7 @@ def _is_there() -> bool:
 
 
 class _Start:
-    """A server that is starting."""
+    """A temporary server that is starting."""
 
     def __init__(self) -> None:
         from prefect.settings import get_current_settings
@@ -89,7 +93,7 @@ class _Start:
             **settings.to_environment_variables(exclude_unset=True),
         }
         self._begin()
-        import prefect.main  # noqa: F401 - as every flow does: from then on the log is shown
+        import prefect.main  # noqa: F401 - as in every flow: from here on the log is shown
         from prefect.logging import get_logger
 
         get_logger().info("Starting temporary server on http://127.0.0.1:%d", self._port)
@@ -101,7 +105,8 @@ class _Start:
         command = [sys.executable, "-m", "uvicorn", "--app-dir", str(Path(prefect.__file__).parents[1])]
         command += ["--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1"]
         command += ["--port", str(self._port), "--log-level", "error", "--lifespan", "on"]
-        # What is started inherits the mask, and uvicorn does not touch it. SIGTERM still ends it, as this process does.
+        # The server inherits the mask, and uvicorn does not change it, so Ctrl-C does not end the server. SIGTERM does:
+        # this process sends it at its own end.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process = subprocess.Popen(command, env=self._environment)  # noqa: S603 - this interpreter
@@ -110,7 +115,11 @@ class _Start:
         atexit.register(self.stop)
 
     def finish(self) -> None:
-        """Wait until it answers, and let Prefect take it for the one that it has started."""
+        """Wait until the server answers, and register it with Prefect as the temporary server of this process.
+
+        Raises:
+            RuntimeError: The server ended, or did not answer in time.
+        """
         from prefect.server.api.server import SubprocessASGIServer
 
         while not self._answers():
@@ -119,9 +128,9 @@ class _Start:
                 self.stop()
                 self._begin()
             elif status is not None:
-                raise RuntimeError(f"Prefect's temporary server ended with status {status}.")
+                raise RuntimeError(f"Prefect's temporary server ended with status {status}. {REMEDY}")
             elif time.monotonic() > self._until:
-                raise RuntimeError("Prefect's temporary server did not start in time.")
+                raise RuntimeError(f"Prefect's temporary server did not start in time. {REMEDY}")
             time.sleep(LOOK_S)
         server: Any = SubprocessASGIServer()
         server.port, server.server_process, server.running = self._port, self._process, True
@@ -136,7 +145,7 @@ class _Start:
         return False
 
     def stop(self) -> None:
-        """End it before anybody has used it."""
+        """Stop the server before anything has used it."""
         atexit.unregister(self.stop)
         self._process.terminate()
         try:

@@ -1,6 +1,7 @@
-"""Extract every image of a collection between two dates, or since a date, over one grid, aligned to the pixel."""
+"""Extract every image of a collection between two dates, or since a date, over one grid. Pixels of all dates align."""
 
-# Annotations are evaluated here, and not kept as text: the decorators below look at them from other modules.
+# Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
+# resolve them as text.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -27,18 +28,24 @@ from tasks.series import series
 
 
 class TimeseriesResult(ExtractionResult):
-    """A time series on disk."""
+    """Result of an extraction of a time series."""
 
     files: Mapping[str, str] = Field(default_factory=dict)
-    """Date (ISO 8601) to Cloud Optimized GeoTIFF; none for formats that are stored as sent."""
+    """Cloud Optimized GeoTIFF of each date (ISO 8601). Empty for NPY, PNG and JPEG, and after a dry run."""
     table: str | None = None
-    """CSV: date, band, valid share (0 to 1) of the region, mean, min and max of the valid pixels."""
+    """CSV with one row for each date and band: valid share (0 to 1) of the region, and mean, min and max of the valid
+    pixels. None for PNG and JPEG, and after a dry run."""
     plot: str | None = None
-    """PNG of the table."""
+    """PNG that plots the table."""
 
 
 def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
-    """Ask for metadata and make the plan, or refuse a parameter."""
+    """Read the metadata of the collection, and return the plan.
+
+    Raises:
+        InputError: A parameter is refused.
+        EarthEngineError: The metadata cannot be read.
+    """
     assert parameters.region is not None
     whole = plan_timeseries(
         connection,
@@ -55,9 +62,9 @@ def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
 @flow(name="extract-timeseries", flow_run_name=run_name, task_runner=one_at_a_time())
 @clear_failures
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
-    """Extract every image of a collection between two dates over one grid: one file a date, a table and a plot.
+    """Extract every image of a collection between two dates over one grid: one file for each date, a table and a plot.
 
-    Without an end it is a growing series: each run fetches what is new or changed in the collection, and no more.
+    Without an end, the series grows: each run fetches only images that are new or changed in the collection.
     """
     extraction = extract(parameters, partial(plan, parameters), growing=parameters.end is None)
     if extraction.planned_only:
@@ -81,7 +88,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
 
 
 def make_mosaics(extraction: Extraction) -> dict[str, str]:
-    """Return the key of each date's mosaic, in order; make those that are not there yet."""
+    """Make the mosaics that are not stored yet, and return the key of each date's mosaic, in order of the dates."""
     store, whole, tiles = extraction.store, extraction.plan, extraction.tiles
     files = find_mosaics(store, whole, tiles)
     for number, source in enumerate(whole.sources):
@@ -91,7 +98,7 @@ def make_mosaics(extraction: Extraction) -> dict[str, str]:
 
 
 def series_folder(parameters: TimeseriesParameters, plan: Plan) -> str:
-    """Return the folder of a growing series' products: the same, whatever the collection holds."""
+    """Return the folder for the products of a growing series. It stays the same while the collection grows."""
     image = parameters.image.model_dump(mode="json", exclude={"as_of"})
     start = parameters.start.isoformat()
     return f"series-{fingerprint([image, start, plan.tiles.json(), plan.format_identity])[:12]}"

@@ -1,6 +1,6 @@
-"""What is wrong with parameters, in one way: field, value, limit, what to do.
+"""Error messages for parameters, all in one form: field, value, reason, what to do.
 
-The same words reach a form, a schedule, a command line and Python.
+The form, a schedule, the command line and Python show the same messages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.errors.redaction import HIDDEN
 
 
 class Parameters(BaseModel):
-    """Base: nothing unknown, nothing infinite, described by the docstring below each field."""
+    """Base of all parameters. Refuses unknown fields and infinite numbers. The docstring below a field describes it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -35,12 +35,12 @@ class Parameters(BaseModel):
 
 
 def csv(value: Any) -> Any:
-    """Let a command line write lists as `a,b,c`."""
+    """Return the parts of text like `a,b,c` from a command line, and any other value unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class FlowParameters(Parameters):
-    """Parameters of a flow: whatever is wrong with them is told at once, a line each."""
+    """Base of the parameters of a flow. One error reports all that is wrong, one line for each."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -53,7 +53,7 @@ class FlowParameters(Parameters):
 
 
 def _box(value: Any) -> Any:
-    """Let a command line write a box as `west,south,east,north`, and GeoJSON as its text."""
+    """Return the numbers of text like `west,south,east,north`, the value of JSON text, or any other value unchanged."""
     if not isinstance(value, str):
         return value
     if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
@@ -62,7 +62,11 @@ def _box(value: Any) -> Any:
 
 
 def one_of(what: str) -> WrapValidator:
-    """Say once what a union takes, where pydantic would list what is wrong with each of its members."""
+    """Return a validator that reports one error for a union. Pydantic would list one error for each member.
+
+    Args:
+        what: What the union accepts. It ends the message: "should be ...".
+    """
 
     def check(value: Any, handler: Any) -> Any:
         try:
@@ -74,12 +78,12 @@ def one_of(what: str) -> WrapValidator:
 
 
 def refused(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
-    """Return the error to raise in a validator."""
+    """Return the error that a validator raises for a refused value: ``field = value: reason. remedy.``."""
     message = str(BadInputError(field, value, reason, remedy))
     return PydanticCustomError("bad_input", "{message}", {"message": message})
 
 
-# The words of the form, which holds what is typed against its JSON schema: a run says the same.
+# Messages of the form in the Prefect UI, which checks values with the JSON schema. A run gives the same messages.
 _AS_THE_FORM = {
     "greater_than_equal": "{value} is less than the minimum of {ge:g}",
     "greater_than": "{value} is less than or equal to the minimum of {gt:g}",
@@ -90,13 +94,13 @@ _AS_THE_FORM = {
 
 
 def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
-    """One error in our words: field, value, what is wrong, what to do."""
+    """Return the message for one error of pydantic: field, value, reason, what to do."""
     if details["type"] == "bad_input":
         return details["msg"]
     field: Any = None
     names: list[str] = []
     models: list[type[BaseModel]] = [model]
-    for part in map(str, details["loc"]):  # besides names, pydantic gives tags of unions and positions in lists
+    for part in map(str, details["loc"]):  # besides names, there are tags of unions and positions in lists
         if chosen := [m for m in models if m.__name__ == part]:  # the tag of a union's member
             models = chosen
             continue
@@ -109,19 +113,19 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
         names.append(part)
     if details["type"] == "extra_forbidden":
         known = ", ".join(sorted({name for m in models for name in m.model_fields}))
-        # The value may be a secret that was meant for something else.
-        return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"There are: {known}"))
+        # The value may be a secret that was meant for another field.
+        return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"Known parameters: {known}"))
     value = None if details["type"] == "missing" else details["input"]
     if details["type"] == "block" or (names == ["output"] and isinstance(value, dict)):
-        value = HIDDEN  # a block, with its secrets
-    told = _AS_THE_FORM.get(details["type"])
+        value = HIDDEN  # a block holds secrets
+    template = _AS_THE_FORM.get(details["type"])
     if details["type"] == "missing":
         reason = "missing"
-    elif told is not None and value is not HIDDEN:
+    elif template is not None and value is not HIDDEN:
         context = details.get("ctx", {})
         if "expected" in context:
             context = context | {"expected": context["expected"].replace(" or ", ", ")}
-        reason = told.format(value=value, **context)
+        reason = template.format(value=value, **context)
     else:
         reason = details["msg"].removeprefix("Input ")
     remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
@@ -129,7 +133,7 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """All models that an annotation is made of."""
+    """Return all models that an annotation contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]

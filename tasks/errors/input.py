@@ -1,4 +1,4 @@
-"""Errors of what the user gave."""
+"""Errors in values from the user."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tasks.errors import QuarryError
 from tasks.errors.redaction import redacted
 
 SHOWN = 120
-"""Characters of a value that a message shows at most."""
+"""Largest number of characters that a message shows of a value."""
 
 
 class InputError(QuarryError, ValueError):
-    """A value from the user is refused. The message names it, gives the reason, and what to do."""
+    """A value from the user is refused. The message gives its field, the value, the reason, and what to do."""
 
 
 class BadInputError(InputError):
@@ -43,6 +43,6 @@ def refused(field: str, value: object, reason: str, remedy: str) -> InputError:
 
 
 def brief(value: object) -> str:
-    """Return a value as a message shows it: shortened in its middle, since the end of a path matters most."""
+    """Return a value as a message shows it. A long value is shortened in its middle: the end of a path matters most."""
     text = repr(str(value)) if isinstance(value, str | Path) else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 53]}...{text[-50:]}"

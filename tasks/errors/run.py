@@ -1,4 +1,4 @@
-"""How a run can fail as a whole."""
+"""Errors of a whole run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class RunCancelled(QuarryError):
 
 
 class ExtractionFailedError(QuarryError, RuntimeError):
-    """Tiles are missing.
+    """Tiles are missing or failed.
 
     Args:
         message: Counts, reasons, and where the stored tiles are.
-        passing: Whether all of them failed for reasons that may pass, such as an outage.
+        passing: Whether all failures may be temporary, such as an outage.
     """
 
     def __init__(self, message: str, passing: bool = False) -> None:

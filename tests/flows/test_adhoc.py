@@ -91,8 +91,8 @@ def test_an_image_built_by_hand_becomes_patches(prefect_server, place, session):
     [
         (StoredImage(asset=SCENE), {"bands": ["B99"], "scale": 30}, ["bands = ['B99']", "There are: B2, B3, B4"]),
         ({"asset": SCENE}, {}, ["scale = None: with crs = utm it must be given"]),
-        ({"asset": SCENE}, {"sclae": 30}, ["sclae = '(not shown)': no such parameter. There are: "]),
-        ({"asset": SCENE}, {"scale": 30, "name": "mine"}, ["name = 'mine': given beside an image", "image.name"]),
+        ({"asset": SCENE}, {"sclae": 30}, ["sclae = '(not shown)': no such parameter. Known parameters: "]),
+        ({"asset": SCENE}, {"scale": 30, "name": "mine"}, ["name = 'mine': only for an ee.Image", "set image.name"]),
         ({"asset": SCENE, "recipe": "ndvi"}, {"scale": 30}, ["give exactly one of asset, recipe, expression"]),
         ("landsat", {"scale": 30}, ["image = 'landsat'"]),
     ],
@@ -172,7 +172,7 @@ def test_a_script_needs_no_server_and_ctrl_c_leaves_it_the_one_it_has_started(pr
             script.kill()
     assert script.returncode == 0, log
     interrupted, result = told.splitlines()
-    assert interrupted.startswith("Interrupted. What is stored is kept")
+    assert interrupted.startswith("Interrupted. The stored tiles are kept")
     assert json.loads(result)["stored"] == 36
     assert pixel_requests(served) <= 36 + 4
     assert "never awaited" not in log

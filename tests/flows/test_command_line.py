@@ -185,7 +185,7 @@ def test_what_is_missing_is_told_before_prefect_starts(monkeypatch, capsys):
     monkeypatch.delenv("EARTHENGINE_PROJECT", raising=False)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert leaves("region", *GIVEN) == 2
-    assert capsys.readouterr().err.startswith("project = None: no project.")
+    assert capsys.readouterr().err.startswith("project = None: Earth Engine needs a Google Cloud project.")
 
 
 def test_a_prefect_server_that_is_away_leaves_with_1(tmp_path, capsys):
@@ -264,7 +264,7 @@ def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
         assert process.stdout.read() == b""
     os.close(ours)
     assert process.returncode == 130
-    assert "Interrupted. What is stored is kept" in seen
+    assert "Interrupted. The stored tiles are kept" in seen
     assert "Traceback" not in seen
 
 

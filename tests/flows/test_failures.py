@@ -59,7 +59,7 @@ def check_resumes(job, sandbox, state, error, words):
     assert state.message.startswith(f"{error.__name__}: output = ")
     assert words in state.message
     assert f"of {TILES} tiles are stored in" in state.message
-    assert "Run the same again: only the other" in state.message
+    assert "To resume, run the same job again: only the other" in state.message
     with pytest.raises(error):
         state.result()
     before = pixel_requests(sandbox)

@@ -61,9 +61,9 @@ def test_help_imports_neither_prefect_nor_the_client_nor_gdal(name):
         (["region", "--image.asset", SCENE, "--scale=-1"], "scale = '-1': -1 is less than or equal to the minimum"),
         ([*REGION, "--tile-size=5"], "tile_size = "),
         ([*REGION, "--output=ftp://elsewhere"], "output = 'ftp://elsewhere': nothing can be written to ftp://"),
-        ([*REGION, "--output=gs://-"], "output = 'gs://-': no bucket with a prefix of plain parts"),
+        ([*REGION, "--output=gs://-"], "output = 'gs://-': a bucket has a name of 3 to 222 lower-case letters"),
         ([*REGION, "--colour=red"], "Unknown option"),
-        (REGION, "project = None: no project."),
+        (REGION, "project = None: Earth Engine needs a Google Cloud project."),
         ([*REGION, "--project=my-project", "--endpoint=http://elsewhere.example"], "endpoint = "),
     ],
 )

@@ -170,7 +170,7 @@ def test_a_run_says_what_is_stored_before_and_sweeps_what_killed_ones_left(tmp_p
         checkpoint = look_up(plan, store, verify="quick")
     assert (len(checkpoint.tiles), len(checkpoint.there)) == (5, 1)
     words = {"unreceipted": "1 without a receipt", "damaged": "1 damaged"}[how]
-    assert any(f"5 of 6 tiles are stored, {words}; " in message for message in caplog.messages)
+    assert any(f"5 of 6 tiles are stored, {words} (" in message for message in caplog.messages)
     assert not left.exists()
 
 
