@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def _takes(parameters: type[ExtractionParameters]) -> Callable[[F], F]:
-    """Return a decorator that shows the fields of a form in a signature, for `help` and for completion in notebooks."""
+    """Return a decorator that shows the parameters of a flow in a signature, for `help` and completion in notebooks."""
 
     def shown(function: F) -> F:
         own = inspect.signature(function)
@@ -56,7 +56,7 @@ def region(image: Image, *, name: str | None = None, as_of: date | None = None, 
 
     Args:
         image: An `ee.Image`, or an asset, a recipe or an expression as a model or a dictionary.
-        name: Folder name for the tiles of an `ee.Image`. Without it: `expression`.
+        name: Folder name for the tiles of an `ee.Image`. Default: `expression`.
         as_of: Day up to which an `ee.Image` reads a growing collection. It is part of the image's identity.
         **fields: Fields of :class:`flows.parameters.RegionParameters`, which describes them.
 

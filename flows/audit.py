@@ -4,7 +4,7 @@ Repair fetches only the tiles that are missing, damaged or failed.
 """
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
-# resolve them as text.
+# resolve them if they were text.
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
@@ -29,7 +29,7 @@ class AuditResult(BaseModel):
     output: str
     """Root of the output."""
     plans: dict[str, dict[str, int]]
-    """Folder of each plan, and its numbers of stored, empty, failed, missing, damaged and unreceipted tiles."""
+    """Numbers of stored, empty, failed, missing, damaged and unreceipted tiles, by the folder of the plan."""
     superseded: list[str]
     """Folders of plans whose image changed after they were made, and was fetched again under another plan."""
     foreign: list[str]

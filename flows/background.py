@@ -11,8 +11,8 @@ from tasks.products.coverage import draw_ahead
 from tasks.products.manifest import preload
 from tasks.storage.receipt import TileReceipt
 
-# If at least so many tiles are missing, a run prepares its products at its start. A smaller run ends soon, and its
-# start is busy.
+# A run with at least this many missing tiles prepares its products at its start. A smaller run ends soon, and its start
+# is busy.
 LARGE = 2000
 
 

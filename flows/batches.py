@@ -32,7 +32,7 @@ from tasks.prefect_io.progress import Progress
 from tasks.prefect_io.server import ServerAwayError
 from tasks.storage.receipt import TileReceipt
 
-# Seconds between two checks of a run's progress. Near its end checks are more frequent, to notice when all requests are
+# Seconds between two checks of a run's progress. At its end checks are more frequent, to notice when all requests are
 # sent.
 LOOK_S, SOON_S = 0.5, 0.05
 # If a run is interrupted, its requests in flight have GRACE_S to end. Batches then have this many seconds more to write
@@ -136,7 +136,7 @@ class _Fetch:
                     self._note(self._ended.get(timeout=SOON_S if nearly else LOOK_S))
                     while True:
                         self._note(self._ended.get_nowait())
-                if progress is None and total:  # not before the task: its start waits 2 s after other writes
+                if progress is None and total:  # not earlier: other writes delay the start of a tagged task by 2 s
                     progress = Progress(total, show)
                 if not (more or session.stop.is_set()) and total and session.outstanding <= in_flight:
                     meanwhile()  # all requests are sent
@@ -152,7 +152,7 @@ class _Fetch:
     def _farewell(self) -> None:
         """Let the batches of an interrupted run write their receipts.
 
-        A task that waits for its slot, or in the queue, cannot do it: such a batch is ended here.
+        A batch whose task still waits, for a slot or in the queue, is ended here.
         """
         if self._session.is_shared:
             for future in self._futures[:1]:  # tasks run one at a time: the others have not started

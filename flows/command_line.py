@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand, with the names of its flow and parameters: to list the commands imports no flow."""
+    """A subcommand. It has the names of its flow and parameters, so that the list of commands imports no flow."""
 
     module: str
     flow: str
@@ -128,7 +128,7 @@ def _reach_server() -> None:
 
 
 def _explain(error: Exception) -> None:
-    """Exit with one message if the error is expected. Return if it is an error in the code."""
+    """Exit with one message if the error is expected. Return for any other error."""
     from pydantic import ValidationError
 
     from tasks.errors.input import InputError

@@ -126,7 +126,7 @@ class Job:
         try:
             tiles, cost = self._fetch(part.plan, key, known)
         finally:
-            with contextlib.suppress(StorageError):  # a file too many does no harm, and must hide no error above
+            with contextlib.suppress(StorageError):  # a leftover file does no harm, and must not hide another error
                 self.output.store.delete(key)
         return part.with_known(tiles), cost
 

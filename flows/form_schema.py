@@ -21,7 +21,7 @@ PICKED = ("Output", "Earth Engine connection")
 
 
 def block(title: str, slug: str) -> type[BaseModel]:
-    """Return a model that stands for a block type in a union. To import the class of the block takes a second.
+    """Return a model that stands for a block type in a union. The class of the block takes a second to import.
 
     The UI shows a picker for a definition with a `block_type_slug`. Pydantic puts models into the definitions of a
     schema.

@@ -14,7 +14,7 @@ from tasks.storage.store import Store
 
 
 def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> Checkpoint:
-    """Return which tiles of a plan are stored, and log how many. Warn if the others may not fit into the output.
+    """Return which tiles of a plan are stored, and log their number. Warn if the others may not fit into the output.
 
     Args:
         plan: The plan to fetch.

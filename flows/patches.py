@@ -1,7 +1,7 @@
 """Extract fixed-size patches around points, with an index."""
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
-# resolve them as text.
+# resolve them if they were text.
 from typing import NamedTuple
 
 import geopandas

@@ -1,7 +1,7 @@
 """Extract a region of one image: its tiles, then one mosaic."""
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
-# resolve them as text.
+# resolve them if they were text.
 from functools import partial
 
 from prefect import flow

@@ -1,4 +1,4 @@
-"""What an extraction flow returns, and what it knows before: the plan, its tiles and products."""
+"""The result of an extraction flow, and what it is made from: plan, tiles, cost and products."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ExtractionResult(BaseModel):
     manifest: str | None = None
     """GeoParquet with one row for each tile: file, grid, checksum, status. None after a dry run."""
     quicklook: str | None = None
-    """PNG that shows the pixels. None if there is none to show."""
+    """PNG that shows the pixels. None for NPY, if no tile has pixels, and after a dry run."""
 
 
 T = TypeVar("T", bound=ExtractionResult)

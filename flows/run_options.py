@@ -30,7 +30,7 @@ def _saved(value: Any) -> Any:
     except ValueError as error:
         raise PydanticCustomError("block", "{message}", {"message": str(error)}) from None
     if slug is not None and not isinstance(slug, str):
-        raise PydanticCustomError("block", "should be one line of text, or a saved block")
+        raise PydanticCustomError("block", "should be text, or a saved block")
     return slug
 
 

@@ -1,7 +1,7 @@
 """Extract every image of a collection between two dates, or since a date, over one grid. Pixels of all dates align."""
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
-# resolve them as text.
+# resolve them if they were text.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

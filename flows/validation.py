@@ -35,7 +35,7 @@ class Parameters(BaseModel):
 
 
 def csv(value: Any) -> Any:
-    """Return the parts of text like `a,b,c` from a command line, and any other value unchanged."""
+    """Return the parts of a text such as `a,b,c` from a command line, and any other value unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -53,7 +53,7 @@ class FlowParameters(Parameters):
 
 
 def _box(value: Any) -> Any:
-    """Return the numbers of text like `west,south,east,north`, the value of JSON text, or any other value unchanged."""
+    """Return the numbers of `west,south,east,north`, the value of JSON text, or any other value unchanged."""
     if not isinstance(value, str):
         return value
     if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
