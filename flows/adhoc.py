@@ -21,10 +21,9 @@ from pydantic import ValidationError
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import ExtractionParameters, PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.start import ready
-from tasks.earthengine.errors import EarthEngineError
 from tasks.earthengine.expression import encode, is_computed
+from tasks.errors import QuarryError
 from tasks.errors.input import BadInputError, InputError
-from tasks.storage.store import StorageError
 
 if TYPE_CHECKING:
     import ee
@@ -130,12 +129,10 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
         raise InputError("\n".join(details["msg"] for details in error.errors())) from None
     from prefect.exceptions import CancelledRun
 
-    from tasks.errors.run import ExtractionFailedError
-
     try:
         with ready(f"flows.{name}", f"extract_{name}", checked) as flow:
             return flow(checked)
-    except (InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun) as error:
+    except (QuarryError, CancelledRun) as error:
         raise error.with_traceback(None) from None
     except KeyboardInterrupt:
         again = "To resume, make the same call again: only the missing tiles are fetched."

@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.batches import fetch_plan, one_at_a_time
-from flows.failures import clear_failures
+from flows.batches import fetch_plan, one_batch_at_a_time
+from flows.failures import fails_with_one_message
 from flows.parameters import AuditParameters
 from tasks.audit import audit, prune
 from tasks.extraction.audit import Audit, check_unchanged, check_whole
@@ -45,8 +45,8 @@ def audit_name() -> str:
     return f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip()
 
 
-@flow(name="audit-output", flow_run_name=audit_name, task_runner=one_at_a_time())
-@clear_failures
+@flow(name="audit-output", flow_run_name=audit_name, task_runner=one_batch_at_a_time())
+@fails_with_one_message
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: list stored, empty, failed, missing and damaged tiles, and foreign files.
 

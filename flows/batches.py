@@ -37,10 +37,10 @@ from tasks.storage.receipt import TileReceipt
 LOOK_S, SOON_S = 0.5, 0.05
 # If a run is interrupted, its requests in flight have GRACE_S to end. Batches then have this many seconds more to write
 # their receipts.
-FAREWELL_S = 6.0
+ENDING_S = 6.0
 
 
-def one_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
+def one_batch_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
     """Return the task runner of a flow. It runs one batch at a time, which uses the whole quota.
 
     Requests go on with the tiles of the next batch without a gap, even before Prefect starts its task. With a limited
@@ -145,11 +145,11 @@ class _Fetch:
                     progress.show(session)
         except BaseException:  # such as Ctrl-C: send nothing more, and let requests in flight end
             session.leave()
-            self._farewell()
+            self._end_batches()
             raise
         return self._collected()
 
-    def _farewell(self) -> None:
+    def _end_batches(self) -> None:
         """Let the batches of an interrupted run write their receipts.
 
         A batch whose task still waits, for a slot or in the queue, is ended here.
@@ -157,7 +157,7 @@ class _Fetch:
         if self._session.is_shared:
             for future in self._futures[:1]:  # tasks run one at a time: the others have not started
                 with contextlib.suppress(Exception):
-                    future.wait(timeout=GRACE_S + FAREWELL_S)
+                    future.wait(timeout=GRACE_S + ENDING_S)
         begun = [batch for batch, each in self._session.begun.items() if each.opened.missing]
         if begun:
             with ThreadPoolExecutor(len(begun)) as pool:  # in parallel: each waits for its requests in flight
@@ -223,7 +223,8 @@ class _Fetch:
         total = len(self._plan)
         stored = sum(tile.status != "failed" for tile in tiles.values())
         words = f"{stored:,} of {total:,} tiles are stored in {self._whole.store.uri}"
-        again = f"To resume, run the same job again: only the other {total - stored:,} tiles are fetched."
+        left = total - stored
+        again = "To resume, run the same job again" + (f": only the other {left:,} tiles are fetched." if left else ".")
         if self._session.cancelled.is_set():
             raise RunCancelled(f"Cancelled. {words}. {again}")
         # Raise the cause first: `Stopped` is the error of batches that another error has stopped.

@@ -40,10 +40,10 @@ class Command:
         from flows.start import ready
 
         with ready(self.module, self.flow, given, _reach_server) as flow:
-            from flows.garbage_collection import undisturbed
+            from flows.garbage_collection import rare_garbage_collection
             from flows.progress_bar import bar
 
-            with undisturbed(), bar():  # this process runs nothing else
+            with rare_garbage_collection(), bar():  # this process runs nothing else
                 result = flow(given)
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
@@ -131,6 +131,7 @@ def _explain(error: Exception) -> None:
     """Exit with one message if the error is expected. Return for any other error."""
     from pydantic import ValidationError
 
+    from tasks.errors import QuarryError
     from tasks.errors.input import InputError
 
     if isinstance(error, ValidationError):
@@ -139,13 +140,9 @@ def _explain(error: Exception) -> None:
         _leave(BAD_INPUT, str(error))
     from prefect.exceptions import CancelledRun
 
-    from tasks.earthengine.errors import EarthEngineError
-    from tasks.errors.run import ExtractionFailedError
-    from tasks.storage.store import StorageError
-
     if isinstance(error, CancelledRun):
         _leave(FAILED, str(error))
-    if isinstance(error, (EarthEngineError, StorageError, ExtractionFailedError)):
+    if isinstance(error, QuarryError):
         _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel
 
-from flows.garbage_collection import undisturbed
+from flows.garbage_collection import rare_garbage_collection
 from flows.run_options import RunOptions
 from tasks.errors import QuarryError
 from tasks.errors.run import RunCancelled
@@ -21,7 +21,7 @@ P = TypeVar("P", bound=RunOptions)
 R = TypeVar("R", bound=BaseModel)
 
 
-def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
+def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     """Let a flow fail with one message if the cause is not in the code.
 
     If the flow raised such an error, Prefect's engine would log it with a traceback of fifty lines. Instead the flow
@@ -31,7 +31,9 @@ def clear_failures(function: Callable[[P], R]) -> Callable[[P], R]:
     @functools.wraps(function)
     def called(parameters: P) -> R:
         try:
-            with undisturbed() if of_deployment() else contextlib.nullcontext():  # its process runs nothing else
+            with (
+                rare_garbage_collection() if of_deployment() else contextlib.nullcontext()
+            ):  # its process runs nothing else
                 check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:

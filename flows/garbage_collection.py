@@ -11,7 +11,7 @@ SELDOM = 20_000
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def rare_garbage_collection() -> Iterator[None]:
     """Exclude the objects that exist already from garbage collection inside the `with` block, and collect less often.
 
     After the imports alone there are about 200,000 objects, and each full collection stops all threads for a seventh

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from flows.form_schema import AsTabs, Recipes
-from flows.validation import Parameters, csv, refused
+from flows.validation import Parameters, csv, form_error
 from tasks.earthengine.expression import as_expression
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
@@ -90,7 +90,7 @@ class Visualization(Parameters):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max <= self.min:
-            raise refused("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
+            raise form_error("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
         return self
 
     def options(self) -> dict[str, Any]:

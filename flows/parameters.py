@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from flows.run_options import RunOptions
-from flows.validation import FlowParameters, csv, one_of, refused
+from flows.validation import FlowParameters, csv, form_error, one_of
 from tasks.earthengine.expression import canonical
 from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks
 
@@ -52,14 +52,14 @@ class Pixels(FlowParameters):
     def _consistent(self) -> Self:
         pictures = self.file_format in {"PNG", "JPEG"}
         if self.visualization is not None and not pictures:
-            raise refused(
+            raise form_error(
                 "visualization",
                 self.visualization,
                 f"file_format = {self.file_format} stores values, not colours",
                 "Leave visualization empty, or choose PNG or JPEG",
             )
         if (self.scale is None) != (self.crs.lower() == "native"):
-            raise refused(
+            raise form_error(
                 "scale",
                 self.scale,
                 f"with crs = {self.crs} it must be "
@@ -67,7 +67,7 @@ class Pixels(FlowParameters):
                 "Give both a CRS and a scale in its units, or crs=native and no scale",
             )
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
-            raise refused(
+            raise form_error(
                 "bands",
                 self.bands,
                 "a list of bands needs at least one name, and each name once",
@@ -177,7 +177,7 @@ class Areal(ExtractionParameters):
     def _clippable(self) -> Self:
         if self.clip and not self._can_clip:
             reason = f"with file_format = {self.file_format} and masks = {self.masks} pixels cannot be masked"
-            raise refused("clip", self.clip, reason, "Leave clip empty, or choose GEO_TIFF and masks=exact")
+            raise form_error("clip", self.clip, reason, "Leave clip empty, or choose GEO_TIFF and masks=exact")
         return self
 
 
@@ -202,9 +202,9 @@ class TimeseriesParameters(Areal):
     def _forwards(self) -> Self:
         if self.end is not None and self.end <= self.start:
             remedy = "Give a later day, or swap start and end"
-            raise refused("end", self.end.isoformat(), f"not after start = {self.start}", remedy)
+            raise form_error("end", self.end.isoformat(), f"not after start = {self.start}", remedy)
         if self.region is None:
-            raise refused("region", None, "a time series needs a region", "Give a box, GeoJSON or a vector file")
+            raise form_error("region", None, "a time series needs a region", "Give a box, GeoJSON or a vector file")
         return self
 
 
@@ -219,7 +219,7 @@ class PatchesParameters(ExtractionParameters):
     @model_validator(mode="after")
     def _projected(self) -> Self:
         if self.crs.lower() == "native":
-            raise refused(
+            raise form_error(
                 "crs",
                 self.crs,
                 "patches have their own grids, not the grid of the image",

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import flow
 
-from flows.batches import one_at_a_time
+from flows.batches import one_batch_at_a_time
 from flows.extraction import extract
-from flows.failures import clear_failures
+from flows.failures import fails_with_one_message
 from flows.parameters import PatchesParameters
 from flows.results import ExtractionResult
 from tasks.earthengine.connection import Connection
@@ -60,8 +60,8 @@ def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
     return PatchPlan(patches, points, tile_of_point)
 
 
-@flow(name="extract-patches", flow_run_name=run_name, task_runner=one_at_a_time())
-@clear_failures
+@flow(name="extract-patches", flow_run_name=run_name, task_runner=one_batch_at_a_time())
+@fails_with_one_message
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
     patches: PatchPlan | None = None

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from flows.form_schema import block
-from flows.validation import FlowParameters, refused
+from flows.validation import FlowParameters, form_error
 from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection, is_googles
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError
@@ -104,7 +104,7 @@ class RunOptions(FlowParameters):
         if scheme:
             remedy = "Give gs://bucket/prefix, a folder, or a saved block"
             if scheme[1] != "gs":
-                raise refused("output", self.output, f"nothing can be written to {scheme[1]}://", remedy)
+                raise form_error("output", self.output, f"nothing can be written to {scheme[1]}://", remedy)
             try:
                 bucket_of(self.output)
             except StorageError:
@@ -112,7 +112,7 @@ class RunOptions(FlowParameters):
                     "a bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes or underscores, and its "
                     "prefix has no empty part, `.` or `..`"
                 )
-                raise refused("output", self.output, reason, remedy) from None
+                raise form_error("output", self.output, reason, remedy) from None
         return self
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class RunOptions(FlowParameters):
                 if getattr(self, field) is not None:
                     shown = getattr(self, field) if field == "project" else HIDDEN
                     reason = f"the connection {self.connection} already sets it"
-                    raise refused(field, shown, reason, f"Leave {field} empty, or give no connection")
+                    raise form_error(field, shown, reason, f"Leave {field} empty, or give no connection")
         return self
 
     @property

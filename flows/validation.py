@@ -77,7 +77,7 @@ def one_of(what: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def refused(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
+def form_error(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
     """Return the error that a validator raises for a refused value: ``field = value: reason. remedy.``."""
     message = str(BadInputError(field, value, reason, remedy))
     return PydanticCustomError("bad_input", "{message}", {"message": message})

@@ -17,7 +17,7 @@ import geopandas
 import requests
 from prefect.client.orchestration import get_client
 
-from flows.garbage_collection import undisturbed
+from flows.garbage_collection import rare_garbage_collection
 from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
@@ -37,7 +37,9 @@ def flow(spec: dict):
     model, function = flows[spec["flow"]]
 
     def run() -> dict:
-        with undisturbed():  # as the command line and deployments have it: the process is for this run alone
+        with (
+            rare_garbage_collection()
+        ):  # as the command line and deployments have it: the process is for this run alone
             state = function(model(**work.known(spec["parameters"], model)), return_state=True)
         result = state.result()
         with get_client(sync_client=True) as client:

@@ -134,7 +134,7 @@ def test_a_run_that_we_start_tells_that_it_is_alive_more_often_unless_its_user_h
 
 
 def test_in_a_process_of_others_python_s_search_for_garbage_is_left_as_it_is(monkeypatch):
-    count = failures.clear_failures(lambda _: gc.get_freeze_count())
+    count = failures.fails_with_one_message(lambda _: gc.get_freeze_count())
     before = gc.get_freeze_count()
     assert count(SimpleNamespace(run_retries=0)) == before
     monkeypatch.setattr(failures, "of_deployment", lambda: True)
