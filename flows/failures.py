@@ -31,9 +31,8 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     @functools.wraps(function)
     def called(parameters: P) -> R:
         try:
-            with (
-                rare_garbage_collection() if of_deployment() else contextlib.nullcontext()
-            ):  # its process runs nothing else
+            # The process of a deployment's run runs nothing else.
+            with rare_garbage_collection() if of_deployment() else contextlib.nullcontext():
                 check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:
