@@ -1,1 +1,1 @@
-"""Thin Prefect tasks over a core that knows no Prefect."""
+"""The Prefect tasks, one thin module each, and the core that they call. The core does not import Prefect."""

@@ -1,4 +1,4 @@
-"""The audit tasks: compare an output with its receipts, and remove what no plan needs."""
+"""The audit tasks: compare an output with its receipts, and remove the files that no plan needs."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def audit(store: Store, *, plan: str | None, verify: Verify) -> Audit:
 
 @core_task("prune")
 def prune(store: Store, audit: Audit) -> int:
-    """Remove what no plan needs; return the number of files: see :mod:`tasks.extraction.pruning`."""
+    """Remove the files that no plan needs and return their number: see :mod:`tasks.extraction.pruning`."""
     return prune_output(store, audit)

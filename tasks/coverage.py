@@ -1,4 +1,4 @@
-"""The coverage task: a map of what became of each tile."""
+"""The coverage task: a map of the tiles, coloured by status."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from tasks.prefect_io.result_cache import ByBatch
 from tasks.storage.store import StorageError
 
 
-# No retries, whatever the user's profile says: they would sleep in the slot, and the second would find the run stopped.
+# No retries, whatever the user's profile sets: a retry would sleep while its task holds a slot, and the second attempt
+# would find the run already stopped.
 @task(
     name="fetch-batch",
     task_run_name="tiles {batch.start}-{batch.stop}",
@@ -31,33 +32,33 @@ from tasks.storage.store import StorageError
     result_serializer="json",
 )
 def fetch_batch(batch: Batch, quota: Quota) -> dict[str, Any]:
-    """Fetch what is missing of the tiles of a batch, store it, and write their receipt: see `run_batch`.
+    """Fetch and store the missing tiles of a batch and write its receipt: see :func:`tasks.extraction.batch.run_batch`.
 
-    A task's own retries would sleep inside its concurrency slot, so requests are repeated inside the batch.
+    Failed requests are repeated inside the batch: a retry of the task would sleep while it holds a concurrency slot.
 
     Returns:
-        Key of the receipt, and how many tiles of each status it has: what Prefect's cache keeps.
+        The key of the receipt (`receipt`) and the number of tiles of each status. Prefect's cache keeps this.
     """
     if isinstance(quota, PrefectLeases):
         quota = replace(quota, tag_lease=_tag_lease())
     try:
         summary = run_batch(batch, quota, opener=PREFECT)
     except (EarthEngineError, StorageError) as error:
-        # Not raised through the engine, which would log a traceback, as if the code were at fault.
+        # Returned as a state: Prefect's engine would log a raised error with a traceback, as if the code were at fault.
         kind = Cancelled if isinstance(error, Stopped) else Failed
         state: Any = kind(message=f"{type(error).__name__}: {error}", data=error)
-        return state  # type: ignore[no-any-return]  # the engine takes a state for a result
+        return state  # type: ignore[no-any-return]  # the engine accepts a state as a result
     counts = ", ".join(f"{count} {kind}" for kind, count in summary.items() if kind != "receipt")
     run_logger().info("tiles %d to %d: %s", batch.start, batch.stop - 1, counts)
     return summary
 
 
 def _tag_lease() -> UUID | None:
-    """Return the lease of the running task's tag.
+    """Return the lease of the running task's tag; None if there is none.
 
-    To give it back whatever happens, Prefect notes it in the context around that of the task's code, which knows what
-    it covers: there is no public way to it. Where Prefect no longer does, the slot of the tag is not counted, and the
-    process sends one request less.
+    Prefect records the lease in the `ConcurrencyContext` around that of the task's code, so that it is released
+    whatever happens. There is no public access to it. If a later version of Prefect does not record it there, the slot
+    of the tag is not counted, and the process sends one request less at a time.
     """
     outer = getattr(getattr(ConcurrencyContext.get(), "_token", None), "old_value", None)
     leases = outer.cleanup_lease_ids if isinstance(outer, ConcurrencyContext) else []

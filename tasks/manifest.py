@@ -1,4 +1,4 @@
-"""The manifest task: one row for each tile."""
+"""The manifest task: a table with one row for each tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata task: what Earth Engine is asked before the first pixel request."""
+"""The metadata task: reads from Earth Engine what a plan needs, before the first pixel request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tasks.prefect_io.task import core_task
 
 @core_task("metadata")
 def read_metadata(make_plan: Callable[[], Plan]) -> Plan:
-    """Ask Earth Engine for the metadata that a plan needs, and return the plan.
+    """Read from Earth Engine the metadata that a plan needs, and return the plan.
 
     Args:
-        make_plan: Asks for the metadata and makes the plan.
+        make_plan: Function that reads the metadata and makes the plan.
 
     Raises:
         BadInputError: A parameter is refused.
-        EarthEngineError: Earth Engine does not answer, or refuses.
+        EarthEngineError: Earth Engine does not answer, or refuses the request.
     """
     return make_plan()

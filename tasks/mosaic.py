@@ -1,4 +1,4 @@
-"""The mosaic task: the tiles of one image as one Cloud Optimized GeoTIFF."""
+"""The mosaic task: the tiles of one image, written as one Cloud Optimized GeoTIFF."""
 
 from __future__ import annotations
 

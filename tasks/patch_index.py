@@ -1,4 +1,4 @@
-"""The patch-index task: one row for each point."""
+"""The patch-index task: a table with one row for each point."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""All that talks to the Prefect server: leases, limits, heartbeats, retries of runs, artifacts, blocks."""
+"""All code that uses Prefect and its server: leases, limits, heartbeats, retries, artifacts, blocks."""

@@ -1,4 +1,4 @@
-"""Artifacts of a flow run in the Prefect UI: plan, map, pictures, summary, failures, files."""
+"""Artifacts of a flow run in the Prefect UI: plan, map, pictures, summary, failures, output, audit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ FAULTS_SHOWN = 1000
 
 
 def show_audit(audit: Audit, store: Store) -> None:
-    """Show what is stored of each plan, and each fault with its file."""
+    """Publish the artifacts `audit` (tiles of each plan, by status) and `faults` (tile, file and fault).
+
+    At most 1,000 faults are listed.
+    """
     log = get_run_logger()
     rows = []
     for plan in audit.plans:
@@ -48,11 +51,13 @@ def show_audit(audit: Audit, store: Store) -> None:
     if audit.unclaimed:
         size = naturalsize(sum(stored.size for stored in audit.unclaimed))
         notes.append(
-            f"- {len(audit.unclaimed):,} tiles ({size}) that no plan, or only a superseded one, holds: `prune` them"
+            f"- {len(audit.unclaimed):,} tiles ({size}) belong to no plan, or only to a superseded one: "
+            "`prune` removes them"
         )
     if audit.foreign:
         notes.append(
-            f"- {len(audit.foreign):,} foreign files among the tiles, such as `{audit.foreign[0]}`: left alone"
+            f"- {len(audit.foreign):,} files among the tiles are not from Pixel Quarry, such as "
+            f"`{audit.foreign[0]}`: they are never changed"
         )
     for note in notes:
         log.warning("%s", note.removeprefix("- "))
@@ -64,35 +69,44 @@ def show_audit(audit: Audit, store: Store) -> None:
         for tile in audit.faults[:FAULTS_SHOWN]
     ]
     if faults:
-        create_table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles are not as they should be")
+        create_table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles have a fault")
 
 
 def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
-    """Show the grid of a plan, and which of its tiles are stored already."""
+    """Publish the artifact `grid`: a map of the plan's tiles, in which those already stored are marked."""
     with ignoring_server_errors():
         png = draw(plan, stored, without=Status.PLANNED)
-        show_picture(png, key="grid", description="Tiles to fetch, and those that are stored already")
+        show_picture(png, key="grid", description="Tiles to fetch, and tiles already stored")
 
 
 FAILURES_SHOWN = 100
-# Of the files of a series.
+# For each field of a result: a time series may have thousands of files.
 FILES_SHOWN = 50
 
 
 def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
-    """Show what a run does; `stored` tiles of it are there already."""
+    """Publish the artifact `plan`: what the run will fetch.
+
+    Args:
+        plan: The plan.
+        stored: Number of its tiles that are stored already.
+        pace: Requests in flight and requests a second that the run may use.
+    """
     cost, first = remaining(plan, stored=stored, pace=pace), plan.grid(0)
     crs = first.crs if is_code(first.crs) else crs_of(first.crs).proj.name
     rows = [
         ("tiles", f"{len(plan):,}"),
-        ("stored already", f"{stored:,}"),
+        ("already stored", f"{stored:,}"),
         ("requests to make", f"{cost.requests:,}"),
         ("images", f"{len(plan.sources):,}"),
-        ("tiles an image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
+        ("tiles per image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
-        ("bytes to come, uncompressed, as Earth Engine counts them", naturalsize(cost.bytes, binary=True)),
-        ("best time at the rate limit", duration_text(cost.best_seconds)),
-        ("time at 1 s a request", f"{duration_text(seconds_at_one_each(cost, pace))} with {pace.in_flight} in flight"),
+        ("data to fetch, uncompressed, as Earth Engine counts it", naturalsize(cost.bytes, binary=True)),
+        ("shortest time that the rate limit allows", duration_text(cost.best_seconds)),
+        (
+            "time if each request takes 1 s",
+            f"{duration_text(seconds_at_one_each(cost, pace))} with {pace.in_flight} requests in flight",
+        ),
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -100,10 +114,16 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
 
 
 def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
-    """Say what a run is going to do, before anything is spent."""
+    """Log the requests, the bytes and the expected time of a run, before the first pixel request.
+
+    Args:
+        plan: The plan.
+        stored: Number of its tiles that are stored already.
+        pace: Requests in flight and requests a second that the run may use.
+    """
     cost = remaining(plan, stored=stored, pace=pace)
     get_run_logger().info(
-        "plan %s: %d requests, %s, at 1 s a request %s",
+        "Plan %s: %d requests, %s uncompressed, %s if each request takes 1 s",
         plan.fingerprint[:12],
         cost.requests,
         naturalsize(cost.bytes, binary=True),
@@ -111,8 +131,8 @@ def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
     )
 
 
-def show_picture(png: bytes, *, key: str = "quicklook", description: str = "What the pixels show") -> None:
-    """Show a picture. It is part of the artifact, so that it is seen wherever the UI is."""
+def show_picture(png: bytes, *, key: str = "quicklook", description: str = "Preview of the pixels") -> None:
+    """Publish a picture as an artifact. The artifact holds the PNG itself, so the UI needs no access to the output."""
     url = "data:image/png;base64," + base64.b64encode(png).decode()
     create_image_artifact(url, key=key, description=description)
 
@@ -120,19 +140,27 @@ def show_picture(png: bytes, *, key: str = "quicklook", description: str = "What
 def show_summary(
     plan: Plan, tiles: Sequence[TileReceipt], spent: Cost, *, output: str, suggested_side: int | None = None
 ) -> None:
-    """Show what became of a plan, the time beside the best possible, and its failures with their reasons."""
+    """Publish the artifacts `summary` (tiles by status, time against the best possible) and `failures` (with reasons).
+
+    Args:
+        plan: The plan.
+        tiles: Receipts of all its tiles.
+        spent: What the run spent on its requests.
+        output: Address of the output.
+        suggested_side: Side of tiles, in pixels, that one request can carry; None = no tile was split.
+    """
     counts = Counter(tile.status for tile in tiles)
     best = spent.best_seconds
     rows = [
         ("tiles", f"{len(tiles):,} of {len(plan):,}"),
         ("stored", f"{counts['stored']:,} ({naturalsize(sum(tile.size for tile in tiles), binary=True)})"),
-        ("empty: no valid pixel", f"{counts['empty']:,}"),
+        ("empty (no valid pixel)", f"{counts['empty']:,}"),
         ("failed", f"{counts['failed']:,}"),
         ("fetched by this run", f"{len(spent.fetched):,}"),
         ("requests repeated", f"{sum(max(tile.attempts - 1, 0) for tile in spent.fetched):,}"),
         ("time", duration_text(spent.seconds)),
         (
-            "best possible at the quota, with requests as slow as these",
+            "best possible at the quota, for requests of this duration",
             f"{duration_text(best)} ({best / spent.seconds:.0%})" if spent.fetched else "0.0 s",
         ),
     ]
@@ -140,18 +168,24 @@ def show_summary(
     text += f"\nOutput: `{output}`\n"
     if suggested_side is not None:
         field = "size" if plan.name == "patches" else "tile_size"
-        text += f"\nTiles were too heavy for one request and came in parts: `{field}={suggested_side}` fits.\n"
-        get_run_logger().info("Tiles came in parts: next time, %s=%d fits.", field, suggested_side)
-    create_markdown_artifact(text, key="summary", description="What became of the plan")
+        text += (
+            "\nTiles were too large for one request and were fetched in parts. "
+            f"Next time, set `{field}={suggested_side}`.\n"
+        )
+        get_run_logger().info(
+            "Tiles were too large for one request and were fetched in parts. Next time, set %s=%d.",
+            *(field, suggested_side),
+        )
+    create_markdown_artifact(text, key="summary", description="Tiles by status, and the time")
     if counts["empty"] == len(tiles):
-        get_run_logger().warning("No pixel of it is valid: is it the right place and time?")
+        get_run_logger().warning("The output has no valid pixel. Check the region, the dates and the masks.")
     failures = [{"tile": tile.index, "reason": tile.reason or ""} for tile in failed_tiles(tiles)[:FAILURES_SHOWN]]
     if failures:
         create_table_artifact(failures, key="failures", description=f"{counts['failed']} tiles failed")
 
 
 def show_outputs(result: Mapping[str, object]) -> None:
-    """Show where the files of a result are; those of a bucket as links that a browser opens."""
+    """Publish the artifact `output`: the paths of the files of a result. Files in a bucket are links to the console."""
     rows = []
     for name, value in result.items():
         files = value if isinstance(value, Mapping) else {"": value}
@@ -161,7 +195,7 @@ def show_outputs(result: Mapping[str, object]) -> None:
         if len(files) > FILES_SHOWN:
             rows.append(f"| {name} | and {len(files) - FILES_SHOWN:,} more |\n")
     text = "# Output\n\n| | |\n|---|---|\n" + "".join(rows)
-    create_markdown_artifact(text, key="output", description="Where it is")
+    create_markdown_artifact(text, key="output", description="Where the files are")
 
 
 def _link(path: str) -> str:

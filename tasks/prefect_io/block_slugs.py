@@ -1,4 +1,7 @@
-"""Slugs of saved blocks, as forms and command lines give them. A run that has none waits for none of Prefect here."""
+"""Slugs of saved blocks, from forms and command lines.
+
+Prefect is imported only when a block is given: a run without saved blocks starts faster.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,26 @@ from uuid import UUID
 from tasks.storage.address import BUCKET, FOLDER
 
 CONNECTION = "earth-engine-connection"
-"""Slug of the block type of a connection."""
+"""Slug of the block type of an Earth Engine connection."""
 
 
 def slug_of(value: Any) -> Any:
-    """Return the slug of a saved block, or of a reference to one as forms send it; anything else as it is.
+    """Return the slug `type/name` of a saved block; return any other value unchanged.
 
-    By its slug, its secrets never leave the Prefect server but for the process that needs them.
+    A parameter holds only the slug, so the secrets of the block stay on the Prefect server and in the process that
+    needs them.
+
+    Args:
+        value: A block, a reference to a block as forms send it (`{"$ref": ...}`), or any other value.
 
     Raises:
-        ValueError: the block is not saved, or not there.
+        ValueError: The block is not saved, does not exist, or is of a type that no parameter accepts.
     """
-    blocks = sys.modules.get("prefect.blocks.core")  # where nobody has imported it, nothing is a block
+    blocks = sys.modules.get("prefect.blocks.core")  # if the module is not imported, no value can be a block
     if blocks is not None and isinstance(value, blocks.Block):
         slug, name = value.get_block_type_slug(), value._block_document_name  # noqa: SLF001 - no other way to its name
         if name is None:
-            raise ValueError(f"a block that is not saved: save it (`block.save('name')`), or give '{slug}/name'")
+            raise ValueError(f"the block is not saved. Save it (`block.save('name')`), or give '{slug}/name'")
         return f"{slug}/{name}"
     if isinstance(value, dict) and "$ref" in value:
         from prefect.client.orchestration import get_client
@@ -36,9 +43,9 @@ def slug_of(value: Any) -> Any:
             try:
                 document = client.read_block_document(UUID(str(number)))
             except ObjectNotFound:
-                raise ValueError(f"there is no block {number}") from None
+                raise ValueError(f"there is no block {number} on the Prefect server") from None
         slug = document.block_type.slug if document.block_type else ""
-        if slug not in {BUCKET, FOLDER, CONNECTION}:  # as text, it would be the name of a folder
-            raise ValueError(f"a block of type {slug}, which can't be taken here")
+        if slug not in {BUCKET, FOLDER, CONNECTION}:  # a slug of another type would be read as a folder
+            raise ValueError(f"a block of type {slug} cannot be used here")
         return f"{slug}/{document.name}"
     return value

@@ -1,4 +1,4 @@
-"""The Earth Engine connection as a saved block: who pays, how to sign in, and the quota that all runs share."""
+"""The Earth Engine connection as a saved block: the project that pays, its credentials, and the quota of all runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.extraction.permits import IN_FLIGHT, PER_SECOND
 
 
 def _plain(project: str) -> str:
-    """Check a project id, in the words of a run."""
+    """Check a project id, with the same error message as in a run."""
     try:
         return Connection(project=project).project
     except InputError as error:
@@ -26,7 +26,7 @@ def _plain(project: str) -> str:
 
 
 def _safe(endpoint: str) -> str:
-    """Check an endpoint: no credentials in clear text to another machine."""
+    """Check an endpoint: credentials must not go to another machine in clear text."""
     try:
         return Connection(project="my-project", endpoint=endpoint).endpoint
     except InputError as error:
@@ -53,8 +53,8 @@ class EarthEngineConnection(Block):
     _block_type_slug = "earth-engine-connection"
     _description = "Project, endpoint, credentials and interactive quota for pixel requests to Google Earth Engine."
     _documentation_url = HttpUrl("https://developers.google.com/earth-engine/guides/usage")
-    # Prefect takes no picture but by its address; this one comes with the type that holds the credentials.
-    _logo_url = HttpUrl(str(GcpCredentials._logo_url))  # noqa: SLF001 - a block tells its picture so
+    # Prefect shows a logo only by its URL; this is the logo of the block type for the credentials.
+    _logo_url = HttpUrl(str(GcpCredentials._logo_url))  # noqa: SLF001 - Prefect has no public attribute for it
 
     project: Annotated[str, AfterValidator(_plain), Field(title="Earth Engine project")]
     """Google Cloud project that is registered for Earth Engine: its quota is used."""
@@ -85,23 +85,26 @@ class EarthEngineConnection(Block):
 
 
 def open_account(slug: str) -> Account:
-    """Return a saved connection.
+    """Return the account that a saved connection describes.
 
     Args:
-        slug: ``earth-engine-connection/name``.
+        slug: Slug of the block, ``earth-engine-connection/name``.
 
     Raises:
-        BadInputError: there is no such block, or its credentials can't be used here.
+        BadInputError: There is no such block, or its credentials cannot be used here.
     """
     try:
         block: Any = EarthEngineConnection.load(slug.partition("/")[2])
     except (ValueError, RuntimeError, GoogleAuthError) as error:
         if isinstance(error.__cause__, ObjectNotFound):
-            remedy = "`prefect block ls` lists those that are; `python -m deployments.provision` makes one"
+            remedy = "`prefect block ls` lists the saved blocks. `python -m deployments.provision` creates one"
             raise BadInputError("connection", slug, "no such block on the Prefect server", remedy) from None
-        # What can't be read may be a key: of the cause, the type alone is told.
-        remedy = "Mend the block or its credentials, or sign in there (`gcloud auth application-default login`)"
-        reason = f"the block can't be used where the flow runs ({type(error).__name__})"
+        # The text of the error may contain a part of the key, so only its type is shown.
+        remedy = (
+            "Fix the block or its credentials, or sign in on the machine of the flow "
+            "(`gcloud auth application-default login`)"
+        )
+        reason = f"the block cannot be used where the flow runs ({type(error).__name__})"
         raise BadInputError("connection", slug, reason, remedy) from None
     key = _key(slug, block.credentials)
     connection = Connection(project=block.project, endpoint=block.endpoint, block=slug, key=key)
@@ -115,7 +118,10 @@ def open_account(slug: str) -> Account:
 
 
 def _key(slug: str, credentials: Any) -> Any:
-    """Return google.auth credentials with Earth Engine's scopes, which prefect-gcp does not ask for; None = default."""
+    """Return google.auth credentials with Earth Engine's scopes, which prefect-gcp does not request.
+
+    None = the block holds no key: use the default credentials of the machine.
+    """
     if credentials is None:
         return None
     try:
@@ -127,6 +133,6 @@ def _key(slug: str, credentials: Any) -> Any:
             return service_account.Credentials.from_service_account_file(path, scopes=SCOPES)
     except (ValueError, OSError, GoogleAuthError) as error:
         remedy = "Put a service-account key (JSON) into the GCP Credentials block"
-        reason = f"its credentials are no service-account key ({type(error).__name__})"
+        reason = f"its credentials are not a service-account key ({type(error).__name__})"
         raise BadInputError("connection", slug, reason, remedy) from None
     return None

@@ -1,4 +1,4 @@
-"""The fetch session of a flow run, and the quota it keeps to."""
+"""The fetch session of a flow run, and its share of the quota."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tasks.prefect_io.leases import PrefectLeases
 
 
 def quota_of(account: Account) -> Quota:
-    """Return by whose leave a flow run sends requests."""
+    """Return the quota of a flow run: leases from the Prefect server, or the whole quota if there is no server."""
     if determine_server_type() is not ServerType.EPHEMERAL:
         return PrefectLeases(project=account.connection.project, limit=account.quota, tagged=True)
     in_flight = account.pace.in_flight
     run_logger().info(
-        "No Prefect server is configured, by which runs could share the quota: this one takes all %d requests "
-        "in flight. Start no other beside it.",
+        "No Prefect server is configured, so runs cannot share the quota: this run may have all %d requests in flight. "
+        "Do not start another run of the project at the same time.",
         in_flight,
     )
     return FixedShare(in_flight=in_flight, of=in_flight)
@@ -33,16 +33,18 @@ def quota_of(account: Account) -> Quota:
 
 @contextlib.contextmanager
 def fetch_session(account: Account, deadlines: Deadlines) -> Iterator[FetchSession]:
-    """Share a project's quota with other runs, for as long as the block. No slot is held before tiles are fetched.
+    """Open the fetch session of the flow run; it is closed at the end of the `with` block.
+
+    Waits until a slot of the quota is free, but takes no slot before the first tile is fetched.
 
     Raises:
-        BadInputError: the quota's limit counts nothing.
-        RunCancelled: the run has been cancelled meanwhile.
+        BadInputError: The quota's limit on the server is switched off, zero, or has slot decay.
+        RunCancelled: The run was cancelled while it waited.
     """
-    # Without Prefect's engine around it, a flow's function may be called as well: it plans, and refuses bad input.
+    # A flow's function may be called without Prefect's engine, and has no flow run id then.
     run_id = flow_run.id or str(uuid4())
     with FetchSession(run_id, quota_of(account), account.pace, deadlines) as session:
         session.hold.wait_for_room()
         if session.cancelled.is_set():
-            raise RunCancelled("Cancelled while it waited for slots. Nothing was fetched.")
+            raise RunCancelled("The run was cancelled while it waited for slots. Nothing was fetched.")
         yield session

@@ -1,8 +1,8 @@
 """Heartbeats of flow runs: how often they are sent, and what happens when they stop.
 
-A process that is killed (`kill -9`, out of memory, power) cannot report to Prefect, and without a worker nothing else
-does: its run would stay Running for ever. Prefect's engine sends heartbeats while a flow runs, so an automation on the
-server can notice when they stop.
+A process that is killed (`kill -9`, out of memory, power failure) cannot report to Prefect. Without a worker, nothing
+else reports it, and its run would stay Running for ever. Prefect's engine sends heartbeats while a flow runs, so an
+automation on the server can notice when they stop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ HEARTBEAT_S = 30
 
 @contextlib.contextmanager
 def heartbeats() -> Iterator[None]:
-    """Let runs that begin in the block send them; if the user has set another frequency, it stays."""
+    """Make runs that begin in the `with` block send a heartbeat every 30 s, unless the user has set another frequency.
+
+    Prefect's default is 180 s.
+    """
     from prefect.settings import temporary_settings
 
     with temporary_settings(set_defaults={"flows.heartbeat_frequency": HEARTBEAT_S}):
@@ -36,8 +39,8 @@ def heartbeats() -> Iterator[None]:
 NAME = "pixel-quarry: runs without a heartbeat"
 FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit-output")
 HEARTBEAT, RUNNING = "prefect.flow-run.heartbeat", "prefect.flow-run.Running"
-# Names of the states in which nobody sends: the run has ended, or waits for its next start, as between two attempts. Of
-# the others, a run that is Paused goes on sending, and one that is Cancelling for long becomes Cancelled by itself.
+# Names of the states without heartbeats: the run has ended, or waits for its next start, for example between two
+# attempts. In other states: a Paused run still sends heartbeats, and a run that stays Cancelling becomes Cancelled.
 ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
 WAITING = ("AwaitingRetry", "AwaitingConcurrencySlot", "Suspended", "Scheduled")
 
@@ -45,18 +48,20 @@ _log = logging.getLogger(__name__)
 
 
 def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> float:
-    """Make sure that the server marks those of our runs Crashed which have stopped sending heartbeats.
+    """Create or update the automation that marks runs of our flows Crashed when their heartbeats stop.
 
-    A run goes on without it: a server that does not let us is left as it is. So is the switch of the automation, if
-    somebody has turned it off.
+    If the server refuses, the run goes on without it. If a user has disabled the automation, it stays disabled.
 
     Args:
-        client: Of the server.
-        silence_s: Seconds without a heartbeat, from 10, after which a run is taken for dead; some heartbeats long.
+        client: Client of the Prefect server.
+        silence_s: Seconds without a heartbeat after which a run counts as dead: at least 10, and several heartbeats.
 
     Returns:
-        The silence that is in force. It is never shortened here: another run's heartbeats may come more seldom, as
-        those of a flow that is called by itself do.
+        The silence in force, in seconds. A longer silence of the existing automation is kept: other runs may send
+        heartbeats less often, for example a flow that is called directly as a function.
+
+    Raises:
+        ValueError: `silence_s` is less than 10.
     """
     wanted = automation(silence_s)
     try:
@@ -64,8 +69,8 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
         if not found:
             client.create_automation(wanted)
             found = _found(client)
-        for younger in found[1:]:  # of runs that began at the same moment
-            with contextlib.suppress(httpx.HTTPStatusError):  # another was quicker
+        for younger in found[1:]:  # created by runs that began at the same moment
+            with contextlib.suppress(httpx.HTTPStatusError):  # another run has already deleted it
                 client.delete_automation(younger.id)
         for kept in found[:1]:
             known_s = kept.trigger.within.total_seconds() if isinstance(kept.trigger, EventTrigger) else 0.0
@@ -74,16 +79,16 @@ def watch_for_crashes(client: SyncPrefectClient, *, silence_s: float = 90.0) -> 
             if (kept.trigger, kept.actions) != (wanted.trigger, wanted.actions):
                 update = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": kept.enabled}
                 client.update_automation(kept.id, AutomationCore(**update))
-    except (httpx.HTTPError, ValueError) as error:  # the latter is an answer that this version can't read
-        _log.debug("Killed runs are not marked Crashed, since the server has no automation for it: %s", error)
+    except (httpx.HTTPError, ValueError) as error:  # ValueError: this version cannot read the answer
+        _log.debug("The automation that marks killed runs Crashed could not be created or updated: %s", error)
     return silence_s
 
 
 def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
-    """Mark those of our runs Crashed which have been silent for long, and return how many.
+    """Mark runs of our flows Crashed that have sent no heartbeat for `silence_s` seconds; return how many.
 
-    That is what the automation does, but for a heartbeat that was lost: with a server that was restarted as a process
-    was killed. A run that is alive all the same sets itself Running again.
+    The automation does the same, but misses a run whose last heartbeat was lost because the server restarted as its
+    process was killed. A run that is marked although it is alive sets itself Running again (`QuotaLimit.cancelled`).
     """
     since = (datetime.now(UTC) - timedelta(seconds=silence_s)).isoformat()
     running = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": since}}
@@ -100,23 +105,23 @@ def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
                 client.set_flow_run_state(run["id"], Crashed(message=_words(silence_s)))
                 marked += 1
     except (httpx.HTTPError, ValueError, KeyError) as error:
-        _log.debug("Runs without a heartbeat were not looked for: %s", error)
+        _log.debug("The search for runs without a heartbeat failed: %s", error)
     return marked
 
 
 def _found(client: SyncPrefectClient) -> list[Automation]:
-    """Return the automations of our name, the oldest first."""
+    """Return the automations with our name, the oldest first."""
     ours = AutomationFilter(name=AutomationFilterName(any_=[NAME]))
     return client.read_automations(automations=ours, sort=AutomationSort.CREATED_DESC, limit=100)[::-1]
 
 
 def automation(silence_s: float) -> AutomationCore:
-    """Return what the server is to do."""
+    """Return the automation that marks runs of our flows Crashed after `silence_s` seconds without a heartbeat."""
     trigger = EventTrigger(
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
         for_each={"prefect.resource.id"},
-        after={HEARTBEAT, RUNNING},  # the latter for one that was killed before its first heartbeat had left it
+        after={HEARTBEAT, RUNNING},  # RUNNING: the process may be killed before it sends its first heartbeat
         expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in (*ENDED, *WAITING))},
         posture=Posture.Proactive,
         within=timedelta(seconds=silence_s),
@@ -127,6 +132,6 @@ def automation(silence_s: float) -> AutomationCore:
 
 def _words(silence_s: float) -> str:
     return (
-        f"No heartbeat for {silence_s:.0f} s: its process was killed, or lost the server. "
-        "What it stored is kept: run the same again."
+        f"No heartbeat for {silence_s:.0f} s: the process of the run was killed, or cannot reach the Prefect server. "
+        "Stored tiles are kept. To resume, run it again with the same parameters."
     )

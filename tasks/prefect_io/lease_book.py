@@ -1,4 +1,4 @@
-"""The leases of one process on the limit that is the quota, and how many slots of them requests may count on."""
+"""The leases of one process on the quota's limit, and how many of their slots requests may use."""
 
 from __future__ import annotations
 
@@ -10,53 +10,59 @@ from uuid import UUID
 
 from tasks.extraction.permits import Permits
 
-# The shortest lease that Prefect grants, so that a killed run's slots come back soonest.
+# Seconds: the shortest lease that Prefect grants, so that the slots of a killed run come back as soon as possible.
 LEASE_S = 60.0
 
 
 @dataclass
 class Lease:
-    """Slots of a limit that the server has given for a while."""
+    """Slots of a limit that the server has granted for a limited time."""
 
     id: UUID
     slots: int
     renewed: float
-    """When it was last confirmed; before that, no request may count on it."""
+    """Monotonic time of the last confirmation; minus infinity = not confirmed, so no request may use its slots."""
     seconds: float = LEASE_S
-    """How long it lasts from then on."""
+    """Seconds that it lasts after `renewed`."""
     of_tag: bool = False
-    """Whether it is that of a task's tag, which Prefect itself releases."""
+    """Whether it is the lease of a task's tag, which Prefect itself releases."""
     retiring: bool = False
-    """Whether nothing more is sent on it, and it is given back once no request in flight needs it."""
+    """Whether no new request uses it. It is released as soon as no request in flight needs it."""
 
 
 class LeaseBook:
-    """Keeps the permits in step with the leases. Safe in threads: each call is one step under a lock.
+    """Records the leases of a process and keeps its permits in step. Safe in threads: each call takes one lock.
 
     Args:
-        permits: What the leases are counted for.
+        permits: The permits of the process, which count the slots of the leases.
     """
 
     def __init__(self, permits: Permits) -> None:
         self._permits = permits
-        self._lock = threading.Lock()  # guards the list and the marks of its leases
+        self._lock = threading.Lock()  # guards the list and the fields of its leases
         self._leases: list[Lease] = []
 
     def add(self, lease: Lease) -> None:
-        """Hold a lease, and count it if it was confirmed."""
+        """Add a lease. Requests may use its slots if it was confirmed."""
         with self._lock:
             self._leases.append(lease)
             self._count(lease)
 
     def renewed(self, lease: Lease, at: float, seconds: float) -> None:
-        """Note that the server confirmed a lease."""
+        """Record that the server renewed a lease.
+
+        Args:
+            lease: The lease.
+            at: Monotonic time at which the server was asked.
+            seconds: Seconds that the lease lasts after `at`.
+        """
         with self._lock:
             lease.renewed, lease.seconds = at, seconds
             if lease in self._leases:
                 self._count(lease)
 
     def remove(self, lease: Lease) -> bool:
-        """Hold a lease no more; return whether it was held."""
+        """Remove a lease; return whether it was in the book."""
         with self._lock:
             self._permits.drop(lease.id)
             known = lease in self._leases
@@ -65,18 +71,18 @@ class LeaseBook:
             return known
 
     def all(self) -> Sequence[Lease]:
-        """Return the leases that are held, those that retire among them."""
+        """Return all leases, including the retiring ones."""
         with self._lock:
             return tuple(self._leases)
 
     def held(self) -> tuple[int, int]:
-        """Return the slots that are held to send on: of all leases, and of those that are of a task's tag."""
+        """Return the slots of all leases that are not retiring, and how many of these belong to a task's tag."""
         with self._lock:
             held = [lease for lease in self._leases if not lease.retiring]
             return sum(lease.slots for lease in held), sum(lease.slots for lease in held if lease.of_tag)
 
     def retire(self, surplus: int) -> None:
-        """Send nothing more on so many slots: the largest leases that fit, and one more where that is not enough."""
+        """Retire leases with `surplus` slots in total: the largest that fit, then one more if that is not enough."""
         with self._lock:
             leases = sorted((x for x in self._leases if not x.of_tag and not x.retiring), key=lambda x: -x.slots)
             chosen = []
@@ -91,7 +97,7 @@ class LeaseBook:
                 self._permits.drop(lease.id)
 
     def retired(self) -> Sequence[Lease]:
-        """Return the leases that retire and that no request in flight needs, if each is given back in this order."""
+        """Return the retiring leases that no request in flight needs, in the order in which to release them."""
         with self._lock:
             retiring = sorted((lease for lease in self._leases if lease.retiring), key=lambda lease: lease.slots)
             rest, free = sum(lease.slots for lease in retiring), []
@@ -104,30 +110,30 @@ class LeaseBook:
 
     @property
     def slots(self) -> int:
-        """Slots of all leases that have not ended, those that retire among them: requests in flight are covered."""
+        """Slots of all leases that have not ended, including retiring ones: so many requests in flight are covered."""
         with self._lock:
             now = time.monotonic()
             return sum(lease.slots for lease in self._leases if lease.renewed + lease.seconds > now)
 
     @property
     def retires(self) -> bool:
-        """Whether a lease is still to be given back."""
+        """Whether a retiring lease has not been released yet."""
         with self._lock:
             return any(lease.retiring for lease in self._leases)
 
     def _count(self, lease: Lease) -> None:
-        """Let requests count on a lease until it ends. The lock is held."""
+        """Let requests use the slots of a lease until it ends. The caller holds the lock."""
         if not lease.retiring:
-            # Prefect prolongs that of a tag as well, and to no more than its own.
+            # Prefect, too, renews the lease of a tag, and for no longer than this.
             seconds = min(lease.seconds, LEASE_S) if lease.of_tag else lease.seconds
             self._permits.hold(lease.id, lease.slots, lease.renewed + seconds)
 
 
 def tag_lease(lease: UUID) -> Lease:
-    """Return the lease of a running task's tag: it counts once we have renewed it ourselves."""
+    """Return a record of the lease of a running task's tag. Its slot counts once this process has renewed it."""
     return Lease(lease, 1, -float("inf"), of_tag=True)
 
 
 def age(lease: Lease) -> float:
-    """Return the seconds since a lease was last confirmed."""
+    """Return the seconds since the server last confirmed a lease."""
     return time.monotonic() - lease.renewed

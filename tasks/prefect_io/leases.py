@@ -1,15 +1,16 @@
-"""Leases: what a process holds of the quota that all runs of an Earth Engine project share on a Prefect server.
+"""Leases: the slots of an Earth Engine project's quota that one process holds. All runs share it by the Prefect server.
 
-The limit of the tag ``earthengine:<project>`` is the quota, so the slots that are taken on the Prefect page are the
-requests that may be in flight. A tagged task takes one by its tag, as any does; the process that it runs in takes the
-others by leases on the same limit, each process under a holder id of its own.
+The quota is the concurrency limit of the tag ``earthengine:<project>``. The slots that the Prefect UI shows as taken
+are the requests that may be in flight. A task with the tag takes one slot, as any tagged task does. The process in
+which the task runs takes further slots by leases on the same limit. Each process has its own holder id.
 
-Leases fail open in Prefect: a task whose lease is lost runs on. So one thread renews all leases of the process, that of
-the tag too, and the permits count none that was not confirmed in time. How much each process may take when there are
-several follows from a second limit, ``earthengine:<project>:wanted``, of which each takes as many slots as it could
-use.
+In Prefect, a task whose lease is lost goes on. So one thread renews all leases of the process, including that of the
+tag, and the permits count no lease that was not confirmed in time.
 
-Who owns what: the `LeaseBook` is safe in any thread; the `LeaseKeeper` is of one thread at a time.
+When there are several processes, a second limit, ``earthengine:<project>:wanted``, decides how much each may take. Each
+process takes as many slots of it as it could use: its demand. The quota is shared in proportion to the demands.
+
+Threads: a `LeaseBook` may be used by any thread, a `LeaseKeeper` by one thread at a time.
 """
 
 from __future__ import annotations
@@ -31,44 +32,44 @@ from tasks.prefect_io.lease_keeper import LeaseKeeper
 from tasks.prefect_io.quota_limit import QuotaLimit, tag_of
 from tasks.prefect_io.server import ServerAwayError, raise_if_refused, server
 
-# A busy server may take longer for an answer than a run's threads would wait: its start does.
+# A busy server may take long to answer. At its start a run tries three times; later, its threads do not wait so long.
 _patiently = tenacity.retry(
     retry=tenacity.retry_if_exception_type(ServerAwayError), stop=tenacity.stop_after_attempt(3), reraise=True
 )
 
-# Seconds in which a request that was in flight as its batch ended has ended, whatever became of it.
+# Seconds after the end of a batch in which each of its requests has ended, with or without an answer.
 LONGEST_S = 400.0
-# Seconds between looks whether the process is to end meanwhile.
+# Seconds between two checks whether the process is about to end.
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefectLeases:
-    """Slots of the limit on the Prefect server, as many as are due to this process. JSON and pickle, no secret."""
+    """The quota as leases on the limit of the Prefect server. Can be sent as JSON or pickle, and holds no secret."""
 
     project: str
-    """Earth Engine project, whose tag's limit is the quota."""
+    """Earth Engine project. The limit of its tag is the quota."""
     limit: int
-    """Slots that the limit gets if it is not there yet: the project's quota."""
+    """Slots of the limit if it does not exist yet: the project's quota."""
     tagged: bool = False
-    """Whether batches are Prefect tasks with the tag, each of which brings a slot of its own."""
+    """Whether batches are Prefect tasks with the tag: each of them adds the slot of its tag."""
     tag_lease: UUID | None = field(default=None, compare=False)
-    """Lease of the running task's tag; None where it has none."""
+    """Lease of the running task's tag; None = the task has no such lease."""
 
     @property
     def tag(self) -> str:
-        """Tag of the tasks that send requests to the project."""
+        """The tag of tasks that send requests to the project."""
         return tag_of(self.project)
 
     def hold(
         self, permits: Permits, *, run_id: str, wanted: Callable[[], int], on_cancel: Callable[[], object]
     ) -> LeaseHold:
-        """Return what this process holds: see `tasks.extraction.quota.Quota`.
+        """Return the hold of this process on the quota: see `tasks.extraction.quota.Quota`.
 
         Raises:
-            BadInputError: the limit counts nothing.
-            ServerRefusedError: the server refuses, and would later.
-            httpx.HTTPError: the server can't be asked.
+            BadInputError: The limit is switched off, zero, or has slot decay.
+            ServerRefusedError: The server refuses the request, and would refuse it later, too.
+            httpx.HTTPError: The server does not answer, or answers with another error.
         """
         return LeaseHold(self, permits, run_id=run_id, wanted=wanted, on_cancel=on_cancel, log=run_logger())
 
@@ -112,19 +113,19 @@ class LeaseHold:
         )
 
     def wait_for_room(self) -> None:
-        """Wait until a slot is free, without taking it: what is asked before the first pixel is asked one by one.
+        """Wait until a slot is free, without taking it: the requests for metadata are sent one at a time.
 
-        Others leave it free, since this run's wish is among those that they share with.
+        Other processes leave this slot free, because they share the quota with the demand of this one.
         """
         self.keeper.wait_for_room()
 
     def begin(self, send: Callable[[], object] = lambda: None) -> None:
-        """Take slots from now on: the first unless none is free, then call `send`, then take what else is due."""
+        """Take the first slot if one is free, call `send`, then take the rest of this process's share."""
         self.keeper.begin(self._open, send)
 
     @contextlib.contextmanager
     def counting(self, quota: Quota) -> Iterator[None]:
-        """Count the slot of a task's tag, for as long as its batch runs."""
+        """Count the slot of a task's tag while its batch runs."""
         own = quota.tag_lease if isinstance(quota, PrefectLeases) else None
         lease = None if own is None else tag_lease(own)
         if lease:
@@ -135,17 +136,17 @@ class LeaseHold:
         finally:
             if lease:
                 self.book.remove(lease)
-            # Prefect gives the slot back as soon as the task ends: until then a request may need it.
+            # Prefect releases the slot as soon as the task ends. So wait until no request in flight needs it.
             end = time.monotonic() + LONGEST_S
             while self.keeper.left_for is None and time.monotonic() < end:
                 if self._permits.wait_idle(LOOK_S, beyond=self.book.slots):
                     break
 
     def leave(self, computing_s: float) -> None:
-        """Let the process end although requests are in flight: their slots stay taken for as long as they may go on."""
+        """Let the process end although requests are in flight. Their slots stay taken for `computing_s` seconds."""
         self.keeper.left_for = computing_s
 
     def close(self) -> None:
-        """Give everything back. Nobody waits for it, but Python does before it ends: the thread is no daemon."""
+        """Release all slots, without waiting for it. Python waits before it exits: the thread is not a daemon."""
         self.keeper.close()
-        self._open.close()  # of a hold that never began
+        self._open.close()  # empty, unless the hold never began

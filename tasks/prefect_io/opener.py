@@ -1,4 +1,4 @@
-"""The one place where outputs and connections are opened, from addresses or from saved blocks."""
+"""Outputs and connections of flow runs, opened from addresses or from saved blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.storage.store import StorageError, Store
 
 @dataclass(frozen=True)
 class PrefectOpener:
-    """Opens what a batch refers to, saved blocks included: they are read from the Prefect server of the process."""
+    """Opens the output and the connection of a batch. Saved blocks are read from the Prefect server of the process."""
 
     def store(self, output: str) -> Store:
         """See `tasks.extraction.openers.Opener`."""
@@ -27,7 +27,7 @@ class PrefectOpener:
         """See `tasks.extraction.openers.Opener`."""
         if reference.block is None:
             return PLAIN.connection(reference)
-        # Here, because it takes a second, which a run without a block does not need.
+        # Imported here, because the import takes a second, and a run without a block does not need it.
         from tasks.prefect_io.connection_block import open_account
 
         return open_account(reference.block).connection
@@ -41,21 +41,21 @@ class Output:
     """Where the files of a run go."""
 
     reference: str
-    """Slug of a saved block, or an absolute address: another process opens the same store from it."""
+    """Slug of a saved block, or an absolute address. Another process opens the same store from it."""
     store: Store
 
 
 def open_output(output: str, *, write: bool) -> Output:
     """Open an output for a flow run, and check it.
 
-    Nothing is kept from an earlier run: block, sign-in or working directory may be different by now.
+    Stores that an earlier run opened are not reused: block, sign-in or working directory may have changed since.
 
     Args:
-        output: As the user gives it: a block's slug, ``gs://bucket/prefix`` or a folder.
+        output: The output as the user gives it: a block's slug, ``gs://bucket/prefix`` or a folder.
         write: Whether the run writes to it.
 
     Raises:
-        BadInputError: The folder cannot be written, or holds Prefect's results.
+        BadInputError: The folder cannot be written, overlaps Prefect's results, or is relative in a deployment.
         StorageError: The bucket or the block cannot be used.
     """
     forget()

@@ -17,10 +17,10 @@ from tasks.storage.store import SignInExpired, StorageError, Store
 
 
 def open_block(slug: str) -> Store:
-    """Return the store of a saved block; the same one until `forget_blocks`.
+    """Return the store of a saved block. Further calls return the same store, until `forget_blocks` is called.
 
     Args:
-        slug: ``gcs-bucket/name`` or ``local-file-system/name``.
+        slug: Slug of the block, ``gcs-bucket/name`` or ``local-file-system/name``.
 
     Raises:
         StorageError: There is no such block, or its credentials cannot be used here.
@@ -29,25 +29,25 @@ def open_block(slug: str) -> Store:
 
 
 def forget_blocks() -> None:
-    """Read every block again from now on."""
+    """Forget the stores of all blocks, so that each block is read again."""
     _open.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
 def _open(slug: str, _endpoint: str | None) -> Store:
     try:
-        # By its type: `Block.load` knows only types whose module was imported.
+        # Loaded by its own class: `Block.load` knows only types whose module was imported.
         kind = _bucket_type() if slug.startswith(f"{BUCKET}/") else LocalFileSystem
         block: Any = cast("Any", kind).load(slug.partition("/")[2])
     except (ValueError, RuntimeError, GoogleAuthError) as error:
         if isinstance(error.__cause__, ObjectNotFound):
             raise StorageError(
                 f"output = {slug!r}: there is no such block on the Prefect server. "
-                "`prefect block ls` lists those that are."
+                "`prefect block ls` lists the saved blocks."
             ) from error
         raise SignInExpired(
-            f"output = {slug!r}: the block can't be used where the flow runs ({type(error).__name__}). Mend its "
-            "credentials, or sign in there (`gcloud auth application-default login`)."
+            f"output = {slug!r}: the block cannot be used where the flow runs ({type(error).__name__}). Fix its "
+            "credentials, or sign in on the machine of the flow (`gcloud auth application-default login`)."
         ) from error
     if isinstance(block, LocalFileSystem):
         return LocalStore(Path(block.basepath or "."))
@@ -61,6 +61,6 @@ def _open(slug: str, _endpoint: str | None) -> Store:
 
 
 def _bucket_type() -> Any:
-    from prefect_gcp.cloud_storage import GcsBucket  # takes nearly a second, which a folder does not need
+    from prefect_gcp.cloud_storage import GcsBucket  # the import takes nearly a second; a folder does not need it
 
     return GcsBucket

@@ -1,4 +1,4 @@
-"""How far a run is, while lanes run: in the UI, in the log, and for whoever watches in this process."""
+"""Progress of a run: a bar in the Prefect UI, lines in the log, and watchers in this process (the terminal's bar)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.extraction.session import FetchSession
 
-# What is told how far a run is: done, total, and the same in words.
+# A function that is called with the tiles done, the tiles in total, and the line of the log.
 Watcher = Callable[[int, int, str], None]
 _watchers: list[Watcher] = []
 
 
 @contextlib.contextmanager
 def watched(by: Watcher) -> Iterator[None]:
-    """Tell somebody in this process how far runs are, twice a second, for as long as the block."""
+    """Call a watcher with the progress of the runs of this process, twice a second, during the `with` block."""
     _watchers.append(by)
     try:
         yield
@@ -31,11 +31,11 @@ def watched(by: Watcher) -> Iterator[None]:
 
 
 class Progress:
-    """A progress bar in the UI and lines in the log, while lanes run. A server that is away stops neither them nor us.
+    """The progress bar in the UI and the lines in the log while tiles are fetched. A server that is away stops neither.
 
     Args:
-        total: Tiles.
-        show: Shows what comes before it.
+        total: Number of tiles.
+        show: Function that publishes other artifacts before the bar, such as the plan.
     """
 
     ARTIFACT_S, LOG_S = 5.0, 30.0
@@ -50,17 +50,17 @@ class Progress:
             self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
 
     def show(self, session: FetchSession) -> None:
-        """Show how far it is, unless that was just done."""
+        """Show the progress of a session: every 5 s in the UI, every 30 s in the log, at each call to watchers."""
         tally, now = session.tally, time.monotonic()
-        for tell in _watchers:
-            tell(tally.done, self._total, self._words(session))
+        for watcher in _watchers:
+            watcher(tally.done, self._total, self._words(session))
         over = tally.done >= self._total
         if self._artifact and (over or now - self._shown >= self.ARTIFACT_S):
             with ignoring_server_errors():
                 update_progress_artifact(
                     self._artifact, 100 * tally.done / self._total, description=self._words(session)
                 )
-                self._artifact = None if over else self._artifact  # it is complete
+                self._artifact = None if over else self._artifact  # the bar is complete
             self._shown = time.monotonic()
         if now - self._logged >= self.LOG_S:
             self._logged = now
@@ -70,30 +70,30 @@ class Progress:
         tally, per_second = session.tally, session.tally.per_second
         words = [
             f"{tally.done:,} of {self._total:,} tiles",
-            f"{per_second or 0:.1f} a second",
-            f"{session.permits.in_flight} of {session.permits.slots} slots in flight",
-            f"{tally.throttled} throttled",
+            f"{per_second or 0:.1f} tiles a second",
+            f"{session.permits.in_flight} of {session.permits.slots} slots in use",
+            f"{tally.throttled} requests throttled",
         ]
         if tally.restricted:
-            words.append("in restricted mode")
+            words.append("project in restricted mode")
         if tally.failed:
-            words.append(f"{tally.failed} failed")
+            words.append(f"{tally.failed} tiles failed")
         if per_second and tally.done < self._total:
-            words.append(f"{duration_text((self._total - tally.done) / per_second)} to go")
+            words.append(f"{duration_text((self._total - tally.done) / per_second)} left")
         return ", ".join(words)
 
 
 @contextlib.contextmanager
 def ignoring_server_errors() -> Iterator[None]:
-    """Let a server that is away cost an artifact, and not the run."""
+    """Log an error in the `with` block as a warning: what is shown in the UI must not stop the run."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - pixels matter more than a picture of their progress
-        get_run_logger().warning("The Prefect server did not take an artifact: %r", error)
+    except Exception as error:  # noqa: BLE001 - the pixels matter more than the artifacts
+        get_run_logger().warning("The Prefect server did not store an artifact or the run's name: %r", error)
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time as a person says it: `12.5 s`, `3 hours and 20 minutes`."""
+    """Return a duration as text: `12.5 s` below one minute, else such as `3 hours and 20 minutes`."""
     return (
         f"{seconds:.1f} s"
         if seconds < 60

@@ -1,8 +1,9 @@
-"""What Prefect keeps of a task's result, under which key, and where: an index over what is stored, never the truth.
+"""Keys of batches in Prefect's result cache.
 
-A batch is known by its plan's fingerprint, its range, its output and a version. Prefect looks into its cache after it
-has taken the slot of a tag, and keeps a result that says Failed like any other. So receipts are looked at first: only
-batches that are known from them may be answered from the cache, and those run without a tag.
+The key is made from the plan's fingerprint, the batch's range, the output and a version. Prefect takes the slot of a
+tag before it looks into its cache, and it caches a Failed or Cancelled state of a task like any other result. So
+receipts, the source of truth, are read first. Only batches without a missing tile may be answered from the cache, and
+these run without the tag.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from prefect.context import TaskRunContext
 
 from tasks.extraction.batch import Batch
 
-# Part of every key: raised when the same batch gives another result.
+# Part of every key. To be raised when the result of the same batch changes.
 VERSION = 1
 
 
 @dataclass
 class ByBatch(CachePolicy):
-    """Keys of batches, whatever run, quota, connection and worker they have."""
+    """Cache policy of batches: the key does not depend on the run, the quota, the connection or the worker."""
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
-        """Return the key of a batch."""
+        """Return the key of the task's batch: see :func:`key_of`."""
         del task_ctx, flow_parameters, kwargs
         return key_of(inputs["batch"])
 
 
 def key_of(batch: Batch) -> str:
-    """Return under which key Prefect keeps the result of a batch; it is the name of a file, too."""
+    """Return the key under which Prefect caches the result of a batch. It is also a valid file name."""
     identity = [VERSION, batch.plan, batch.start, batch.stop, batch.output]
     return f"pixel-quarry-batch-{sha256(orjson.dumps(identity)).hexdigest()}"

@@ -1,7 +1,7 @@
-"""Where Prefect keeps the results of tasks: apart from outputs.
+"""Where Prefect stores the results of tasks: never inside an output, and no output inside it.
 
-Prefect takes the serializer of a result from the stored record: who can write the results storage can run code on the
-workers. So results never lie in an output, where others may write, nor an output among them.
+Prefect reads from the stored record of a result which serializer to load. So everyone who can write to the results
+storage can run code on the workers. Outputs may be writable by others, so the two must not overlap.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from tasks.errors.input import BadInputError
 
 
 def results_uri(storage: Any = None) -> str | None:
-    """Return where results are: an absolute folder, ``gs://bucket/prefix``, or None where it is neither.
+    """Return where Prefect stores results: an absolute folder or ``gs://bucket/prefix``; None if it is neither.
 
     Args:
-        storage: A block; None = that of the flow run, else the folder of Prefect's settings.
+        storage: Storage block; None = the block of the flow run, or else the folder in Prefect's settings.
     """
     run = FlowRunContext.get()
     storage = storage or (run.result_store.result_storage if run is not None else None)
@@ -37,14 +37,14 @@ def results_uri(storage: Any = None) -> str | None:
 
 
 def check_apart(output: str, results: str | None) -> None:
-    """Check that results do not lie in an output, nor the output among them.
+    """Check that an output and Prefect's results do not overlap.
 
     Args:
         output: Root of the output: an absolute folder, or ``gs://bucket/prefix``.
-        results: That of the results; None = a place that no output can be.
+        results: Root of the results; None = a kind of place where no output can be.
 
     Raises:
-        BadInputError: they do.
+        BadInputError: One of them lies inside the other.
     """
     if results is None:
         return
@@ -53,12 +53,13 @@ def check_apart(output: str, results: str | None) -> None:
         raise BadInputError(
             "output",
             output,
-            f"Prefect keeps results of tasks in {results}, and who can write them can run code on the workers",
-            "Give another output, or set PREFECT_LOCAL_STORAGE_PATH or PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK apart "
-            "from it",
+            f"it overlaps with {results}, where Prefect stores results of tasks, and everyone who can write there can "
+            "run code on the workers",
+            "Give another output, or set PREFECT_LOCAL_STORAGE_PATH or PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK to "
+            "another place",
         )
 
 
 def _real(place: str) -> str:
-    """Return a place without what hides it: links and `..` of a folder, empty parts of a prefix."""
+    """Return a place in its canonical form: a folder without links and `..`, a prefix without empty parts."""
     return re.sub(r"(?<!:)/+", "/", place) if "://" in place else os.path.realpath(place)

@@ -1,4 +1,4 @@
-"""Names of flow runs: what a run fetches, and where."""
+"""Names of flow runs: what a run fetches, where, and at which pixel size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.raster.crs import crs_of
 
 
 def run_name() -> str:
-    """Say what a run is about and where: `region sentinel2_median utm 20`."""
+    """Return the first name of a run, from its parameters: `region sentinel2_median utm 20`."""
     kind = flow_run.flow_name.removeprefix("extract-")
     given = flow_run.parameters.get("parameters", {})
     read = given if isinstance(given, dict) else given.model_dump()
@@ -24,7 +24,14 @@ def run_name() -> str:
 
 
 def name_run(plan: Plan, *, dry: bool) -> None:
-    """Name the flow run for what it does and where, and tag it so: `region sentinel2_median 32721 20m 812 tiles`."""
+    """Rename the flow run by its plan, and tag it: `region sentinel2_median 32721 20m 812 tiles`.
+
+    The tags are the image, the place, and `plan-only` for a dry run. Does nothing outside of a flow run.
+
+    Args:
+        plan: The plan.
+        dry: Whether the run only plans.
+    """
     if not flow_run.id:
         return
     kind = flow_run.flow_name.removeprefix("extract-")

@@ -1,4 +1,4 @@
-"""Runs that Prefect starts again, after a failure for a reason that passes by itself."""
+"""Retries of flow runs: Prefect starts a run again if it failed for a reason that may pass, such as an outage."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from tasks.prefect_io.progress import duration_text
 from tasks.prefect_io.server import ServerAwayError
 from tasks.storage.store import StorageError
 
-# A retry is never further away than this.
+# The longest delay before a retry, in seconds.
 LONGEST_S = 3600.0
 
 
 def passes(error: BaseException) -> bool:
-    """Return whether the same run may succeed a while later, without anybody's doing."""
+    """Return whether the same run may succeed later, although nothing is changed."""
     ours = EarthEngineError | StorageError | ExtractionFailedError | ServerAwayError
     return isinstance(error, ours) and error.passing
 
 
 def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
-    """Let Prefect start the flow run again, if its failure passes and it has retries left; return whether it will.
+    """Make Prefect retry the flow run if its error may pass and it has retries left; return whether it will.
 
-    The policy of the run is set now, and not with the flow: so one that fails for a lasting reason ends at once, and
-    runs that failed together do not come back together.
+    The retry policy is set on the run after its failure, and not on the flow. So a run that fails for a lasting reason
+    ends at once, and runs that failed at the same time are not retried at the same time.
+
+    Args:
+        error: The error that ended the run.
+        retries: Retries that a run has in total.
+        delay_s: Longest delay before the first retry, in seconds: see :func:`delay_before`.
     """
     if not flow_run.id or not passes(error):
         return False
@@ -42,17 +47,17 @@ def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
         policy = run.empirical_policy.model_copy(update={"retries": retries, "retry_delay": delay})
         client.update_flow_run(run.id, empirical_policy=FlowRunPolicy(**policy.model_dump()))
     get_run_logger().warning(
-        "%s: %s It may pass: the run is started again in %s (%d of %d), and fetches only what is missing.",
-        *(type(error).__name__, error, duration_text(delay), run.run_count, retries),
+        "%s: %s This may be temporary: retry %d of %d starts in %s and fetches only the missing tiles.",
+        *(type(error).__name__, error, run.run_count, retries, duration_text(delay)),
     )
     return True
 
 
 def check_not_cancelled() -> None:
-    """See that nobody has cancelled the flow run while it waited for its retry: Prefect would start it all the same.
+    """Check that the flow run was not cancelled while it waited for its retry: Prefect would start it nevertheless.
 
     Raises:
-        RunCancelled: somebody has.
+        RunCancelled: The run was cancelled.
     """
     if not flow_run.id:
         return
@@ -60,11 +65,20 @@ def check_not_cancelled() -> None:
         states = sorted(client.read_flow_run_states(UUID(flow_run.id)), key=lambda state: state.timestamp)
     before = [state for state in states if not state.is_running()][-1:]
     if before and (before[0].is_cancelled() or before[0].is_cancelling()):
-        raise RunCancelled("Cancelled while it waited for its retry. What is stored is kept: run the same again.")
+        raise RunCancelled(
+            "The run was cancelled while it waited for its retry. Stored tiles are kept. To resume, run it again with "
+            "the same parameters."
+        )
 
 
 def delay_before(retry: int, delay_s: float) -> float:
-    """Return the seconds before a retry, counted from 1: doubled each time, half of it by chance.
+    """Return the delay before a retry in seconds: random, from half of its maximum to all of it.
+
+    The maximum is `delay_s` for the first retry. It doubles with each further retry, up to `LONGEST_S`.
+
+    Args:
+        retry: Number of the retry, from 1.
+        delay_s: Maximum for the first retry, in seconds.
 
     >>> 30 <= delay_before(1, 60) <= 60, 120 <= delay_before(3, 60) <= 240, delay_before(50, 60) <= LONGEST_S
     (True, True, True)

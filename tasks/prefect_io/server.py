@@ -1,4 +1,4 @@
-"""The client of the Prefect server that leases use: it reports quickly when the server is away."""
+"""The Prefect client that leases use: it reports within seconds that the server does not answer."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from prefect.settings import PREFECT_API_URL
 from tasks.earthengine.connection import is_loopback
 from tasks.errors import QuarryError
 
-# Seconds for an answer of the server, which takes some milliseconds.
+# Seconds to wait for an answer of the server. It usually takes a few milliseconds.
 ANSWER_S = 10.0
 
 
 class ServerAwayError(QuarryError, httpx.HTTPError):
-    """The Prefect server did not answer, or could not."""
+    """The Prefect server did not answer, or was too busy to (503)."""
 
     passing = True
 
 
 class ServerRefusedError(QuarryError):
-    """The Prefect server answers, and refuses what a run asks of it: it will not do it later, either."""
+    """The Prefect server refuses a request of the run, and would refuse it later, too."""
 
 
-# Client errors that pass: timeout, conflict, a lease that is gone, a limit that is full, too many requests.
+# Client errors that may pass: timeout, conflict, a lease that is gone, a limit that is full, too many requests.
 _PASSING = (408, 409, 410, 423, 429)
 
 
 def raise_if_refused(error: httpx.HTTPError) -> None:
-    """See whether an error of the server may pass.
+    """Raise an error if the server refused the request for good; return if its error may pass.
 
     Raises:
-        ServerRefusedError: it does not.
+        ServerRefusedError: The server answered with a client error (4xx) that will not pass.
     """
     if not isinstance(error, httpx.HTTPStatusError):
         return
@@ -44,22 +44,22 @@ def raise_if_refused(error: httpx.HTTPError) -> None:
     if httpx.codes.is_client_error(status) and status not in _PASSING:
         raise ServerRefusedError(
             f"PREFECT_API_URL = {PREFECT_API_URL.value()}: the Prefect server answers {status} to "
-            f"{error.request.method} {error.request.url.path}. Give its address and the key (PREFECT_API_KEY) of an "
-            "account that may use concurrency limits; the server must be of the version of this client."
+            f"{error.request.method} {error.request.url.path}. Check the address. Set PREFECT_API_KEY to the key of an "
+            "account that may use concurrency limits. The server must have the same Prefect version as this client."
         ) from error
 
 
 class Impatient(httpx.HTTPTransport):
-    """Asks again at once where SQLite was locked (503), and soon says so where the server is away.
+    """Repeats a request at once if SQLite was locked (503), and fails at once if the server does not answer.
 
-    Prefect's client would wait for two seconds at the least and for a minute at the most, while leases lapse.
+    Prefect's own client would wait from two seconds to a minute, and leases would expire meanwhile.
     """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request until SQLite is free.
+        """Send a request, up to ten times within about a second while SQLite is locked.
 
         Raises:
-            ServerAwayError: it is not for about a second, or nobody answers.
+            ServerAwayError: SQLite was locked for the whole time, or the server does not answer.
         """
         for _ in range(10):
             try:
@@ -74,13 +74,13 @@ class Impatient(httpx.HTTPTransport):
 
 
 def server() -> SyncPrefectClient:
-    """Return a client of the Prefect server that says soon whether it is away, by `httpx.HTTPError`."""
+    """Return a client of the Prefect server that soon raises `httpx.HTTPError` if the server does not answer."""
     settings: dict[str, Any] = {"timeout": ANSWER_S}
     url = str(PREFECT_API_URL.value() or "")
     if url.startswith("http://") and is_loopback(url):
-        # Trusts no authority, since none is asked: to read those of the machine costs 30 ms of a run's start.
+        # HTTP needs no certificate authority, and to read those of the machine would delay a run's start by 30 ms.
         settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Over TLS the client sets the transport up by the user's settings; such a server does not use SQLite.
+    # For https, the transport is Prefect's own, with the user's settings: such a server does not use SQLite.
     if url.startswith("http://"):
         settings["transport"] = Impatient(verify=settings.get("verify", True))
     return get_client(httpx_settings=settings, sync_client=True)

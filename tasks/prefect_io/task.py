@@ -1,4 +1,4 @@
-"""Prefect tasks around functions of the core."""
+"""Prefect tasks made from functions of the core."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 class CoreTask(Generic[P, R]):
-    """A Prefect task around a function of the core. Call it like the function.
+    """A Prefect task made from a function of the core. Call it like the function.
 
     - It is retried if it fails for a reason that may pass (:mod:`tasks.prefect_io.task_retries`).
     - An error of this project is logged as one message, without the traceback that Prefect's engine adds.
-    - Prefect does not search its arguments for futures: with 20,000 receipts that takes five seconds.
-    - Outside of a flow run it is a plain call.
+    - Prefect does not search its arguments for futures, which would take five seconds with 20,000 receipts.
+    - Outside of a flow run, the function is simply called.
 
     Args:
-        function: What the task does.
+        function: The function that the task calls.
         name: Name of the task in Prefect.
         run_name: Name of its runs; fields in braces are arguments of the function.
     """
@@ -48,7 +48,7 @@ class CoreTask(Generic[P, R]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the task, wait for it, and return what the function returned, or raise what it raised."""
+        """Run the task, wait for it, and return the result of the function, or raise its error."""
         if FlowRunContext.get() is None:
             return self.fn(*args, **kwargs)
         state: Any = self.task(*map(_quoted, args), **_quoted_values(kwargs), return_state=True)
@@ -62,7 +62,7 @@ class CoreTask(Generic[P, R]):
         return cast("PrefectFuture[R]", self.task.submit(*map(_quoted, args), **_quoted_values(kwargs)))
 
     def with_retries(self, retries: int) -> CoreTask[P, R]:
-        """Return the same task with at most so many retries."""
+        """Return the same task with at most `retries` retries."""
         other: CoreTask[P, R] = CoreTask.__new__(CoreTask)
         other.fn = self.fn
         other.task = self.task.with_options(retries=min(retries, self.task.retries))
@@ -70,7 +70,12 @@ class CoreTask(Generic[P, R]):
 
 
 def core_task(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]], CoreTask[P, R]]:
-    """Make a Prefect task of a function: see :class:`CoreTask`."""
+    """Return a decorator that makes a Prefect task from a function: see :class:`CoreTask`.
+
+    Args:
+        name: Name of the task in Prefect.
+        run_name: Name of its runs; fields in braces are arguments of the function.
+    """
 
     def decorate(function: Callable[P, R]) -> CoreTask[P, R]:
         return CoreTask(function, name, run_name)
@@ -84,7 +89,8 @@ def _one_message(function: Callable[P, R]) -> Callable[P, Any]:
         try:
             return function(*args, **kwargs)
         except QuarryError as error:
-            # Raised through the engine, it would be logged with a traceback, as if the code were at fault.
+            # Returned as a state: Prefect's engine would log a raised error with a traceback, as if the code were at
+            # fault.
             return Failed(message=f"{type(error).__name__}: {error}", data=error)
 
     return call

@@ -1,4 +1,4 @@
-"""Retries of the tasks that hold no slot: metadata and products may wait. The fetch repeats requests by itself."""
+"""Retries of the tasks that hold no slot: metadata and products. The fetch task repeats its requests itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from prefect.tasks import Task, exponential_backoff
 from tasks.earthengine.errors import EarthEngineError
 from tasks.storage.store import StorageError
 
-# Seconds before the first retry, doubled each time: a store or a back end restarts within a minute.
+# Seconds before the first retry (doubled for each further one), and retries: a store or a back end restarts within a
+# minute.
 FIRST_DELAY_S, RETRIES = 2.0, 4
 
 
 class RetryOptions(TypedDict):
-    """Options of a Prefect task."""
+    """Options of a Prefect task that set its retries."""
 
     retries: int
     retry_delay_seconds: Any
@@ -24,12 +25,12 @@ class RetryOptions(TypedDict):
 
 
 def passes(error: object) -> bool:
-    """Return whether the same may succeed a while later, without anybody's doing."""
+    """Return whether a task that failed with this error may succeed later, although nothing is changed."""
     return isinstance(error, EarthEngineError | StorageError) and error.passing
 
 
 def if_it_passes(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Return whether a task that failed is run again: for passing errors only."""
+    """Return whether Prefect retries a failed task: only if its error may pass."""
     del task, task_run
     return passes(state.result(raise_on_failure=False))
 
@@ -40,4 +41,4 @@ RETRIED = RetryOptions(
     retry_jitter_factor=1.0,
     retry_condition_fn=if_it_passes,
 )
-"""What every task takes that holds no slot: `@task(..., **RETRIED)`."""
+"""Options for every task that holds no slot: `@task(..., **RETRIED)`."""

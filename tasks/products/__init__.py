@@ -1,1 +1,1 @@
-"""Products: files that are made from stored tiles. Pure functions over a store. No Prefect."""
+"""Products: files made from stored tiles. These functions read and write a store, and do not use Prefect."""

@@ -1,4 +1,4 @@
-"""The map of a plan: its tiles before a run, and what became of each after it."""
+"""The map of a plan's tiles: planned and stored before a run, the status of each after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ NAME = "coverage.png"
 
 
 def make_coverage(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> bytes:
-    """Draw what became of every tile, store the picture and return it."""
+    """Draw the map of all tiles by status, store it as `coverage.png`, and return the PNG bytes.
+
+    If the stored map was made from the same tiles, it is returned instead.
+    """
     product = Product(store, plan.folder, NAME, made_of(tiles))
     if product.is_there:
         png = store.get(product.key)
@@ -34,23 +37,25 @@ def make_coverage(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> byt
 
 
 def draw_ahead(plan: Plan, stored: Iterable[TileReceipt]) -> None:
-    """Draw the map as it will be if all goes well: whoever needs it meanwhile waits for it.
+    """Draw in advance the map of a run in which no missing tile fails, and keep it for :func:`draw`.
+
+    A call of :func:`draw` in another thread waits until this one is done.
 
     Args:
-        plan: Its grid.
-        stored: Tiles that were stored before.
+        plan: The plan.
+        stored: Receipts of the tiles that are stored already.
     """
     draw(plan, stored, without=Status.STORED)
     malloc.trim()
 
 
 def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
-    """Return the map of a plan as PNG.
+    """Return the map of a plan as PNG bytes.
 
     Args:
-        plan: Its grid.
-        tiles: Receipts of some of its tiles, or all.
-        without: What a tile is that has no receipt.
+        plan: The plan.
+        tiles: Receipts of all or some of its tiles.
+        without: Status of the tiles without a receipt.
     """
     status = np.full(len(plan), without, np.uint8)
     for tile in tiles:
@@ -63,7 +68,8 @@ def draw(plan: Plan, tiles: Iterable[TileReceipt], *, without: Status) -> bytes:
 _drawing = threading.Lock()
 
 
-@functools.lru_cache(maxsize=1)  # of the one that was drawn ahead; plans are equal although their names differ
+# Keeps the map of `draw_ahead`. Equal plans may have other names, so title and labels are arguments, too.
+@functools.lru_cache(maxsize=1)
 def _drawn(plan: Plan, status: bytes, *, title: str, labels: tuple[str, ...]) -> bytes:
     clip = plan.tile_format.clip
     return coverage_map(
@@ -76,7 +82,7 @@ def _drawn(plan: Plan, status: bytes, *, title: str, labels: tuple[str, ...]) ->
 
 
 def lonlat(plan: Plan) -> NDArray[np.float64]:
-    """Return the corners of the tiles of one image in longitude and latitude: shape (tile, 4, 2)."""
+    """Return the corners of one image's tiles as longitude and latitude in degrees: shape (tile, 4, 2)."""
     tiles = plan.tiles
     found = corners(tiles.grid(number) for number in range(len(tiles)))
     zones = tiles.zones()

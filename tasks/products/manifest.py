@@ -1,4 +1,4 @@
-"""The manifest: one row a tile, so that an output explains itself to whoever has neither Prefect nor this project."""
+"""The manifest: a table with one row per tile. With it, an output can be used without Prefect and this project."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ NAME = "manifest.parquet"
 
 
 def make_manifest(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> str:
-    """Write what became of every tile as GeoParquet, and return its key.
+    """Write the manifest as GeoParquet (`manifest.parquet`), and return its key.
 
-    A row is a tile: `tile` (number in the plan), `source`, `date`, `status`, `key` and `path` of its file,
+    Each row is a tile. Columns: `tile` (number in the plan), `source`, `date`, `status`, `key` and `path` of its file,
     `fingerprint`, `crs`, `left`, `bottom`, `right`, `top` (CRS units), `width`, `height` (px), `bytes`, `crc32c`,
-    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, and `geometry`: its corners in WGS 84.
+    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, and `geometry` (its corners in WGS 84).
 
     Args:
         store: The output.
-        plan: What was asked for.
-        tiles: What became of each.
+        plan: The plan.
+        tiles: Receipts of its tiles.
     """
     product = Product(store, plan.folder, NAME, made_of(tiles, store.uri))
     if product.is_there:
         return product.key
-    # In parts: a whole table of 20,000 rows takes 60 MB, one of a million 3 GB.
+    # In parts, to save memory: a whole table of 20,000 rows takes 60 MB, and of a million rows 3 GB.
     parts = (tiles[start : start + ROW_GROUP] for start in range(0, max(len(tiles), 1), ROW_GROUP))
     key = product.put(encoded(_with_paths(rows(plan, part), part, store) for part in parts))
     malloc.trim()
@@ -53,7 +53,7 @@ def make_manifest(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> str
 
 
 def preload(plan: Plan) -> None:
-    """Encode a manifest without a tile, so that what it takes is imported."""
+    """Encode a manifest without rows, so that the libraries it needs are imported in advance."""
     encoded([rows(plan, ())])
     malloc.trim()
 
@@ -64,7 +64,11 @@ def _with_paths(table: geopandas.GeoDataFrame, tiles: Sequence[TileReceipt], sto
 
 
 def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
-    """Return GeoParquet of the rows of all parts, at least one, each a row group; memory holds one at a time."""
+    """Return the rows of all parts as one GeoParquet file. Each part is a row group; memory holds one part at a time.
+
+    Args:
+        parts: One table or more, with the same columns.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -78,17 +82,17 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
                 writer = open_.enter_context(pq.ParquetWriter(file, schema))
             writer.write_table(table.cast(schema))
             bounds.append(part.total_bounds)
-        # The first part's metadata holds for all of them, but for the bounding box.
+        # The metadata of the first part are valid for all parts, except the bounding box.
         low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
         about["columns"]["geometry"].pop("bbox", None)
-        if np.isfinite([*low, *high]).all():  # JSON has no infinity, where a tile lies outside what its CRS covers
+        if np.isfinite([*low, *high]).all():  # infinite, and so not JSON, if a tile lies outside its CRS
             about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
         writer.add_key_value_metadata({"geo": json.dumps(about)})
     return file.getvalue()
 
 
 def _schema(first: pa.Schema) -> pa.Schema:
-    """Return the schema of all parts, by that of the first: text stays text where a part has none, such as `reason`."""
+    """Return the schema of all parts from that of the first. A column of text that is all null there stays text."""
     import pyarrow as pa
 
     is_text = (pa.types.is_null, pa.types.is_string, pa.types.is_large_string)
@@ -97,7 +101,7 @@ def _schema(first: pa.Schema) -> pa.Schema:
 
 
 def _about(table: geopandas.GeoDataFrame) -> dict[str, Any]:
-    """Return what geopandas writes in a file beside the rows of a table: its metadata as GeoParquet."""
+    """Return the GeoParquet metadata that geopandas writes for a table."""
     import pyarrow.parquet as pq
 
     with io.BytesIO() as file:
@@ -107,7 +111,7 @@ def _about(table: geopandas.GeoDataFrame) -> dict[str, Any]:
 
 
 def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
-    """Return the manifest as a table, but for the paths of its files."""
+    """Return the manifest as a table, without the column `path`: see :func:`make_manifest`."""
     import geopandas
     import pandas as pd
 
@@ -140,7 +144,12 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
 
 
 def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
-    """Return polygons in WGS 84 of corners, shape (tile, 4, 2), each in its own CRS."""
+    """Return the tiles as polygons in WGS 84.
+
+    Args:
+        found: Corners of the tiles, shape (tile, 4, 2), each tile in its own CRS.
+        crs: The CRS of each tile.
+    """
     import geopandas
 
     lonlat = np.empty_like(found)

@@ -1,4 +1,4 @@
-"""Mosaics: the tiles of one image as one Cloud Optimized GeoTIFF."""
+"""Mosaics: the tiles of one image, written as one Cloud Optimized GeoTIFF."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tasks.storage.store import Store
 
 
 def of_source(plan: Plan, tiles: Sequence[TileReceipt], source: int) -> Sequence[TileReceipt]:
-    """Return the tiles of one source, without a look at those of the others.
+    """Return the receipts of one source's tiles, found by bisection.
 
     Args:
-        plan: Their plan.
-        tiles: Some or all of its tiles, in order.
-        source: Its number in the plan.
+        plan: The plan.
+        tiles: Receipts of some or all of its tiles, in order.
+        source: Number of the source in the plan.
     """
     ends = (source * len(plan.tiles), (source + 1) * len(plan.tiles))
     start, stop = (bisect_left(tiles, end, key=lambda tile: tile.index) for end in ends)
@@ -30,7 +30,17 @@ def of_source(plan: Plan, tiles: Sequence[TileReceipt], source: int) -> Sequence
 
 
 def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, source: int, name: str) -> str:
-    """Write the tiles of one source, out of all in order, as one Cloud Optimized GeoTIFF, and return its key."""
+    """Write the tiles of one source as one Cloud Optimized GeoTIFF, and return its key.
+
+    If the stored mosaic was made from the same tiles, it is kept as it is.
+
+    Args:
+        store: The output.
+        plan: The plan, of a region.
+        tiles: Receipts of all its tiles, in order.
+        source: Number of the source in the plan.
+        name: Name of the file, without `.tif`.
+    """
     assert isinstance(plan.tiles, RegionTiles)
     tiling = plan.tiles.tiling
     offset = source * len(plan.tiles)
@@ -51,7 +61,7 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
             folder / product.name,
             bands=[band.id for band in plan.bands],
             dtype=common_dtype(band.dtype for band in plan.bands),
-            # A growing series has another fingerprint with each date; its older files stay as they are.
+            # A growing series gets another fingerprint with each new date, but its older files must not change.
             tags=plan.sources[source].tags(plan.sources[source].identity if plan.home else plan.fingerprint),
             codec=plan.tile_format.codec,
         )
@@ -59,7 +69,7 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
 
 
 def find_mosaics(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> dict[str, str]:
-    """Return the keys of those mosaics of a series that are there already, of the same tiles, by date."""
+    """Return the keys of the mosaics of a series, by date, that are already stored and made from the same tiles."""
     products = [
         _mosaic(store, plan, of_source(plan, tiles, number), source.label) for number, source in enumerate(plan.sources)
     ]
@@ -73,6 +83,6 @@ def find_mosaics(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> dict
 
 
 def _mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], name: str) -> Product:
-    # Of each tile its place in the image: the same image of a longer series has the same mosaic.
+    # Tiles are numbered within their image, so that the same image in a longer series has the same mosaic.
     placed = [replace(tile, index=tile.index % len(plan.tiles)) for tile in tiles]
     return Product(store, plan.folder, f"{name}.tif", made_of(placed))

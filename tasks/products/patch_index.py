@@ -1,4 +1,4 @@
-"""The index of patches: one row for each point."""
+"""The index of patches: a table with one row per point."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ def make_patch_index(
     points: geopandas.GeoDataFrame,
     tile_of_point: NDArray[np.int64],
 ) -> str:
-    """Write one row a point: its properties, its patch's file, grid and state. GeoParquet in WGS 84; returns the key.
+    """Write the index of patches as GeoParquet in WGS 84, and return its key.
 
-    Columns of ours: `patch` (number in the plan), `status`, `file` (relative to the output, None where empty or
-    failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share`, `reason`.
-    A property that has one of these names becomes `file_given`, or `file_given_2` where that is taken, too.
+    Each row is a point, with its properties and these columns: `patch` (number in the plan), `status`, `file` (relative
+    to the output; None if the patch is empty or failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px),
+    `valid_share` (0 to 1), `reason`. A property with one of these names is renamed: `file` becomes `file_given`, or
+    `file_given_2` if that is taken, too.
 
     Args:
         store: The output.
-        plan: Patches.
-        tiles: What became of each.
-        points: As :func:`tasks.raster.points.read_points` gives them: all properties can be written.
-        tile_of_point: For each point the number of its patch in the plan.
+        plan: The plan, of patches.
+        tiles: Receipts of its tiles.
+        points: The points, as :func:`tasks.raster.points.read_points` returns them: all properties can be written.
+        tile_of_point: Number of the patch in the plan, for each point.
     """
     assert isinstance(plan.tiles, PatchTiles)
     patches = plan.tiles
@@ -59,7 +60,7 @@ def make_patch_index(
         "valid_share": [tile.valid_share for tile in own],
         "reason": [tile.reason for tile in own],
     }
-    # A property of the user's may have the same name: it keeps its values under another.
+    # A property of the user may have the name of one of these columns. It gets another name and keeps its values.
     taken = {*points.columns, *columns}
     index = points.rename(columns={name: free_name(name, taken) for name in columns if name in points.columns})
     for name, values in columns.items():
@@ -69,7 +70,7 @@ def make_patch_index(
         data = file.getvalue()
     del index
     malloc.trim()
-    # Other properties of the same points are another index: it must not replace the first.
+    # The same points with other properties get another index, which must not replace the first.
     key = f"{plan.folder}/index-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
     store.put(key, data)
     return key

@@ -20,15 +20,16 @@ from tasks.storage.store import StorageError, Store
 
 T = TypeVar("T")
 
+# Longest side of a quicklook, in pixels.
 PICTURE_SIZE = 800
-# A contact sheet shows at most so many.
+# Largest number of pictures on a contact sheet.
 SHEET = 36
-# Pixels a side of each.
+# Width and height of each of them, in pixels.
 CELL = 160
 
 
 def evenly_spaced(items: Sequence[T]) -> list[T]:
-    """Return what a contact sheet shows of many: 36 from the first to the last.
+    """Return at most 36 items for a contact sheet, evenly spaced from the first to the last.
 
     >>> len(evenly_spaced(range(1_000))), evenly_spaced(range(1_000))[:3], evenly_spaced("ab")
     (36, [0, 29, 57], ['a', 'b'])
@@ -40,20 +41,22 @@ class Picture(NamedTuple):
     """A file on a contact sheet."""
 
     label: str
+    """Text beside the picture."""
     key: str
+    """Key of the file in the output."""
     crc32c: str | None = None
-    """Checksum of its bytes, if it is known."""
+    """Checksum of its bytes; None = not known."""
 
 
 class Thumbnails:
-    """What contact sheets show of files, taken while others of a plan are still awaited."""
+    """Thumbnails of GeoTIFF files for contact sheets, made while other tiles of the plan are still being fetched."""
 
     def __init__(self) -> None:
         self._taken: dict[tuple[str, str], Thumbnail] = {}
-        """By key and checksum: a file may be replaced before it is drawn."""
+        """The thumbnails by key and checksum: a file may be replaced before the contact sheet is drawn."""
 
     def take(self, store: Store, plan: Plan, keys: Sequence[str]) -> None:
-        """Look at those of some files of a plan that are there."""
+        """Make thumbnails of the files with these keys. Files that do not exist or cannot be read are skipped."""
         if plan.tile_format.file_format != "GEO_TIFF":
             return
         for key in keys:
@@ -62,7 +65,7 @@ class Thumbnails:
                 self._taken[key, crc32c(data)] = _thumbnail(plan, io.BytesIO(data))
 
     def of(self, store: Store, plan: Plan, pictures: Sequence[Picture]) -> list[Image.Image]:
-        """Draw GeoTIFFs. One stretch for all: dates and patches can be compared."""
+        """Return images of GeoTIFF files, all with the same contrast stretch, so that they can be compared."""
         looks = []
         for picture in pictures:
             taken = self._taken.get((picture.key, picture.crc32c)) if picture.crc32c else None
@@ -78,7 +81,7 @@ def _thumbnail(plan: Plan, file: IO[bytes]) -> Thumbnail:
 
 
 def make_quicklook(store: Store, plan: Plan, key: str) -> tuple[str, bytes]:
-    """Draw a mosaic and store the picture; return its key, and the picture as PNG."""
+    """Draw a mosaic and store the picture as `quicklook.png`; return its key and its PNG bytes."""
     with store.open(key) as file:
         png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
     return _write(store, plan, png), png
@@ -87,16 +90,16 @@ def make_quicklook(store: Store, plan: Plan, key: str) -> tuple[str, bytes]:
 def make_contact_sheet(
     store: Store, plan: Plan, pictures: Sequence[Picture], thumbnails: Thumbnails | None = None
 ) -> tuple[str, bytes] | None:
-    """Draw files side by side and store the picture.
+    """Draw files side by side and store the picture as `quicklook.png`.
 
     Args:
         store: The output.
         plan: The plan of the files.
         pictures: GeoTIFF, PNG or JPEG files, few enough for one picture: see :func:`evenly_spaced`.
-        thumbnails: Those of some of the files, taken earlier.
+        thumbnails: Thumbnails of some of the files, made earlier.
 
     Returns:
-        Key of the picture, and the picture as PNG. None if there is no file, or the format is NPY.
+        The key of the picture and its PNG bytes. None if there is no file, or if the format is NPY.
     """
     if not pictures or plan.tile_format.file_format == "NPY":
         return None
@@ -111,7 +114,7 @@ def make_contact_sheet(
 
 
 def make_tile_sheet(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, bytes] | None:
-    """Draw the stored tiles side by side, as :func:`make_contact_sheet` does."""
+    """Draw the stored tiles, at most 36 of them, side by side: see :func:`make_contact_sheet`."""
     pictures = [
         Picture(plan.tiles.name(tile.index) or "", tile.key, tile.crc32c) for tile in tiles if tile.key is not None
     ]

@@ -1,4 +1,4 @@
-"""A product: a file that is made of tiles, once, and kept as long as they are the same."""
+"""A product: a file made from tiles. It is made once, and made again only if the tiles change."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from tasks.storage.checksum import crc32c, crc32c_of_file
 from tasks.storage.receipt import RECEIPTS, TileReceipt
 from tasks.storage.store import Store, Stored
 
-# Part of what every product is made of: raised when the same tiles give another file.
+# Part of the identity of every product. To be raised when the same tiles give another file.
 VERSION = 1
-# Rows of a table that are encoded at once. Parquet's writer takes 20 MB for so many, 36 for 4,096, and a gigabyte for a
-# million, as it would do by default.
+# Rows of a table that are encoded at once. Parquet's writer needs 20 MB for so many, 36 MB for 4,096, and 1 GB for its
+# default of a million.
 ROW_GROUP = 1000
 
 
 def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
-    """Return the identity of what a product is made of: tiles, by the checksums of their bytes, and whatever else."""
+    """Return a SHA-256 (hex) that identifies what a product is made of.
+
+    Args:
+        tiles: Receipts of the tiles: their statuses, and the keys and checksums of their files, count.
+        more: Other values on which the product depends. They must be JSON.
+    """
     digest = sha256(orjson.dumps([VERSION, *more]))
     for tile in tiles:
         bytes_of_it = " ".join(f"{one.key} {one.crc32c}" for one in tile.objects) or "None None"
@@ -31,24 +36,28 @@ def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
 
 @dataclass(frozen=True)
 class Product:
-    """A file of a plan, with a note of what it was made of."""
+    """A file of a plan, with a stored note of what it was made of."""
 
     store: Store
+    """The output."""
     folder: str
-    """Of the plan."""
+    """Folder of the plan in the output."""
     name: str
+    """Name of the file."""
     made_of: str
+    """Identity of what it is made of: see :func:`made_of`."""
 
     @property
     def key(self) -> str:
-        """Where it is."""
+        """The key of the file in the output."""
         return f"{self.folder}/{self.name}"
 
     @property
     def is_there(self) -> bool:
-        """Whether it is there as it was made, of the same: by its checksum, for which a folder's file is read.
+        """Whether the file is stored unchanged, and was made of the same tiles.
 
-        Notes of before they held a checksum go by the version of the file.
+        The file is compared by its checksum; in a folder, it is read for this. Old notes without a checksum are
+        compared by the version of the file.
         """
         try:
             note = orjson.loads(self.store.get(self._note))
@@ -58,22 +67,25 @@ class Product:
             if "crc32c" not in note:
                 return bool(note["version"] == stored.version)
             return bool(note["crc32c"] == (stored.crc32c or self._crc32c()))
-        except (KeyError, ValueError, TypeError):  # no note, or none of ours; or the file is gone since
+        except (KeyError, ValueError, TypeError):  # no note, a note in another format, or the file was deleted
             return False
 
     def put(self, data: bytes) -> str:
-        """Store it, and return its key."""
+        """Store the bytes of the product, and return its key. If the same bytes are stored, they are not replaced."""
         checksum = crc32c(data)
         return self._noted(self._same(len(data), checksum) or self.store.put(self.key, data), checksum)
 
     def put_file(self, path: Path) -> str:
-        """Store a file of a workspace, and return its key."""
+        """Store the product from a file of a workspace, and return its key: see :meth:`put`."""
         with path.open("rb") as file:
             checksum = crc32c_of_file(file)
         return self._noted(self._same(path.stat().st_size, checksum) or self.store.put_file(self.key, path), checksum)
 
     def _same(self, size: int, checksum: str) -> Stored | None:
-        """Return what is there, if it is the same: another run may read it, and in a bucket loses what is replaced."""
+        """Return the stored file if it has the same bytes.
+
+        It is not replaced then: another run may be reading it, and in a bucket its read would fail.
+        """
         stored = self.store.find(self.key)
         return stored if stored is not None and (stored.size, stored.crc32c) == (size, checksum) else None
 

@@ -1,4 +1,4 @@
-"""The summary of a time series, from the receipts of its tiles."""
+"""The summary of a time series: a table and a plot, made from the receipts of its tiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tasks.storage.store import Store
 
 
 def make_series(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, str]:
-    """Write what the valid pixels of each band on each date hold, as CSV and as a plot; return both keys."""
+    """Write the statistics of each band on each date as `series.csv` and `series.png`; return both keys.
+
+    Columns of the table: `date`, `band`, `valid_share` (0 to 1), and `mean`, `min` and `max` of the valid pixels.
+    """
     made = made_of(tiles)
     table, plot = (Product(store, plan.folder, name, made) for name in ("series.csv", "series.png"))
     if table.is_there and plot.is_there:
@@ -32,9 +35,9 @@ def make_series(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:
-    """Sum the receipts of each source up to one point a band, without reading a pixel again.
+    """Return one point for each source and band, computed from the receipts without reading a pixel.
 
-    A failed tile counts as not valid: its pixels are not there.
+    The pixels of a failed tile count as not valid.
     """
     points = []
     for number, source in enumerate(plan.sources):

@@ -54,7 +54,7 @@ def test_it_is_created_once_as_declared(client, unwatched):
     declared = crashed.automation(90)
     assert declared == found.model_dump(exclude={"id"})
     assert found.trigger.within == timedelta(seconds=90)
-    assert found.actions[0].message.startswith("No heartbeat for 90 s: its process was killed")
+    assert found.actions[0].message.startswith("No heartbeat for 90 s: the process of the run was killed")
 
 
 def test_an_older_one_is_brought_up_to_date_but_stays_off_if_somebody_turned_it_off(client, unwatched):
@@ -204,7 +204,8 @@ def names(client):
 def test_a_run_that_fell_silent_is_marked_crashed_and_told_what_to_do(names):
     assert names["silent"] == names["tagged"] == names["unheard"] == ["Running", "Crashed"]
     assert names["message"] == (
-        "No heartbeat for 10 s: its process was killed, or lost the server. What it stored is kept: run the same again."
+        "No heartbeat for 10 s: the process of the run was killed, or cannot reach the Prefect server. "
+        "Stored tiles are kept. To resume, run it again with the same parameters."
     )
 
 
@@ -246,4 +247,4 @@ def test_a_run_whose_heartbeats_were_lost_with_its_server_is_marked_by_the_next(
         crashed = client.read_flow_run(silent.id).state.is_crashed()
     states = [client.read_flow_run(run.id).state for run in (silent, living, foreign)]
     assert [state.name for state in states] == ["Crashed", "Running", "Running"]
-    assert "run the same again" in states[0].message
+    assert "run it again with the same parameters" in states[0].message
