@@ -1,4 +1,4 @@
-"""The main job on the sandbox: three flows, from a request for pixels to pictures to look at (`make demo`)."""
+"""The demo (`make demo`): runs three flows on the sandbox, from the request for pixels to the finished pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.timeseries import extract_timeseries
 from tasks.prefect_io.heartbeat import heartbeats
 
 OUTPUT = Path(".demo")
-# The lake of Itaipu on the Parana, where the sample scenes of the sandbox are.
+# The lake of Itaipu on the Parana, where the sandbox has its sample scenes.
 LAKE = [-54.66, -25.42, -54.53, -25.10]
 LONGITUDES, LATITUDES = (-54.64, -54.62, -54.60, -54.58, -54.56), (-25.14, -25.20, -25.26, -25.32, -25.38)
 POINTS = {
@@ -34,7 +34,7 @@ POINTS = {
 
 
 def region() -> ExtractionResult:
-    """A cloud-free Sentinel-2 composite, as one Cloud Optimized GeoTIFF."""
+    """Fetch a cloud-free Sentinel-2 composite as one Cloud Optimized GeoTIFF."""
     return extract_region(
         RegionParameters(
             image={"recipe": "sentinel2_median", "parameters": {"start": "2020-05-01", "end": "2020-08-01"}},
@@ -48,12 +48,12 @@ def region() -> ExtractionResult:
 
 
 def timeseries() -> ExtractionResult:
-    """A year of MODIS vegetation indices on their own grid, one file a date."""
+    """Fetch a year of MODIS vegetation indices on their own grid, one file per date."""
     return extract_timeseries(
         TimeseriesParameters(
             image={"asset": "MODIS/061/MOD13Q1"},
             bands=["NDVI", "EVI"],
-            masks="nodata",  # signed bands: getPixels tells masked pixels apart by its nodata value
+            masks="nodata",  # signed bands: getPixels marks masked pixels by its nodata value
             region=LAKE,
             crs="native",
             start="2020-01-01",
@@ -64,7 +64,7 @@ def timeseries() -> ExtractionResult:
 
 
 def patches() -> ExtractionResult:
-    """Training patches of a cloud-free Landsat composite, with an index of points and files."""
+    """Fetch training patches of a cloud-free Landsat composite, with an index of points and files."""
     return extract_patches(
         PatchesParameters(
             image={"recipe": "landsat_median", "parameters": {"start": "2020-01-01", "end": "2021-01-01"}},
@@ -77,17 +77,17 @@ def patches() -> ExtractionResult:
 
 
 def main() -> None:
-    """Run the three flows, and say where their files are."""
+    """Run the three flows, and print where their files are."""
     results: list[tuple[str, float, ExtractionResult]] = []
     with running() as url, heartbeats():
         os.environ |= {"EARTHENGINE_ENDPOINT": url, "EARTHENGINE_PROJECT": "my-project"}
-        with temporary_server():  # as the command line does: the first start of a new home takes a minute
+        with temporary_server():  # as in the command line: the first start with a new PREFECT_HOME takes a minute
             pass
         for job in (region, timeseries, patches):
             begun = time.monotonic()
             result = job()
             results.append((job.__name__, time.monotonic() - begun, result))
-    print("\nThe pixels came from the sandbox: see the README for what is real and what is simulated.")
+    print("\nThe pixels are from the sandbox. The README explains what is real and what is simulated.")
     for name, seconds, result in results:
         print(f"\n{name}: {result.stored} tiles stored, {result.empty} empty, {seconds:.1f} s")
         for field, value in result.model_dump(exclude={"output", "fingerprint", "stored", "empty", "failed"}).items():

@@ -1,1 +1,1 @@
-"""Work pools: what a run may choose of its process, container or job, and what is fixed."""
+"""Work pools: which settings of its process, container or job a run may choose, and which are fixed."""

@@ -15,13 +15,13 @@ from deployments.pools.template import Pool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the template.
+    """Print the base job template of a file.
 
     Returns:
-        The exit status: 2 for a file that cannot be.
+        The exit code: 0 success, 2 the file cannot be read or is not valid.
     """
     parser = argparse.ArgumentParser(prog="python -m deployments.pools", description=__doc__)
-    parser.add_argument("file", type=Path, help="such as deployments/pools/docker.yaml, or a copy of it with changes")
+    parser.add_argument("file", type=Path, help="file that declares a pool, such as deployments/pools/docker.yaml")
     file = parser.parse_args(arguments).file
     try:
         pool = Pool.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Base job templates from short files: Prefect's own template for the type, with most of it fixed."""
+"""Base job templates from short files: Prefect's own template for the pool type, with most variables fixed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ JSON = dict[str, Any]
 
 
 def standard(kind: str) -> JSON:
-    """Return Prefect's own base job template for a type of work pool, as it ships with Prefect.
+    """Return the base job template for a type of work pool that comes with Prefect.
 
     Raises:
-        ValueError: there is no such type.
+        ValueError: There is no such type.
     """
     views = files("prefect") / "server" / "api" / "collections_data" / "views"
     collections = json.loads((views / "aggregate-worker-metadata.json").read_text(encoding="utf-8"))
     types: dict[str, JSON] = {name: worker for workers in collections.values() for name, worker in workers.items()}
     if kind not in types:
-        raise ValueError(f"type: {kind!r} is no type of work pool. Take one of: {', '.join(sorted(types))}.")
+        raise ValueError(f"type = {kind!r}: not a type of work pool. Use one of: {', '.join(sorted(types))}.")
     template: JSON = types[kind]["default_base_job_configuration"]
     return template
 
@@ -32,9 +32,9 @@ class Pool(BaseModel):
     """A work pool, as a file in this folder declares it.
 
     Attributes:
-        type: Of the pool and its workers, such as `docker`.
-        fixed: Job variables that no deployment and no run may change.
-        defaults: Job variables that they may.
+        type: Type of the pool and its workers, such as `docker`.
+        fixed: Values of job variables that no deployment and no run can change.
+        defaults: Values of job variables that a deployment or a run can change.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,7 +46,7 @@ class Pool(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if twice := self.fixed.keys() & self.defaults.keys():
-            raise ValueError(f"{', '.join(sorted(twice))}: both in fixed and in defaults. Leave it in one.")
+            raise ValueError(f"{', '.join(sorted(twice))}: both in fixed and in defaults. Remove it from one of them.")
         schema = standard(self.type)["variables"] | {"additionalProperties": False}
         try:
             validate(self.fixed | self.defaults, schema, raise_on_error=True, preprocess=False, ignore_required=True)
@@ -55,7 +55,7 @@ class Pool(BaseModel):
         return self
 
     def template(self) -> JSON:
-        """Return the base job template: variables that are neither fixed nor defaults keep Prefect's value."""
+        """Return the base job template. Variables that are not in `fixed` or `defaults` keep Prefect's default."""
         template = standard(self.type)
         variables = template["variables"]["properties"]
         values = {name: it["default"] for name, it in variables.items() if "default" in it} | self.fixed
@@ -65,7 +65,7 @@ class Pool(BaseModel):
             "variables": {
                 "type": "object",
                 "properties": {name: variables[name] | {"default": value} for name, value in self.defaults.items()},
-                # Without it, a worker adds the `env` of a run to the fixed one, though there is no such variable.
+                # Otherwise a worker would add a run's `env` to the fixed environment, although `env` is not a variable.
                 "additionalProperties": False,
             },
         }

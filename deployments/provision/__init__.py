@@ -1,1 +1,1 @@
-"""Puts the project to work on a Prefect server: blocks, quota, work pool, deployments, schedules and automations."""
+"""Sets up a Prefect server for the project: blocks, quota, work pool, deployments, schedules and automations."""

@@ -1,4 +1,4 @@
-"""``python -m deployments.provision``: puts all that is declared on a Prefect server, and checks that it is there."""
+"""``python -m deployments.provision``: creates or updates on a Prefect server all that is declared, and checks it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from tasks.prefect_io.connection_block import EarthEngineConnection
 from tasks.prefect_io.heartbeat import automation, heartbeats
 
 DESCRIPTION = """\
-Creates or updates, on the Prefect server of PREFECT_API_URL, all that the flows need: block types, the blocks
-earth-engine-connection/pixel-quarry and local-file-system/pixel-quarry or gcs-bucket/pixel-quarry, the quota as the
-limit tag:earthengine:<project>, the work pool pixel-quarry, the deployments of deployments/prefect.yaml with their
-schedules, and the automations. Then it reads the server back, and fails unless everything is as declared. Run again, it
-changes nothing.
+Creates or updates everything that the flows need on the Prefect server at PREFECT_API_URL: block types, the blocks
+earth-engine-connection/pixel-quarry and local-file-system/pixel-quarry or gcs-bucket/pixel-quarry, the quota (the limit
+tag:earthengine:<project>), the work pool pixel-quarry, the deployments of deployments/prefect.yaml with their
+schedules, and the automations. Then it reads everything back, and fails if something differs from the declaration.
+Running it again changes nothing.
 
-An option that is not given keeps what is saved in the block already; in a new block it takes the default. Everything
-else is set as declared, also what was switched off by hand."""
+An option that is not given keeps the value that is saved in the block; a new block takes the default. Everything else
+is set as declared, even if it was switched off by hand."""
 EPILOG = """\
-Leaves with 0, 1 (something differs, was refused or failed) or 2 (an option can't be). A key is read from its file into
-a secret field of the block gcp-credentials/pixel-quarry, and never shown."""
-# Exit codes; argparse, too, leaves with 2.
+Exit codes: 0 success, 1 something differs, was refused or failed, 2 an option or the declaration is not valid.
+The service-account key is read from its file into a secret field of the block gcp-credentials/pixel-quarry. It is never
+shown."""
+# Exit codes; argparse also exits with 2.
 FAILED, BAD_INPUT = 1, 2
 
 
@@ -50,37 +51,60 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--project", help="Google Cloud project of Earth Engine (else EARTHENGINE_PROJECT, else as saved)")
-    add("--endpoint", metavar="URL", help="of the API (default: Earth Engine's high-volume endpoint)")
+    add("--project", help="Google Cloud project of Earth Engine (default: EARTHENGINE_PROJECT, else the saved project)")
+    add("--endpoint", metavar="URL", help="base URL of the API (default: Earth Engine's high-volume endpoint)")
     add(
         "--credentials-file",
         type=Path,
         metavar="FILE",
-        help="service-account key (default: none, so that runs sign in by the worker's own)",
+        help="service-account key (default: none; runs use the credentials of the worker's machine)",
     )
-    add("--output", metavar="PLACE", help="folder where the worker runs, or gs://bucket/prefix; needed the first time")
+    add(
+        "--output",
+        metavar="PLACE",
+        help="folder on the worker's machine, or gs://bucket/prefix; required the first time",
+    )
     add(
         "--results",
         metavar="PLACE",
-        help="folder or gs://bucket/prefix of Prefect's results, apart from outputs: who can write there can run code "
-        "on the workers (default: each worker keeps its own)",
+        help="folder or gs://bucket/prefix for Prefect's results. It must not overlap an output, because everyone who "
+        "can write there can run code on the workers (default: each worker stores its own results)",
     )
-    add("--requests-in-flight", type=int, metavar="N", help="the project's interactive quota (default: 40)")
-    add("--requests-per-second", type=float, metavar="N", help="(default: 100)")
-    add("--lane-requests-in-flight", type=int, metavar="N", help="of one run at most (default: the quota)")
-    add("--workload-tag", metavar="LABEL", help="in Cloud Monitoring (default: pixel-quarry)")
-    add("--notify", metavar="SLUG", help="saved block, such as slack-webhook/alerts, that is told of failed runs")
+    add(
+        "--requests-in-flight",
+        type=int,
+        metavar="N",
+        help="quota: requests in flight of all runs of the project together (default: 40)",
+    )
+    add(
+        "--requests-per-second",
+        type=float,
+        metavar="N",
+        help="quota: requests a second of all runs of the project together (default: 100)",
+    )
+    add(
+        "--lane-requests-in-flight",
+        type=int,
+        metavar="N",
+        help="most requests that one run may have in flight (default: the quota)",
+    )
+    add(
+        "--workload-tag",
+        metavar="LABEL",
+        help="label of the requests in Cloud Monitoring (default: pixel-quarry)",
+    )
+    add("--notify", metavar="SLUG", help="saved notification block for failed runs, such as slack-webhook/alerts")
     add("--file", type=Path, default=DECLARATION, help="declaration of deployments (default: deployments/prefect.yaml)")
-    add("--check", action="store_true", help="show what differs and change nothing; leaves with 1 if something does")
-    add("--lower-limit", action="store_true", help="allow a limit to be set below what it is on the server")
+    add("--check", action="store_true", help="show differences and change nothing; exit code 1 if there is one")
+    add("--lower-limit", action="store_true", help="allow a limit to be set below its value on the server")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Provision, or check.
+    """Provision the server, or check it.
 
     Returns:
-        The exit status.
+        The exit code: 0, 1 or 2, see `EPILOG`.
     """
     given = _parser().parse_args(arguments)
     try:
@@ -92,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return BAD_INPUT
     except ObjectAlreadyExists:
-        print("Somebody else provisions this server just now: run it again.", file=sys.stderr)
-    except httpx.HTTPStatusError as error:  # its text may hold what was sent
+        print("Another process is provisioning this server. Run the command again.", file=sys.stderr)
+    except httpx.HTTPStatusError as error:  # not printed, because its text may contain secrets that were sent
         asked, answer = error.request, error.response.status_code
         print(f"The Prefect server answered {asked.method} {asked.url.path} with {answer}.", file=sys.stderr)
     except httpx.HTTPError as error:
@@ -102,10 +126,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def declared(client: SyncPrefectClient, given: argparse.Namespace) -> list[Thing]:
-    """Return all that shall be on the server, in the order in which one needs the other. Writes nothing.
+    """Return everything that is declared, in the order in which to create it. Writes nothing.
+
+    Args:
+        client: Client of the Prefect server.
+        given: The parsed command line.
 
     Raises:
-        InputError: an option, or the declaration.
+        InputError: An option or the declaration is not valid.
     """
     options = {field: getattr(given, field) for field in Options.__dataclass_fields__}
     options["project"] = given.project or os.environ.get("EARTHENGINE_PROJECT")
@@ -126,18 +154,26 @@ def declared(client: SyncPrefectClient, given: argparse.Namespace) -> list[Thing
 
 
 def check(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
-    """Print what differs from the declaration; change nothing."""
+    """Print what differs from the declaration, and change nothing.
+
+    Returns:
+        The exit code: 0 if nothing differs, else 1.
+    """
     differing = changes(things, client)
     for change in differing:
         print(change.line("would create", "would update"))
         if change.objection:
             print(f"  refused: {change.objection}.")
     _print_unchanged(len(things) - len(differing))
-    return FAILED if _tell_undeclared(client, things) or differing else 0
+    return FAILED if _print_undeclared(client, things) or differing else 0
 
 
 def provision(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
-    """Change what differs, and read it all back."""
+    """Create or update what differs, read everything back, and print each change.
+
+    Returns:
+        The exit code: 0, or 1 if a change was refused or the server differs afterwards.
+    """
     differing = changes(things, client)
     if objections := [change.objection for change in differing if change.objection]:
         print("\n".join(f"{objection}." for objection in objections), "Nothing was changed.", sep="\n", file=sys.stderr)
@@ -148,16 +184,19 @@ def provision(client: SyncPrefectClient, things: Sequence[Thing]) -> int:
     _print_unchanged(len(things) - len(differing))
     if remaining := changes(things, client):
         lines = [change.line("missing:", "differs:") for change in remaining]
-        print("The server does not have what was declared.", *lines, sep="\n", file=sys.stderr)
+        print("The server still differs from the declaration.", *lines, sep="\n", file=sys.stderr)
         return FAILED
-    _tell_undeclared(client, things)
+    _print_undeclared(client, things)
     return 0
 
 
-def _tell_undeclared(client: SyncPrefectClient, things: Sequence[Thing]) -> bool:
+def _print_undeclared(client: SyncPrefectClient, things: Sequence[Thing]) -> bool:
     paths = undeclared(client, (thing for thing in things if isinstance(thing, Deployment)))
     for path in paths:
-        print(f"not declared: deployment {path}, which goes on by its schedules: `prefect deployment delete {path}`")
+        print(
+            f"not declared: deployment {path}. Its schedules still start runs. "
+            f"To delete it: `prefect deployment delete {path}`"
+        )
     return bool(paths)
 
 
@@ -168,10 +207,14 @@ def _print_unchanged(count: int) -> None:
 def _check_server(*, has_key: bool) -> None:
     url = PREFECT_API_URL.value()
     if not url:
-        remedy = "Start one (`prefect server start`) and set it: `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
-        raise BadInputError("PREFECT_API_URL", None, "a server that ends with this command would keep nothing", remedy)
+        reason = "not set, so the server would be a temporary one that ends with this command and keeps nothing"
+        remedy = (
+            "Start a server (`prefect server start`), and set its address: "
+            "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        )
+        raise BadInputError("PREFECT_API_URL", None, reason, remedy)
     if has_key and not url.startswith("https://") and not is_loopback(url):
-        remedy = "Reach the server by https or through a tunnel to this machine, or leave the key to the worker"
+        remedy = "Reach the server by https or by a tunnel to this machine, or let the worker sign in by itself"
         raise BadInputError("credentials_file", "given", "the key would cross the network in clear text", remedy)
 
 
@@ -181,9 +224,9 @@ def _quotas(account: Account, *, may_lower: bool) -> list[Thing]:
 
 
 def _automations(client: SyncPrefectClient, notify: str | None) -> list[Thing]:
-    with heartbeats():  # as runs have them
+    with heartbeats():  # the settings that runs have
         settings = get_current_settings()
-    heartbeat_s = settings.flows.heartbeat_frequency  # it can be switched off
+    heartbeat_s = settings.flows.heartbeat_frequency  # None if the user has switched heartbeats off
     found: list[Thing] = [Automation(automation(3.0 * heartbeat_s))] if heartbeat_s else []
     if notify is None:
         return found

@@ -1,4 +1,4 @@
-"""The blocks that the command line asks for: what it does not say is kept as it is saved already."""
+"""The blocks that the command line describes. Options that are not given keep the values of the saved blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEY = Reference(f"{GcpCredentials.get_block_type_slug()}/{NAME}")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says; None = nothing."""
+    """Options of the command line; None = not given."""
 
     project: str | None = None
     endpoint: str | None = None
@@ -40,25 +40,29 @@ class Options:
 
 @dataclass(frozen=True)
 class Account:
-    """The blocks, in the order in which they name each other."""
+    """The blocks of an Earth Engine account, in the order in which to save them: some refer to earlier ones."""
 
     key: SavedBlock | None
     connection: SavedBlock
     output: SavedBlock
     results: SavedBlock | None
-    """Of Prefect's results; None = each worker keeps its own."""
+    """Block for Prefect's results; None = each worker stores its own results."""
 
     @property
     def blocks(self) -> list[SavedBlock]:
-        """Those that are to be saved."""
+        """The blocks that are to be saved."""
         return [block for block in (self.key, self.connection, self.output, self.results) if block is not None]
 
 
 def settle(client: SyncPrefectClient, options: Options) -> Account:
-    """Complete the options by what is saved. Writes nothing.
+    """Return the blocks for the options, completed with the values of the saved blocks. Writes nothing.
+
+    Args:
+        client: Client of the Prefect server.
+        options: Options of the command line.
 
     Raises:
-        InputError: a value is missing, or can't be.
+        InputError: A value is missing or not valid.
     """
     key = None if options.credentials_file is None else _key(options.credentials_file)
     output, results = _output(client, options), _results(client, options)
@@ -71,8 +75,8 @@ def _key(file: Path) -> SavedBlock:
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
         project = service_account.Credentials.from_service_account_info(info).project_id
-    except (OSError, ValueError, TypeError, AttributeError) as error:  # of what is in it, nothing is told
-        reason = f"no service-account key ({type(error).__name__})"
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # the message must not show its content
+        reason = f"not a readable service-account key ({type(error).__name__})"
         raise BadInputError("credentials_file", str(file), reason, "Give a key file (JSON) of Google Cloud") from None
     return SavedBlock(GcpCredentials, {"service_account_info": Secret(info), "project": project})
 
@@ -85,13 +89,13 @@ def _connection(client: SyncPrefectClient, options: Options) -> SavedBlock:
     credentials = _KEY if options.credentials_file else values.pop("credentials")
     values = {field: value for field, value in values.items() if value is not None and field != "credentials"}
     if "project" not in values:
-        remedy = "Give --project, or set EARTHENGINE_PROJECT, to one that is registered for Earth Engine"
+        remedy = "Give --project or set EARTHENGINE_PROJECT: a project that is registered for Earth Engine"
         raise BadInputError("project", None, "missing", remedy)
     try:
         block = EarthEngineConnection(**values)
     except ValidationError as error:
         wrong = error.errors(include_input=False)[0]
-        if "error" in wrong.get("ctx", {}):  # of a validator of ours, which says it all
+        if "error" in wrong.get("ctx", {}):  # from a validator of ours, whose message is complete
             raise InputError(str(wrong["ctx"]["error"])) from None
         field = str(wrong["loc"][0])
         raise BadInputError(field, values.get(field), wrong["msg"], "See --help") from None
@@ -105,8 +109,8 @@ def _output(client: SyncPrefectClient, options: Options) -> SavedBlock:
         return _place(client, "output", options.output, key)
     there = _saved_places(client, key, NAME)
     if len(there) != 1:
-        reason = "missing" if not there else "both a folder and a bucket are saved"
-        raise BadInputError("output", None, reason, "Give --output, a folder or gs://bucket/prefix")
+        reason = "missing" if not there else "a folder and a bucket are both saved"
+        raise BadInputError("output", None, reason, "Give --output: a folder or gs://bucket/prefix")
     return there[0]
 
 
@@ -116,18 +120,18 @@ def _results(client: SyncPrefectClient, options: Options) -> SavedBlock | None:
         return _place(client, "results", options.results, key, RESULTS)
     there = _saved_places(client, key, RESULTS)
     if len(there) > 1:
-        reason, remedy = "both a folder and a bucket are saved", "Give --results, a folder or gs://bucket/prefix"
+        reason, remedy = "a folder and a bucket are both saved", "Give --results: a folder or gs://bucket/prefix"
         raise BadInputError("results", None, reason, remedy)
     return there[0] if there else None
 
 
 def _place(client: SyncPrefectClient, field: str, place: str, key: Reference | None, name: str = NAME) -> SavedBlock:
-    """Return the block of a folder, or of a bucket."""
+    """Return the block for a folder or a bucket."""
     if place.startswith("gs://"):
         try:
             bucket, prefix = bucket_of(place)
         except StorageError as error:
-            raise BadInputError(field, place, "no bucket with a prefix", str(error)) from None
+            raise BadInputError(field, place, "not a bucket with a prefix", str(error)) from None
         kept = saved(client, GcsBucket, name) or {}
         values: dict[str, Any] = {"bucket": bucket, "bucket_folder": prefix and f"{prefix}/"}
         return SavedBlock(GcsBucket, values | {"gcp_credentials": key or kept.get("gcp_credentials")}, name)
@@ -145,7 +149,7 @@ def _saved_places(client: SyncPrefectClient, key: Reference | None, name: str) -
 
 
 def _root(block: SavedBlock) -> str:
-    """Return where a block keeps files, as an output is written."""
+    """Return where a block keeps files: an absolute folder, or ``gs://bucket/prefix``."""
     values = block.values
     if block.kind is LocalFileSystem:
         return str(values["basepath"])

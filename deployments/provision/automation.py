@@ -1,4 +1,4 @@
-"""Automations: what the server does by itself when a run dies or fails."""
+"""Automations: what the Prefect server does when a run dies or fails."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from deployments.provision.difference import Thing, Values
 
 FAILURE = "pixel-quarry: a run failed"
 TAG = "pixel-quarry"
-# A server that was told neither PREFECT_UI_URL nor PREFECT_API_URL knows no link: then it is the one that we know.
+# If neither PREFECT_UI_URL nor PREFECT_API_URL is set on the server, it cannot make a link: then UI_URL is used.
 _BODY = """\
 {{ flow.name }}/{{ flow_run.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}
 {{ flow_run|ui_url or "UI_URL/runs/flow-run/" ~ flow_run.id }}
-What it stored is kept: run the same again, and only the rest is fetched."""
+Stored tiles are kept. To resume, run it again with the same parameters: only the missing tiles are fetched."""
 
 
 @dataclass(frozen=True)
 class Automation(Thing):
-    """An automation, the one of its name."""
+    """An automation. There must be only one with its name."""
 
     core: AutomationCore
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """``automation`` and its name."""
         return f"automation {self.core.name}"
 
     @property
     def declared(self) -> Values:
-        """What it waits for and does."""
+        """Its trigger and its actions, and that there is one copy."""
         return {**_values(self.core), "copies": 1}
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read the oldest of the name."""
+        """Return the values of the oldest automation with the name, and the number of copies."""
         found = self._found(client)
         return {**_values(found[0]), "copies": len(found)} if found else None
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Create it or update the oldest, and delete the others of its name."""
+        """Create the automation or update the oldest one, and delete the other copies."""
         found = self._found(client)
         if not found:
             client.create_automation(self.core)
@@ -68,7 +68,7 @@ def tell_of_failures(block_id: UUID, ui: str) -> AutomationCore:
     """Return the automation that sends a notification when a run of a deployment fails or crashes.
 
     Args:
-        block_id: A saved notification block, such as a Slack or custom webhook.
+        block_id: Id of a saved notification block, such as a Slack or custom webhook.
         ui: URL of the Prefect UI.
     """
     trigger = EventTrigger(

@@ -1,4 +1,4 @@
-"""Block types, and the blocks that the deployments name."""
+"""Block types, and the saved blocks that the deployments use."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from pydantic import Secret
 
 from deployments.provision.difference import Thing, Values
 
-# Every block of ours has this name: `earth-engine-connection/pixel-quarry`.
+# Name of the blocks, such as `earth-engine-connection/pixel-quarry`.
 NAME = "pixel-quarry"
-# And that of Prefect's results, if they have a place of their own: `gcs-bucket/pixel-quarry-results`.
+# Name of the block for Prefect's results, such as `gcs-bucket/pixel-quarry-results`.
 RESULTS = f"{NAME}-results"
 _TEXTS = ("description", "documentation_url", "logo_url", "code_example")
 
 
 @dataclass(frozen=True)
 class BlockType(Thing):
-    """A class of blocks, which the forms of the server know once it is registered."""
+    """A block type. The server's forms can show its blocks once it is registered."""
 
     kind: type[Block]
     has_texts: bool = False
-    """Whether its description and logo are ours. Those of a package that Prefect knows are set by the server itself."""
+    """Whether its description and logo come from us. For types of Prefect's own packages, the server sets them."""
 
     @property
     def name(self) -> str:
-        """Its slug."""
+        """``block type`` and its slug."""
         return f"block type {self.kind.get_block_type_slug()}"
 
     @property
     def declared(self) -> Values:
-        """Its schema, and what the forms say of it."""
-        # Prefect tells a class's texts and checksum by private methods alone.
+        """The checksum of its schema, and its texts in the forms."""
+        # Prefect gives the texts and the checksum of a class only by private methods.
         kind = self.kind._to_block_type()  # noqa: SLF001
         return {"schema": _checksum(self.kind), **(_texts(kind) if self.has_texts else {})}
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read type and schema."""
+        """Return the checksum and the texts on the server."""
         try:
             kind = client.read_block_type_by_slug(self.kind.get_block_type_slug())
         except ObjectNotFound:
@@ -53,37 +53,38 @@ class BlockType(Thing):
         return {"schema": schema and schema.checksum, **(_texts(kind) if self.has_texts else {})}
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Register it; Prefect does so with a client of its own."""
+        """Register the type. Prefect uses a client of its own for it."""
         del client
         self.kind.register_type_and_schema()
 
 
 @dataclass(frozen=True)
 class SavedBlock(Thing):
-    """A block of ours."""
+    """A saved block that the deployments use."""
 
     kind: type[Block]
     values: Values
-    """Its fields. Another block is named by its slug, a secret is a `pydantic.Secret`, None is left out."""
+    """Its fields. A field with another block is a `Reference`, a secret is a `pydantic.Secret`, None is not saved."""
     own_name: str = NAME
+    """Its name, the second part of the slug."""
 
     @property
     def slug(self) -> str:
-        """As a deployment names it."""
+        """Type and name, as deployments refer to the block."""
         return f"{self.kind.get_block_type_slug()}/{self.own_name}"
 
     @property
     def name(self) -> str:
-        """Its slug."""
+        """``block`` and its slug."""
         return f"block {self.slug}"
 
     @property
     def declared(self) -> Values:
-        """Its fields, and the schema by which they are read."""
+        """Its fields, and the checksum of its type's schema."""
         return {"block schema": _checksum(self.kind), **_given(self.values)}
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read it with its secrets, which are compared and never shown."""
+        """Return its fields on the server, including secrets: these are compared, but never shown."""
         document = _document(client, self.slug)
         if document is None:
             return None
@@ -91,7 +92,7 @@ class SavedBlock(Thing):
         return {"block schema": document.block_schema.checksum, **_fields(document)}
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Save it whole."""
+        """Save all fields of the block."""
         schema = _schema(client, self.kind)
         assert schema is not None, f"{self.name}: its type was registered just before"
         data = {field: self._stored(client, value) for field, value in _given(self.values).items()}
@@ -113,13 +114,13 @@ class SavedBlock(Thing):
 
 
 class Reference(str):
-    """The slug of a block in a field of another."""
+    """The slug of a block, as the value of another block's field."""
 
     __slots__ = ()
 
 
 def saved(client: SyncPrefectClient, kind: type[Block], name: str = NAME) -> Values | None:
-    """Return the fields of the block of ours that is saved already; None = there is none."""
+    """Return the fields of the saved block of a type; None = there is none."""
     document = _document(client, f"{kind.get_block_type_slug()}/{name}")
     return None if document is None else _fields(document)
 
@@ -130,7 +131,7 @@ def _fields(document: BlockDocument) -> Values:
     fields = {field: Secret(value) if field in secret else value for field, value in _given(document.data).items()}
     for field, reference in document.block_document_references.items():
         named = reference["block_document"]
-        if named.get("name"):  # without one, it is part of this block
+        if named.get("name"):  # a block without a name is stored inside this one
             fields[field] = Reference(f"{named['block_type']['slug']}/{named['name']}")
     return fields
 
@@ -165,5 +166,5 @@ def _checksum(kind: type[Block]) -> str:
 
 
 def _texts(kind: Any) -> Mapping[str, str]:
-    """Return what the forms say of a type; the server keeps some of it escaped."""
+    """Return the texts of a type in the forms. The server stores some of them HTML-escaped."""
     return {field: html.unescape(str(getattr(kind, field) or "")) for field in _TEXTS}

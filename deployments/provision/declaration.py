@@ -1,4 +1,4 @@
-"""The declaration of deployments: `prefect.yaml`, in the format of `prefect deploy`, of which this is what we use."""
+"""The declaration of deployments: `prefect.yaml`, in the part of the format of `prefect deploy` that we use."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _ENTRYPOINT = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 
 
 class _Declared(BaseModel):
-    # Prefect ignores what it does not know: a misspelt field would be no mistake.
+    # Unknown fields are errors. Prefect would ignore a misspelt field.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Schedule(_Declared):
-    """When a deployment runs by itself."""
+    """A schedule of a deployment."""
 
     slug: str
-    """Name by which it is told from the deployment's others."""
+    """Name of the schedule, unique within the deployment."""
     cron: str | None = None
     interval: PositiveFloat | None = None
-    """Seconds."""
+    """Seconds between two runs."""
     anchor_date: AwareDatetime | None = None
-    """Some moment at which a run of an interval begins; without it, each provisioning would give another."""
+    """Start of one of the runs at an interval. Without it, each provisioning would shift them."""
     timezone: str
     active: bool = True
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.cron is None) == (self.interval is None) or (self.interval is None) != (self.anchor_date is None):
-            raise ValueError("should have either cron, or interval (seconds) with anchor_date")
-        self.create()  # Prefect knows what a cron expression and a time zone are
+            raise ValueError("must have either cron, or interval (seconds) with anchor_date")
+        self.create()  # Prefect checks the cron expression and the time zone
         return self
 
     def create(self) -> DeploymentScheduleCreate:
-        """Return what Prefect takes."""
+        """Return the schedule as an object of Prefect's client."""
         when: Any
         if self.cron is not None:
             when = CronSchedule(cron=self.cron, timezone=self.timezone)
@@ -71,18 +71,18 @@ class Entry(_Declared):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     entrypoint: Annotated[str, Field(pattern=_ENTRYPOINT)]
-    """Module and flow, dotted: a path would give a module a second identity."""
+    """Module and flow with dots. With a path, Prefect would import the module a second time under another name."""
     description: Annotated[str, Field(min_length=1)]
     tags: tuple[str, ...]
     parameters: dict[str, Any]
     enforce_parameter_schema: Literal[True]
     work_pool: _WorkPool
     concurrency_limit: _Limit | None = None
-    """Runs of this deployment at once."""
+    """Runs of this deployment at the same time."""
     schedules: tuple[Schedule, ...] = ()
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _unique(self) -> Self:
         if len({schedule.slug for schedule in self.schedules}) < len(self.schedules):
             raise ValueError("two schedules have the same slug")
         return self
@@ -90,11 +90,11 @@ class Entry(_Declared):
 
 class _File(_Declared):
     pull: Annotated[list[Any], Field(max_length=0)]
-    """Nothing is pulled: the package is installed where the worker runs. Left out, Prefect would note a folder."""
+    """Empty: the package is installed where the worker runs. Without this field, Prefect would store a folder."""
     deployments: Annotated[tuple[Entry, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _unique(self) -> Self:
         if len({entry.name for entry in self.deployments}) < len(self.deployments):
             raise ValueError("two deployments have the same name")
         return self
@@ -105,25 +105,26 @@ def read(path: Path, variables: Mapping[str, str]) -> tuple[Entry, ...]:
 
     Args:
         path: The file.
-        variables: What `{{ $NAME }}` stands for.
+        variables: Values of the placeholders `{{ $NAME }}`.
 
     Raises:
-        BadInputError: it can't be read, or holds what it should not.
+        BadInputError: The file cannot be read, or its content is not valid.
     """
     try:
         text = json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise BadInputError("file", str(path), f"it can't be read: {error}", "Mend it") from None
-    except TypeError as error:  # a date: Prefect, too, stumbles over it
+        raise BadInputError("file", str(path), f"it cannot be read: {error}", "Fix the file") from None
+    except TypeError as error:  # a date without quotes, which Prefect cannot use either
         raise BadInputError("file", str(path), str(error), "Put dates between quotes") from None
     if missing := sorted(set(_VARIABLE.findall(text)) - set(variables)):
-        raise BadInputError("file", str(path), f"{', '.join(missing)} not set in the environment", "Set it") from None
+        reason = f"it uses variables that are not set in the environment: {', '.join(missing)}"
+        raise BadInputError("file", str(path), reason, "Set them") from None
     text = _VARIABLE.sub(lambda found: json.dumps(variables[found[1]])[1:-1], text)
     if "{{" in text:
-        reason = "it holds a placeholder that is no {{ $VARIABLE }} of the environment"
-        raise BadInputError("file", str(path), reason, "Write the value")
+        reason = "it holds a placeholder that is not an environment variable, `{{ $NAME }}`"
+        raise BadInputError("file", str(path), reason, "Write the value in its place")
     try:
         return _File.model_validate_json(text).deployments
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise BadInputError("file", str(path), wrong, "Mend it") from None
+        raise BadInputError("file", str(path), wrong, "Fix these fields") from None

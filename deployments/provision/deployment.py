@@ -22,27 +22,28 @@ from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
 from tasks.errors.input import BadInputError
 
-# Where Prefect keeps the results of tasks: https://docs.prefect.io/v3/advanced/results
+# Setting for the block where Prefect stores results of tasks: https://docs.prefect.io/v3/advanced/results
 RESULTS_STORAGE = "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"
 TEMPLATE = Path(__file__).parents[1] / "pools" / "process.json"
 
 
 @dataclass(frozen=True)
 class WorkPool(Thing):
-    """A pool of processes."""
+    """A work pool whose workers run flows as processes."""
 
     pool: str
+    """Name of the pool."""
     results: str | None = None
-    """Saved block of Prefect's results; None = each worker keeps its own."""
+    """Slug of the block for Prefect's results; None = each worker stores its own results."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """``work pool`` and its name."""
         return f"work pool {self.pool}"
 
     @property
     def declared(self) -> Values:
-        """What a run may set of its process: next to nothing."""
+        """Its settings. The job template lets a run change almost nothing of its process."""
         return {
             "type": "process",
             "description": f"Flows of Pixel Quarry, as processes: `prefect worker start --pool {self.pool}`.",
@@ -59,7 +60,10 @@ class WorkPool(Thing):
         return template
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read what is declared of it; one of another type, which somebody has made by hand, is as it should be."""
+        """Return its settings on the server.
+
+        A pool of another type was created by hand. It is not changed: the declared settings are returned for it.
+        """
         try:
             found = client.read_work_pool(self.pool)
         except ObjectNotFound:
@@ -67,7 +71,7 @@ class WorkPool(Thing):
         return found.model_dump(include=set(self.declared)) if found.type == "process" else self.declared
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Create or update it."""
+        """Create or update the pool."""
         try:
             client.read_work_pool(self.pool)
         except ObjectNotFound:
@@ -79,44 +83,44 @@ class WorkPool(Thing):
 
 @dataclass(frozen=True)
 class Deployment(Thing):
-    """A deployment."""
+    """A deployment of a flow, with its schedules."""
 
     entry: Entry
     flow: Flow[Any, Any]
 
     @classmethod
     def load(cls, entry: Entry) -> Deployment:
-        """Import its flow, and hold its parameters against it.
+        """Import the flow of a deployment, and check that it accepts the declared parameters.
 
         Raises:
-            BadInputError: it can't be imported, or would refuse them.
+            BadInputError: The flow cannot be imported, or refuses the parameters.
         """
         field = f"deployment {entry.name}"
         try:
             flow: Flow[Any, Any] = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
-        except Exception as error:  # whatever a module raises as it is imported
-            reason = f"the entrypoint can't be imported ({type(error).__name__}: {error})"
-            raise BadInputError(f"{field}: entrypoint", entry.entrypoint, reason, "Mend it") from error
+        except Exception as error:  # an import may raise anything
+            reason = f"the entrypoint cannot be imported ({type(error).__name__}: {error})"
+            raise BadInputError(f"{field}: entrypoint", entry.entrypoint, reason, "Fix the entrypoint") from error
         try:
             flow.validate_parameters(entry.parameters)
         except (ParameterTypeError, TypeError) as error:
-            remedy = "Mend the declaration"
+            remedy = "Fix the declaration"
             raise BadInputError(f"{field}: parameters", "as declared", str(error), remedy) from error
         return cls(entry, flow)
 
     @property
     def path(self) -> str:
-        """Flow and deployment."""
+        """The names of flow and deployment, ``flow/deployment``."""
         return f"{self.flow.name}/{self.entry.name}"
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """``deployment`` and its path."""
         return f"deployment {self.path}"
 
     @property
     def declared(self) -> Values:
-        """What the declaration says, and what it leaves no doubt of."""
+        """The values from the declaration, and the fixed values of all deployments."""
         entry = self.entry
         limit = entry.concurrency_limit
         return {
@@ -141,7 +145,7 @@ class Deployment(Thing):
         return parameter_schema(self.flow).model_dump(mode="json", exclude_unset=True)
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read what is declared of it."""
+        """Return the same values of the deployment on the server."""
         try:
             found = client.read_deployment_by_name(self.path)
         except ObjectNotFound:
@@ -166,7 +170,7 @@ class Deployment(Thing):
         }
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Create it, or replace it whole: runs that are scheduled already are scheduled anew."""
+        """Create the deployment or replace all of it. Prefect schedules its future runs again."""
         declared, limit, options = self.declared, self.entry.concurrency_limit, None
         if limit is not None:
             options = ConcurrencyOptions(collision_strategy=limit.collision_strategy)
@@ -191,7 +195,7 @@ class Deployment(Thing):
 
 
 def undeclared(client: SyncPrefectClient, declared: Iterable[Deployment]) -> list[str]:
-    """Return the paths of deployments of ours that nobody declares any more: they go on running by their schedules."""
+    """Return the paths of deployments on the server with our tag that are not declared: their schedules still run."""
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     found = client.read_deployments(deployment_filter=ours, limit=200)
     paths = {f"{client.read_flow(each.flow_id).name}/{each.name}" for each in found}
@@ -199,7 +203,7 @@ def undeclared(client: SyncPrefectClient, declared: Iterable[Deployment]) -> lis
 
 
 def _schedules(found: DeploymentResponse) -> dict[str, Any]:
-    """Return schedules by their slug; one that was made by hand may have none."""
+    """Return schedules by slug. A schedule that was made by hand may have none; its time of creation stands for it."""
     return {each.slug or f"of {each.created}": _schedule(each) for each in found.schedules}
 
 

@@ -1,4 +1,4 @@
-"""What is declared against what a Prefect server has: plain values on both sides, and one way to tell them apart."""
+"""Differences between the declaration and a Prefect server: both sides as plain values, compared in one way."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from pydantic import Secret
 
 Values = Mapping[str, Any]
-# Of a value so many characters are shown, and of a thing so many differences: a form may differ in hundreds.
+# Characters shown of a value, and differences shown of a thing: a form may have hundreds.
 WIDTH, LINES = 60, 8
 _NOTHING = object()
 
 
 class Thing(ABC):
-    """Something that is declared to be on the server."""
+    """Something that is declared to exist on the server, such as a block or a deployment."""
 
     @property
     @abstractmethod
@@ -28,25 +28,29 @@ class Thing(ABC):
     @property
     @abstractmethod
     def declared(self) -> Values:
-        """The values that it shall have."""
+        """The values that it is to have."""
 
     @abstractmethod
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Return the values that it has on the server; None = it is not there."""
+        """Return the values that it has on the server; None = it does not exist."""
 
     @abstractmethod
     def write(self, client: SyncPrefectClient) -> None:
-        """Create it, or give it the values that are declared."""
+        """Create it, or set the declared values."""
 
     def objection(self, found: Values) -> str | None:
-        """Return why it must not be changed from what was found, and what to do; None = it may."""
+        """Return why it must not be changed, and what to do; None = it may be changed.
+
+        Args:
+            found: The values that it has on the server.
+        """
         del found
         return None
 
 
 @dataclass(frozen=True)
 class Change:
-    """A thing that is not as declared."""
+    """A thing that differs from the declaration."""
 
     thing: Thing
     is_new: bool
@@ -54,11 +58,11 @@ class Change:
     objection: str | None
 
     def line(self, created: str, updated: str) -> str:
-        """Say it in one line.
+        """Return the change as one line of text.
 
         Args:
-            created: What happens to a thing that is not there.
-            updated: What happens to one that differs.
+            created: Verb for a thing that does not exist, such as "created".
+            updated: Verb for a thing that differs, such as "updated".
         """
         if self.is_new:
             return f"{created} {self.thing.name}"
@@ -68,7 +72,7 @@ class Change:
 
 
 def changes(things: Iterable[Thing], client: SyncPrefectClient) -> list[Change]:
-    """Return the things that are not on the server as declared. Writes nothing."""
+    """Return the things that differ from the server or do not exist there. Writes nothing."""
     found = []
     for thing in things:
         there = thing.read(client)
@@ -80,7 +84,7 @@ def changes(things: Iterable[Thing], client: SyncPrefectClient) -> list[Change]:
 
 
 def differences(found: Values, declared: Values, path: str = "") -> Iterator[str]:
-    """Yield where two trees of values differ.
+    """Yield each difference of two trees of values, as `path old -> new`.
 
     >>> list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": None}))
     ['a.c 2 -> 3', 'd nothing -> null']

@@ -1,4 +1,4 @@
-"""The quota of an Earth Engine project, as limits on the server."""
+"""The quota of an Earth Engine project, as two concurrency limits on the Prefect server."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ class Quota(Thing):
     """A global concurrency limit."""
 
     limit: str
+    """Name of the limit."""
     slots: int
+    """Its slots."""
     may_lower: bool
+    """Whether it may be set below its value on the server."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """``limit`` and its name."""
         return f"limit {self.limit}"
 
     @property
     def declared(self) -> Values:
-        """So many slots, that come back with their holder alone."""
+        """Its slots. They have no decay: only their holder gives them back."""
         return {"limit": self.slots, "active": True, "slot_decay_per_second": 0.0}
 
     def read(self, client: SyncPrefectClient) -> Values | None:
-        """Read what is declared of it; the slots that are taken are the runs' own."""
+        """Return the declared values as they are on the server. Slots that runs have taken are not compared."""
         try:
             found = client.read_global_concurrency_limit_by_name(self.limit)
         except ObjectNotFound:
@@ -39,16 +42,16 @@ class Quota(Thing):
         return found.model_dump(include=set(self.declared))
 
     def objection(self, found: Values) -> str | None:
-        """A limit is lowered on purpose alone: the runs that share it would slow down and say nothing."""
+        """Return an objection to lowering the limit without `may_lower`: the runs that share it would become slower."""
         if self.slots >= found["limit"] or self.may_lower:
             return None
         return (
-            f"{self.name} is {found['limit']} on the server, and {self.slots} is declared. Give --lower-limit to lower "
+            f"{self.name} is {found['limit']} on the server, but {self.slots} is declared. Give --lower-limit to lower "
             f"it, or --requests-in-flight {found['limit']} to keep it"
         )
 
     def write(self, client: SyncPrefectClient) -> None:
-        """Create or update it."""
+        """Create or update the limit."""
         try:
             client.read_global_concurrency_limit_by_name(self.limit)
         except ObjectNotFound:
@@ -58,6 +61,12 @@ class Quota(Thing):
 
 
 def quotas(project: str, slots: int, *, may_lower: bool) -> list[Quota]:
-    """Return the limit that is the quota, and the one by which runs tell what they could use of it."""
+    """Return the limit that is the quota, and the limit on which runs show how many slots they could use.
+
+    Args:
+        project: The Earth Engine project.
+        slots: The quota: requests in flight.
+        may_lower: Whether a limit may be set below its value on the server.
+    """
     limit = QuotaLimit(project)
     return [Quota(limit.name, slots, may_lower), Quota(limit.wanted, BOUNDLESS, may_lower)]

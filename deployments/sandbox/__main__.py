@@ -1,4 +1,4 @@
-"""``python -m deployments.sandbox``: an Earth Engine endpoint on loopback."""
+"""``python -m deployments.sandbox``: a local server that stands in for Google Earth Engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deployments.sandbox.watchdog import watch
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it does."""
+    """A server that prints its address as soon as it listens."""
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
@@ -35,13 +35,21 @@ class _Server(uvicorn.Server):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deployments.sandbox", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=9080, help="0 = any free one (default: %(default)s)")
-    parser.add_argument("--scenes", type=Path, help="folder whose GeoTIFFs are projects/sandbox/assets/<stem>")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=9080, help="port; 0 = any free port (default: %(default)s)")
     parser.add_argument(
-        "--until-eof", action="store_true", help="end when standard input does, as with the parent process"
+        "--scenes",
+        type=Path,
+        help="folder with GeoTIFFs; NAME.tif is served as the asset projects/sandbox/assets/NAME",
     )
-    add_arguments(parser.add_argument_group("knobs", "off by default; PATCH /sandbox/knobs turns them later"))
+    parser.add_argument(
+        "--until-eof",
+        action="store_true",
+        help="end when standard input is closed, for example because the parent process has ended",
+    )
+    add_arguments(
+        parser.add_argument_group("knobs", "off by default; PATCH /sandbox/knobs changes them while the sandbox runs")
+    )
     return parser
 
 
@@ -49,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted.
 
     Returns:
-        The exit status: 2 for arguments that do not fit.
+        The exit code 0. Arguments that are not valid end the process with 2.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.scenes is not None and not given.scenes.is_dir():
-        parser.error(f"--scenes: {given.scenes} is no folder")
+        parser.error(f"--scenes = {given.scenes}: there is no such folder")
     try:
         application = Sandbox(open_catalogue(given.scenes), from_arguments(given)).application()
     except Refusal as refusal:
@@ -64,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         listener = socket.create_server((given.host, given.port), family=_family(given.host), backlog=2048)
     except OSError as error:
-        parser.error(f"cannot listen at {given.host}:{given.port}: {error}")
+        parser.error(f"cannot listen on {given.host}:{given.port}: {error}")
     _warn_unless_loopback(listener)
     host = f"[{given.host}]" if ":" in given.host else given.host
     url = f"http://{host}:{listener.getsockname()[1]}"
@@ -84,8 +92,8 @@ def _warn_unless_loopback(listener: socket.socket) -> None:
     host, port, *_ = listener.getsockname()
     if not ipaddress.ip_address(host).is_loopback:
         print(
-            f"warning: the sandbox listens at {host} port {port}, not at loopback alone: "
-            "anybody who reaches it can use it, no credentials are asked",
+            f"warning: the sandbox listens on {host} port {port}, not only on loopback: "
+            "everyone who can reach it can use it, without credentials",
             file=sys.stderr,
             flush=True,
         )
@@ -97,9 +105,9 @@ def _end_with_input(server: Any) -> None:
 
 
 def _allow_many_files() -> None:
-    """Thousands of requests may wait at once, each with a socket."""
+    """Raise the limit of open files: thousands of requests may wait at the same time, each with a socket."""
     with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # only where there are such limits
+        import resource  # not on Windows
 
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""The knobs: how busy, slow and faulty the sandbox is. All of them are off by default."""
+"""The knobs of the sandbox: how busy, slow and faulty it is. All of them are off by default."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _knob(default: Any, text: str, *, least: float = 0, most: float = math.inf) 
     def fits(value: float) -> bool:
         return least <= value <= most and abs(value) < math.inf
 
-    told = "" if isinstance(default, bool) else f", {least:g} to {most:g}"
-    return field(default=default, metadata={"help": text, "fits": fits, "told": told})
+    values = "" if isinstance(default, bool) else f", {least:g} to {most:g}"
+    return field(default=default, metadata={"help": text, "fits": fits, "values": values})
 
 
 def _text_knob(text: str, example: str, fits: Callable[[str], bool]) -> Any:
-    return field(default=None, metadata={"help": text, "fits": fits, "told": f", such as {example}"})
+    return field(default=None, metadata={"help": text, "fits": fits, "values": f", such as {example}"})
 
 
 def _is_day(text: str) -> bool:
@@ -35,26 +35,31 @@ def _is_day(text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """Quota, latency and faults, of pixel and value requests alone; and which images there are, for all requests."""
+    """The values of the knobs.
 
-    max_concurrent: int | None = _knob(None, "requests in flight above which others get 429", least=1)
-    qps: float | None = _knob(None, "requests a second above which others get 429", least=1e-3)
-    latency_median: float = _knob(0.0, "median of the log-normal latency, seconds")
-    latency_sigma: float = _knob(0.0, "sigma of its logarithm")
+    Quota, latency and faults apply to pixel and value requests only; `until` and `changed` apply to all requests.
+    """
+
+    max_concurrent: int | None = _knob(None, "most requests in flight; others get status 429", least=1)
+    qps: float | None = _knob(None, "most requests a second; others get status 429", least=1e-3)
+    latency_median: float = _knob(0.0, "median of the log-normal latency, in seconds")
+    latency_sigma: float = _knob(0.0, "standard deviation of the logarithm of the latency")
     p_500: float = _knob(0.0, "probability of status 500", most=1)
     p_503: float = _knob(0.0, "probability of status 503", most=1)
-    p_dropped: float = _knob(0.0, "probability of a connection closed without an answer", most=1)
-    p_truncated: float = _knob(0.0, "probability of a body cut in half", most=1)
-    p_hanging: float = _knob(0.0, "probability of no answer at all", most=1)
-    max_pixels: int | None = _knob(None, "pixels (width x height) above which memory is exceeded", least=1)
-    restricted: bool = _knob(False, "tell clients that the project is in restricted mode")
+    p_dropped: float = _knob(0.0, "probability that the connection is closed without an answer", most=1)
+    p_truncated: float = _knob(0.0, "probability that only half of the body is sent", most=1)
+    p_hanging: float = _knob(0.0, "probability that there is no answer at all", most=1)
+    max_pixels: int | None = _knob(
+        None, "most pixels (width x height) of a request; larger ones exceed the memory limit", least=1
+    )
+    restricted: bool = _knob(False, "report to clients that the project is in restricted mode")
     gzip: bool = _knob(True, "compress bodies for clients that accept it")
     seed: int = _knob(0, "seed of latency and faults", least=-math.inf)
     until: str | None = _text_knob(
-        "day (UTC) from which on the images of collections are not there yet", "2020-03-01", _is_day
+        "day (UTC): images of collections that start on or after it do not exist yet", "2020-03-01", _is_day
     )
     changed: str | None = _text_knob(
-        "ids of images, comma-separated, that were processed anew: later updateTime, other pixels",
+        "comma-separated ids of images that were processed again: later updateTime, other pixels",
         "MODIS/061/MOD13Q1/2020_03_05",
         bool,
     )
@@ -63,13 +68,13 @@ class Knobs:
         for knob in dataclasses.fields(self):
             _check(knob, getattr(self, knob.name))
         if sum(getattr(self, name) for name in FAULTS) > 1 + 1e-9:
-            raise Refusal(f"The probabilities {', '.join(FAULTS)} must add up to at most 1.")
+            raise Refusal(f"The sum of the probabilities {', '.join(FAULTS)} must be at most 1.")
 
     def turned(self, changes: dict[str, Any]) -> Knobs:
         """Return the knobs with some of them changed.
 
         Raises:
-            Refusal: 400, for an unknown name or a value that does not fit.
+            Refusal: A name is unknown, or a value is not valid (status 400).
         """
         unknown = set(changes) - {knob.name for knob in dataclasses.fields(self)}
         if unknown:
@@ -94,11 +99,11 @@ def _check(knob: dataclasses.Field[Any], value: Any) -> None:
     else:
         fits = isinstance(value, (int, float) if kind is float else kind) and knob.metadata["fits"](value)
     if not fits:
-        raise Refusal(f"Knob '{knob.name}' cannot be {value!r}: it is {knob.type}{knob.metadata['told']}.")
+        raise Refusal(f"Knob '{knob.name}' cannot be {value!r}: it must be {knob.type}{knob.metadata['values']}.")
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
-    """Give a command line one option for each knob."""
+    """Add one option for each knob to a command line."""
     for knob in dataclasses.fields(Knobs):
         option = "--" + knob.name.replace("_", "-")
         text, default, kind = knob.metadata["help"], knob.default, _kind(knob)
@@ -113,16 +118,16 @@ def from_arguments(arguments: argparse.Namespace) -> Knobs:
     """Return the knobs of a parsed command line.
 
     Raises:
-        Refusal: 400, for a value that does not fit.
+        Refusal: A value is not valid (status 400).
     """
     return Knobs(**{knob.name: getattr(arguments, knob.name) for knob in dataclasses.fields(Knobs)})
 
 
 def to_arguments(changes: dict[str, Any]) -> list[str]:
-    """Return the command line options that set some knobs.
+    """Return the command-line options that set some knobs.
 
     Raises:
-        Refusal: 400, for an unknown name or a value that does not fit.
+        Refusal: A name is unknown, or a value is not valid (status 400).
     """
     Knobs().turned(changes)
     options: list[str] = []

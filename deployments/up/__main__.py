@@ -13,23 +13,23 @@ from deployments.up.mark import end, leader
 from deployments.up.service import ROOT, Place, Service, UpError, check, launch, provision, until_ready
 
 FOLDER = ROOT / ".cache" / "up"
-_EVERY = 10.0  # seconds between two lines that say what is waited for
+_EVERY = 10.0  # seconds between two lines about a service that is not ready yet
 INTERRUPTED = 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deployments.up", description=__doc__)
     parser.add_argument("action", choices=("start", "stop"))
-    parser.add_argument("--port", type=_port, default=4200, help="of the Prefect server (default: %(default)s)")
-    parser.add_argument("--sandbox-port", type=_port, default=9080, help="of the sandbox (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="of database and logs (default: .cache/up)")
-    parser.add_argument("--output", type=Path, default=ROOT / ".up", help="of the flows (default: .up)")
+    parser.add_argument("--port", type=_port, default=4200, help="port of the Prefect server (default: %(default)s)")
+    parser.add_argument("--sandbox-port", type=_port, default=9080, help="port of the sandbox (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder for database and logs (default: .cache/up)")
+    parser.add_argument("--output", type=Path, default=ROOT / ".up", help="output of the flows (default: .up)")
     return parser
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port. Give a number from 1 to 65535")
     return int(text)
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start or stop the services.
 
     Returns:
-        The exit status: 1 for a port that is taken or a start that failed.
+        The exit code: 0 success, 1 a port is taken or the start or stop failed, 130 Ctrl-C.
     """
     given = _parser().parse_args(arguments)
     folder = given.folder.resolve()
@@ -51,10 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def start(place: Place, output: Path) -> int:
-    """Start what does not run yet, provision, and say where it is.
+    """Start the services that are not running, provision the server, and print the addresses.
+
+    Returns:
+        The exit code: 0 success, 130 Ctrl-C.
 
     Raises:
-        UpError: a port is taken, or a start failed; what was started has been stopped again.
+        UpError: A port is taken, or a start failed. Services that were started have been stopped again.
     """
     check(place)
     (place.folder / "prefect").mkdir(parents=True, exist_ok=True)
@@ -74,29 +77,29 @@ def start(place: Place, output: Path) -> int:
         for child in children:
             child.wait()
         if isinstance(error, KeyboardInterrupt):
-            print("Interrupted: what was started is stopped.", file=sys.stderr)
+            print("Interrupted. The services that were started are stopped.", file=sys.stderr)
             return INTERRUPTED
         raise
-    _tell(place, output, [service.name for service in missing])
+    _print_places(place, output, [service.name for service in missing])
     return 0
 
 
 def _launch(service: Service, place: Place) -> subprocess.Popen[bytes]:
-    hint = ": the first time, its database takes a minute or two" if service.name == "server" else ""
+    hint = " (the first time, its database takes a minute or two)" if service.name == "server" else ""
     print(f"Starting the {service.name}{hint}", flush=True)
     return launch(service, place)
 
 
 def _wait(service: Service, place: Place) -> None:
-    told = 0.0
+    printed = 0.0
     for seconds in until_ready(service, place):
-        if seconds >= told + _EVERY:
+        if seconds >= printed + _EVERY:
             print(f"  the {service.name} is not ready yet ({seconds:.0f} s)", flush=True)
-            told = seconds
+            printed = seconds
 
 
-def _tell(place: Place, output: Path, started: list[str]) -> None:
-    print(f"\nStarted: {', '.join(started)}." if started else "\nIt was up already.")
+def _print_places(place: Place, output: Path, started: list[str]) -> None:
+    print(f"\nStarted: {', '.join(started)}." if started else "\nAll services were up already.")
     print(f"  Prefect UI  {place.url}")
     for service in place.services()[1:]:
         print(f"  {service.name.capitalize():<10}  {service.address}")
@@ -110,22 +113,22 @@ def _short(path: Path) -> Path:
 
 
 def stop(folder: Path) -> int:
-    """Stop what runs: the worker before the server, so that its runs can still report how they ended.
+    """Stop the running services: the worker before the server, so that its runs can still report how they ended.
 
     Raises:
-        TimeoutError: a process does not end.
+        TimeoutError: A process does not end.
     """
     counts = {name: end(folder, name) for name in ("provision", "worker", "sandbox", "server")}
     if not any(counts.values()):
-        print("Nothing is up.")
+        print("No service is up.")
         return 0
-    told = ", ".join(name for name, count in counts.items() if count)
-    print(f"Stopped: {told} ({sum(counts.values())} processes). `make clean` removes database, logs and output, too.")
+    stopped = ", ".join(name for name, count in counts.items() if count)
+    print(f"Stopped: {stopped} ({sum(counts.values())} processes). `make clean` removes database, logs and output.")
     return 0
 
 
 if __name__ == "__main__":
-    # A terminal that is closed, or a CI that gives up, stops what was started like Ctrl-C does.
+    # A closed terminal or a cancelled CI job stops the services that were started, as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

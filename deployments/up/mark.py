@@ -1,8 +1,8 @@
-"""Processes with a mark: found whatever became of what started them, and told apart from everybody else's.
+"""Marks of processes: they show which processes belong to `make up`, even after their parent was killed.
 
-The mark is an environment variable, which children inherit, also those in a session of their own (the worker's flow
-runs). Nothing is written down that could be out of date: what a killed parent left behind is found, and a process that
-was given a dead one's number is not.
+The mark is an environment variable. Child processes inherit it, including those in a session of their own (the worker's
+flow runs). There is no file of process ids that could be out of date: children of a killed parent are found, and a
+process that has got the id of a dead one is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 import psutil
 
 _VARIABLE = "PIXEL_QUARRY_UP"
-_KILL_S = 5.0  # a killed process is gone sooner, unless the disk holds it
+_KILL_S = 5.0  # seconds; a killed process ends sooner, unless it waits for the disk
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a process belongs to.
+    """The mark of a process: the service to which it belongs.
 
     Attributes:
-        service: Name of the service that it is, or is a child of.
-        ports: Those of the server and the sandbox.
-        folder: Where the services keep their data; two sets of services have two folders.
+        service: Name of the service that the process runs, or is a child of.
+        ports: Ports of the server and of the sandbox.
+        folder: Folder with the data of the services. Each set of services has its own.
     """
 
     service: str
@@ -36,16 +36,16 @@ class Mark:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variable that marks a process."""
+        """The environment variable that marks a process."""
         return {_VARIABLE: f"{self.service} {self.ports[0]} {self.ports[1]} {self.folder}"}
 
 
 def marked(folder: Path, service: str | None = None) -> list[tuple[psutil.Process, Mark]]:
-    """Return the running processes with a mark of a folder, but for this one.
+    """Return the running processes with a mark of a folder, except this process.
 
     Args:
-        folder: Absolute path.
-        service: Only this one's; None = all.
+        folder: Absolute path of the folder in the mark.
+        service: Name of the service; None = all services.
     """
     found = []
     for process in psutil.process_iter():
@@ -58,7 +58,7 @@ def marked(folder: Path, service: str | None = None) -> list[tuple[psutil.Proces
 def _read(process: psutil.Process) -> Mark | None:
     try:
         text = process.environ().get(_VARIABLE, "")
-    except (psutil.Error, OSError):  # another user's, a zombie, or gone
+    except (psutil.Error, OSError):  # the process of another user, a zombie, or ended
         return None
     fields = text.split(maxsplit=3)
     if len(fields) != 4 or not (fields[1].isdecimal() and fields[2].isdecimal()):
@@ -67,41 +67,41 @@ def _read(process: psutil.Process) -> Mark | None:
 
 
 def leader(folder: Path, service: str, command: Sequence[str]) -> psutil.Process | None:
-    """Return the process that runs a service, or None: its children may live without it."""
+    """Return the process that runs a service itself; None if it has ended, even if children of it still run."""
     for process, _ in marked(folder, service):
         try:
             if process.cmdline()[1:] == list(command[1:]):
                 return process
-        except psutil.Error:  # gone since
+        except psutil.Error:  # it has just ended
             continue
     return None
 
 
 def end(folder: Path, service: str, patience: float = 30.0) -> int:
-    """End all processes of a service: SIGTERM, and SIGKILL for what is left after some seconds.
+    """End all processes of a service: by SIGTERM, then by SIGKILL if they still run after some seconds.
 
-    Children come first: a worker that ends takes its flow runs along before they could report.
+    Children are ended first: a worker that ends would kill its flow runs before they can report.
 
     Args:
-        folder: Of the mark.
-        service: Its name.
-        patience: Seconds that children, and then the others, have to end.
+        folder: Folder in the mark.
+        service: Name of the service.
+        patience: Seconds that the children have to end, and then the other processes.
 
     Returns:
-        How many processes were found.
+        The number of processes that were found.
 
     Raises:
-        TimeoutError: some run on even so.
+        TimeoutError: A process still runs after SIGKILL.
     """
     found = _processes(folder, service)
     children = found & {child for process in found for child in _children(process)}
     _ask(children, patience)
     _ask(_processes(folder, service), patience)
     deadline = time.monotonic() + _KILL_S
-    while left := _processes(folder, service):  # again and again: one may have started another meanwhile
+    while left := _processes(folder, service):  # repeated, because a process may have started another
         if time.monotonic() > deadline:
             numbers = ", ".join(str(process.pid) for process in left)
-            raise TimeoutError(f"Processes {numbers} of the {service} do not end, not even by SIGKILL.")
+            raise TimeoutError(f"Processes {numbers} of the {service} do not end, even after SIGKILL.")
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -121,7 +121,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 def _ask(processes: set[psutil.Process], patience: float) -> None:
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):  # as for one whose number another has by now
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended; psutil also notices that its id is used again
             process.terminate()
     deadline = time.monotonic() + patience
     while any(_read(process) for process in processes) and time.monotonic() < deadline:

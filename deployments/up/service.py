@@ -1,4 +1,4 @@
-"""The services of `make up`: how each is started, and how it is seen to be ready."""
+"""The services of `make up`: how each is started, and how its readiness is checked."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from deployments.up.mark import Mark, leader, marked
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 POOL = "pixel-quarry"
-PROJECT = "my-project"  # any is served by the sandbox
+PROJECT = "my-project"  # the sandbox accepts any project
 WORKER = "make-up"
-PATIENCE = 300.0  # seconds: the first start of a server migrates its database, two minutes on a busy machine
-_TAIL = 20  # lines of a log that say why
+PATIENCE = 300.0  # seconds; at its first start a server creates its database, which takes two minutes on a busy machine
+_TAIL = 20  # lines at the end of a log that an error message shows
 
 
 class UpError(Exception):
-    """The services cannot be started; the message says why and what to do."""
+    """The services cannot be started. The message gives the reason and what to do."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Service:
     """A process that runs until it is stopped.
 
     Attributes:
-        name: Of the service, its log and its mark.
-        command: What is run, in the checkout.
-        environment: All of its environment, but for the mark.
-        ready: Whether a process of it that began at a time is ready.
-        address: What to show for it.
+        name: Name of the service, of its log, and in its mark.
+        command: Command line, run in the checkout.
+        environment: Its whole environment, except the mark.
+        ready: Function that returns whether the process that started at the given time is ready.
+        address: Text that is printed for the service.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the services run: a folder for their data, and two ports of loopback."""
+    """Where the services run: a folder for their data, and two ports on loopback."""
 
     folder: Path
     port: int
@@ -59,43 +59,43 @@ class Place:
 
     @property
     def ports(self) -> tuple[int, int]:
-        """The server's and the sandbox's."""
+        """The ports of the server and of the sandbox."""
         return self.port, self.sandbox_port
 
     @property
     def url(self) -> str:
-        """The Prefect UI; its API is below."""
+        """URL of the Prefect UI. The API is at `/api` below it."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def sandbox(self) -> str:
-        """The Earth Engine endpoint."""
+        """URL of the sandbox, which stands in for Earth Engine."""
         return f"http://{HOST}:{self.sandbox_port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of all services: nothing of the user's own Prefect or Earth Engine account."""
+        """Environment of all services, without the user's own settings for Prefect and Earth Engine."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "EARTHENGINE_"))}
         return kept | {
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PYTHONUNBUFFERED": "1",  # a log ends where the process is
+            "PYTHONUNBUFFERED": "1",  # so that a log is up to date
             "NO_PROXY": f"{HOST},localhost",
             "no_proxy": f"{HOST},localhost",
         }
 
     @property
     def client(self) -> dict[str, str]:
-        """Environment of what talks to the server."""
+        """Environment of processes that use the Prefect server."""
         return self.environment | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_WORKER_QUERY_SECONDS": "2"}
 
     def services(self) -> tuple[Service, Service, Service]:
         """Return the server, the sandbox, and the worker, which needs both."""
         serving = {
-            # In memory, as by default, a restarted server would never free the slots of runs that died.
+            # The default is to keep leases in memory: then a restarted server never frees the slots of dead runs.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-            "PREFECT_SERVER_UI_API_URL": f"{self.url}/api",  # by default port 4200, whatever `--port` says
+            "PREFECT_SERVER_UI_API_URL": f"{self.url}/api",  # the default is port 4200, even with another `--port`
         }
         return (
             Service(
@@ -136,17 +136,17 @@ def provision(place: Place, output: Path) -> None:
 
     Args:
         place: Where the server and the sandbox run.
-        output: Folder of the files that the flows write.
+        output: Folder for the files that the flows write.
 
     Raises:
-        UpError: it failed; it has said why.
+        UpError: The provisioning failed, and has printed the reason.
     """
     command = _python(
         "deployments.provision", "--project", PROJECT, "--endpoint", place.sandbox, "--output", str(output)
     )
     environment = place.client | Mark("provision", place.ports, place.folder).environment
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:  # noqa: S603 - our own module
-        raise UpError("`python -m deployments.provision` failed: see above.")
+        raise UpError("`python -m deployments.provision` failed. The reason is above.")
 
 
 def _python(*words: str) -> tuple[str, ...]:
@@ -155,41 +155,41 @@ def _python(*words: str) -> tuple[str, ...]:
 
 def _get(url: str, method: str = "GET") -> Any:
     with requests.Session() as session:
-        session.trust_env = False  # whatever proxy the user has, this is loopback
+        session.trust_env = False  # no proxy of the user: this is loopback
         try:
             answer = session.request(method, url, json={} if method == "POST" else None, timeout=5)
             return answer.json() if answer.ok else None
-        except requests.RequestException:  # not yet
+        except requests.RequestException:  # not ready yet
             return None
 
 
 def check(place: Place) -> None:
-    """Check that the ports are free, or this place's own.
+    """Check that each port is free, or is used by the services of this place.
 
     Raises:
-        UpError: they are not.
+        UpError: A port is used by another process, both ports are the same, or the services run with other ports.
     """
     there = marked(place.folder)
     for process, mark in there:
         if mark.ports != place.ports:
             raise UpError(
-                f"It is up with PORT={mark.ports[0]} SANDBOX_PORT={mark.ports[1]} already (process {process.pid}). "
-                "Stop that first: `make down`."
+                f"The services are up already, with PORT={mark.ports[0]} SANDBOX_PORT={mark.ports[1]} "
+                f"(process {process.pid}). Stop them first: `make down`."
             )
     if place.port == place.sandbox_port:
-        raise UpError(f"PORT and SANDBOX_PORT are both {place.port}: two services cannot share a port.")
+        raise UpError(f"PORT and SANDBOX_PORT are both {place.port}: two services cannot share a port. Change one.")
     names = {mark.service for _, mark in there}
     for service, name, port in (("server", "PORT", place.port), ("sandbox", "SANDBOX_PORT", place.sandbox_port)):
         if service not in names and (reason := _refusal(port)):
             raise UpError(
-                f"{name}={port} cannot be had for the {service} ({reason}). Nothing was started. "
-                f"Stop what has it, or take another: `make up {name}={port + 100}`."
+                f"{name}={port} cannot be used for the {service} ({reason}). Nothing was started. "
+                f"Stop the process that uses it, or take another port: `make up {name}={port + 100}`."
             )
 
 
 def _refusal(port: int) -> str | None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that only waits for stragglers is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT counts as free
         try:
             probe.bind((HOST, port))
         except OSError as error:
@@ -198,10 +198,10 @@ def _refusal(port: int) -> str | None:
 
 
 def launch(service: Service, place: Place) -> subprocess.Popen[bytes]:
-    """Start a service, in a session of its own: it outlives this process and the terminal."""
+    """Start a service in a session of its own, so that it outlives this process and the terminal."""
     environment = {**service.environment, **Mark(service.name, place.ports, place.folder).environment}
     with log_of(service, place).open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - this interpreter, and modules that are named here
+        return subprocess.Popen(  # noqa: S603 - this interpreter, and modules named in this file
             service.command,
             cwd=ROOT,
             env=environment,
@@ -213,15 +213,20 @@ def launch(service: Service, place: Place) -> subprocess.Popen[bytes]:
 
 
 def log_of(service: Service, place: Place) -> Path:
-    """Return the file that a service writes what it says to."""
+    """Return the log file of a service: its standard output and standard error."""
     return place.folder / f"{service.name}.log"
 
 
 def until_ready(service: Service, place: Place, patience: float = PATIENCE) -> Iterator[float]:
-    """Wait until a service is ready; yields the seconds so far, now and then.
+    """Wait until a service is ready; yield the seconds waited so far, twice a second.
+
+    Args:
+        service: The service, which was started before.
+        place: Where it runs.
+        patience: Longest time to wait, in seconds.
 
     Raises:
-        UpError: it ended, or is not ready after so long; with the end of its log.
+        UpError: The service ended, or is not ready in time. The message holds the end of its log.
     """
     begun = time.monotonic()
     while True:
@@ -229,7 +234,7 @@ def until_ready(service: Service, place: Place, patience: float = PATIENCE) -> I
         seconds = time.monotonic() - begun
         if process is None:
             raise UpError(f"The {service.name} ended by itself.\n{_end_of_log(service, place)}")
-        # Its clock starts in ticks, the server's heartbeat in microseconds.
+        # One second of tolerance: the start of a process is measured in ticks, the worker's heartbeat in microseconds.
         if service.ready(datetime.fromtimestamp(process.create_time() - 1, UTC)):
             return
         if seconds > patience:

@@ -122,7 +122,7 @@ def test_a_run_changes_its_resources_and_nothing_else(file, capsys, prefect_serv
         (lambda pool: pool["defaults"].update(memory_limit="4g"), "'memory_limit' was unexpected"),
         (lambda pool: pool["defaults"].update(mem_limit=4), "'mem_limit'. Failure reason: 4 is not of type 'string'"),
         (lambda pool: pool["defaults"].update(image="other"), "image: both in fixed and in defaults"),
-        (lambda pool: pool.update(type="dokcer"), "'dokcer' is no type of work pool. Take one of: "),
+        (lambda pool: pool.update(type="dokcer"), "type = 'dokcer': not a type of work pool. Use one of: "),
         (lambda pool: pool.pop("fixed"), "fixed Field required"),
         (lambda pool: pool.update(variables={}), "variables Extra inputs are not permitted"),
     ],

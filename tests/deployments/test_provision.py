@@ -96,10 +96,10 @@ def test_every_flow_is_deployed():
         ('cron: "0 6 * * *"', 'cron: "6 o\'clock"', "schedules.0.cron: .*Invalid cron string"),
         ("timezone: UTC", "timezone: Mars/Olympus", "schedules.0.timezone: .*nvalid timezone"),
         ('cron: "0 6 * * *"', "interval: 21600", "interval .seconds. with anchor_date"),
-        ("$PIXEL_QUARRY_OUTPUT", "$NOWHERE_SET", "NOWHERE_SET not set in the environment"),
-        ("{{ $PIXEL_QUARRY_OUTPUT }}", "{{ prefect.variables.output }}", "placeholder that is no"),
+        ("$PIXEL_QUARRY_OUTPUT", "$NOWHERE_SET", "not set in the environment: NOWHERE_SET"),
+        ("{{ $PIXEL_QUARRY_OUTPUT }}", "{{ prefect.variables.output }}", "placeholder that is not an environment"),
         ('start: "2020-01-01"', "start: 2020-01-01", "Put dates between quotes"),
-        ("deployments:", "deployments: [", "can't be read"),
+        ("deployments:", "deployments: [", "cannot be read"),
     ],
 )
 def test_what_prefect_would_take_for_something_else_is_refused(tmp_path, before, after, message):
@@ -280,7 +280,7 @@ def test_a_deployment_that_is_declared_no_more_is_told(kept, provision, tmp_path
     provision()
     renamed = tmp_path / "prefect.yaml"
     renamed.write_text(DECLARATION.read_text().replace("name: incremental", "name: daily"))
-    told = "not declared: deployment extract-timeseries/incremental, which goes on by its schedules"
+    told = "not declared: deployment extract-timeseries/incremental. Its schedules still start runs"
     done = provision("--file", str(renamed))
     assert (done.code, told in done.text) == (0, True)
     checked = provision("--file", str(renamed), "--check")
@@ -297,7 +297,7 @@ def test_a_limit_is_not_lowered_but_on_purpose(kept, provision):
     assert check.code == 1
     assert f"would update limit {LIMIT}: limit 60 -> 40" in check.lines
     assert (
-        f"  refused: limit {LIMIT} is 60 on the server, and 40 is declared. Give --lower-limit to lower it"
+        f"  refused: limit {LIMIT} is 60 on the server, but 40 is declared. Give --lower-limit to lower it"
         in check.text
     )
     refused = provision()
@@ -328,7 +328,7 @@ def test_a_broken_entrypoint_is_told_before_anything_is_changed(bare, provision,
     file.write_text(DECLARATION.read_text().replace("flows.audit.audit_output", "flows.audit.audit_everything"))
     refused = provision("--file", str(file))
     assert (refused.code, refused.lines) == (2, [])
-    assert "entrypoint = 'flows.audit.audit_everything': the entrypoint can't be imported" in refused.error
+    assert "entrypoint = 'flows.audit.audit_everything': the entrypoint cannot be imported" in refused.error
     with pytest.raises(ObjectNotFound):
         document(bare, SLUGS[0])
     file.write_text(DECLARATION.read_text().replace("tile_size: 256", "tile_size: 4"))
@@ -344,14 +344,14 @@ def test_a_broken_entrypoint_is_told_before_anything_is_changed(bare, provision,
         ({"output": None}, "output = None: missing. Give --output"),
         ({"project": "p"}, "project = 'p': not a Google Cloud project id"),
         ({"output": "s3://bucket"}, "neither a folder nor a bucket"),
-        ({"output": "gs://"}, "no bucket with a prefix"),
+        ({"output": "gs://"}, "not a bucket with a prefix"),
         (("--results", "s3://bucket"), "results = 's3://bucket': neither a folder nor a bucket"),
         (("--results", "/data/pixels/results"), "everyone who can write there can run code on the workers"),
         (("--results", "/data"), "everyone who can write there can run code on the workers"),
         (("--requests-in-flight", "0"), "requests_in_flight = 0: Input should be greater than or equal to 1"),
         (("--requests-in-flight", "4", "--lane-requests-in-flight", "8"), "above requests_in_flight = 4"),
         (("--endpoint", "http://earth.example.org"), "endpoint"),
-        (("--credentials-file", "/nowhere.json"), "no service-account key (FileNotFoundError)"),
+        (("--credentials-file", "/nowhere.json"), "not a readable service-account key (FileNotFoundError)"),
         (("--notify", "slack-webhook/nobody"), "no such block on the Prefect server"),
     ],
 )

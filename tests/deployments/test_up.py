@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(name, tmp_path, 
         arguments = ["--port", ports["PORT"], "--sandbox-port", ports["SANDBOX_PORT"], "--folder", str(tmp_path / "up")]
         assert main(["start", *arguments]) == 1
         told = capsys.readouterr().err
-        assert f" {name}={taken} cannot be had" in f" {told}"
+        assert f" {name}={taken} cannot be used" in f" {told}"
         assert f"`make up {name}=" in told
         assert not (tmp_path / "up").exists()
         assert marked(tmp_path / "up") == []
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(name, tmp_path, 
 def test_one_folder_has_one_set_of_ports(tmp_path, capsys):
     with sleeping(Mark("server", (1111, 2222), tmp_path).environment):
         assert main(["start", "--port", str(free_port()), "--folder", str(tmp_path)]) == 1
-    assert "It is up with PORT=1111 SANDBOX_PORT=2222" in capsys.readouterr().err
+    assert "The services are up already, with PORT=1111 SANDBOX_PORT=2222" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
@@ -205,7 +205,7 @@ def test_all_of_it_comes_up_and_goes_down(tmp_path):
 
             again = command("start", tmp_path, port, sandbox_port)
             assert again.returncode == 0, again.stdout + again.stderr
-            assert "It was up already." in again.stdout
+            assert "All services were up already." in again.stdout
             assert "created" not in again.stdout
 
             before = marked(tmp_path)
@@ -222,5 +222,5 @@ def test_all_of_it_comes_up_and_goes_down(tmp_path):
             with pytest.raises(requests.ConnectionError):
                 get(address)
         assert get(f"{other}/sandbox/statistics").ok
-    assert command("stop", tmp_path, port, sandbox_port).stdout == "Nothing is up.\n"
+    assert command("stop", tmp_path, port, sandbox_port).stdout == "No service is up.\n"
     assert (tmp_path / "prefect" / "prefect.db").exists()

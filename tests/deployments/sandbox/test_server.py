@@ -303,7 +303,7 @@ def test_bad_arguments_are_told_in_one_line(tmp_path: Any, capsys: Any) -> None:
         (["--until", "soon"], "Knob 'until' cannot be 'soon'"),
         (["--changed", f"{MODIS}/none"], f"Knob 'changed' cannot be '{MODIS}/none'"),
         (["--max-concurrent", "many"], "invalid int value: 'many'"),
-        (["--scenes", str(tmp_path / "none")], "is no folder"),
+        (["--scenes", str(tmp_path / "none")], "there is no such folder"),
     ):
         with pytest.raises(SystemExit) as left:
             main(arguments)
@@ -316,7 +316,7 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
         port = taken.getsockname()[1]
         ended = sandbox("--port", str(port))
         assert ended.returncode == 2
-        assert f"cannot listen at 127.0.0.1:{port}" in ended.stderr.splitlines()[-1]
+        assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr.splitlines()[-1]
 
 
 def test_who_listens_to_others_is_warned() -> None:
