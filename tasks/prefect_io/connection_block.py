@@ -36,8 +36,8 @@ def _safe(endpoint: str) -> str:
 class EarthEngineConnection(Block):
     """A Google Cloud project that is registered for Earth Engine, the way to sign in, and its interactive quota.
 
-    Flows take it as `connection`. Whoever may use the block spends the project's quota; the credentials stay with the
-    Prefect server and the process that sends the requests.
+    It is the parameter `connection` of the flows. Everyone who may use the block can spend the project's quota. The
+    credentials stay on the Prefect server and in the process that sends the requests.
 
     Example:
         ```python
@@ -57,20 +57,19 @@ class EarthEngineConnection(Block):
     _logo_url = HttpUrl(str(GcpCredentials._logo_url))  # noqa: SLF001 - Prefect has no public attribute for it
 
     project: Annotated[str, AfterValidator(_plain), Field(title="Earth Engine project")]
-    """Google Cloud project that is registered for Earth Engine: its quota is used."""
+    """Google Cloud project that is registered for Earth Engine. Requests use its quota."""
     endpoint: Annotated[str, AfterValidator(_safe), Field(title="Endpoint")] = HIGH_VOLUME
-    """Base URL of the API; https, or a loopback address (the sandbox), which no credentials are sent to."""
+    """Base URL of the API: https, or a loopback address (the sandbox), to which no credentials are sent."""
     credentials: GcpCredentials | None = Field(default=None, title="Credentials")
     """A GCP Credentials block with a service-account key. Empty = Application Default Credentials, or those of
     `earthengine authenticate`, where the flow runs."""
     requests_in_flight: Annotated[int, Field(ge=1, le=1000, title="Requests in flight (quota)")] = IN_FLIGHT
-    """The project's interactive quota (default of a project: 40): the limit of the tag `earthengine:<project>`, which
-    all runs share. `python -m deployments.provision` sets it."""
+    """The project's interactive quota (Google's default: 40), which all runs share. It is the limit of the tag
+    `earthengine:<project>`, which `python -m deployments.provision` sets."""
     requests_per_second: Annotated[float, Field(gt=0, le=1000, title="Requests a second (quota)")] = PER_SECOND
-    """At most so many requests of the project may begin in a second (default of a project: 100)."""
-    lane_requests_in_flight: Annotated[int | None, Field(ge=1, le=1000, title="Requests in flight a lane")] = None
-    """At most so many of one lane, and a run is one lane at a time. Empty = the whole quota, while no other run wants
-    some of it."""
+    """Most requests that all runs together may begin in a second (Google's default for a project: 100)."""
+    lane_requests_in_flight: Annotated[int | None, Field(ge=1, le=1000, title="Requests in flight of one run")] = None
+    """Most requests that one run may have in flight. Empty = the whole quota, as long as no other run needs a part."""
     workload_tag: Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$", title="Workload tag")] = TAG
     """Label of the requests in Cloud Monitoring: up to 63 lower-case letters, digits, dashes and underscores."""
 
@@ -79,7 +78,7 @@ class EarthEngineConnection(Block):
         if self.lane_requests_in_flight is not None and self.lane_requests_in_flight > self.requests_in_flight:
             raise ValueError(
                 f"lane_requests_in_flight = {self.lane_requests_in_flight}: above requests_in_flight = "
-                f"{self.requests_in_flight}. Give a lane at most the quota, or leave it empty."
+                f"{self.requests_in_flight}. Give at most the quota, or leave it empty."
             )
         return self
 
