@@ -49,7 +49,7 @@ def fetch_batch(batch: Batch, quota: Quota) -> dict[str, Any]:
         state: Any = kind(message=f"{type(error).__name__}: {error}", data=error)
         return state  # type: ignore[no-any-return]  # the engine accepts a state as a result
     counts = ", ".join(f"{count} {kind}" for kind, count in summary.items() if kind != "receipt")
-    run_logger().info("tiles %d to %d: %s", batch.start, batch.stop - 1, counts)
+    run_logger().info("Tiles %d to %d: %s", batch.start, batch.stop - 1, counts)
     return summary
 
 

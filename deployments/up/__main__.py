@@ -1,4 +1,4 @@
-"""``python -m deployments.up start``: what `make up` does; ``stop``: what `make down` does."""
+"""``python -m deployments.up start`` starts the services, as `make up`; ``stop`` stops them, as `make down`."""
 
 from __future__ import annotations
 

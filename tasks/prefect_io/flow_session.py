@@ -41,7 +41,7 @@ def fetch_session(account: Account, deadlines: Deadlines) -> Iterator[FetchSessi
         BadInputError: The quota's limit on the server is switched off, zero, or has slot decay.
         RunCancelled: The run was cancelled while it waited.
     """
-    # A flow's function may be called without Prefect's engine, and has no flow run id then.
+    # A flow's function may also be called without Prefect's engine, to plan or to check its input. It has no id then.
     run_id = flow_run.id or str(uuid4())
     with FetchSession(run_id, quota_of(account), account.pace, deadlines) as session:
         session.hold.wait_for_room()

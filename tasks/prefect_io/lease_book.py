@@ -31,7 +31,7 @@ class Lease:
 
 
 class LeaseBook:
-    """Records the leases of a process and keeps its permits in step. Safe in threads: each call takes one lock.
+    """Records the leases of a process and keeps its permits up to date. Safe in threads: each call holds one lock.
 
     Args:
         permits: The permits of the process, which count the slots of the leases.

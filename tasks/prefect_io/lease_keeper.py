@@ -70,7 +70,7 @@ class LeaseKeeper:
         self._limit, self._client = limit, client
         self._permits, self._book, self._log = permits, book, log
         self._on_cancel, self._asks_for = on_cancel, wanted
-        self._heartbeat_s = get_current_settings().flows.heartbeat_frequency  # it can be switched off
+        self._heartbeat_s = get_current_settings().flows.heartbeat_frequency  # None if it is switched off
         self._demand: Lease | None = None
         self._asked = -float("inf")
         self._waiting_since = time.monotonic()
@@ -133,7 +133,7 @@ class LeaseKeeper:
         self._wake.set()
 
     def close(self) -> None:
-        """End the keeper's thread once no request is in flight, or the process leaves those that are."""
+        """End the keeper's thread as soon as no request is in flight, or at once if the process leaves."""
         self._closing.set()
         self._wake.set()
         if self._thread is None:

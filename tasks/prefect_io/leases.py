@@ -1,8 +1,9 @@
-"""Leases: the slots of an Earth Engine project's quota that one process holds. All runs share it by the Prefect server.
+"""Leases: the slots of an Earth Engine project's quota that one process holds.
 
-The quota is the concurrency limit of the tag ``earthengine:<project>``. The slots that the Prefect UI shows as taken
-are the requests that may be in flight. A task with the tag takes one slot, as any tagged task does. The process in
-which the task runs takes further slots by leases on the same limit. Each process has its own holder id.
+All runs of the project share the quota through a Prefect server. It is the concurrency limit of the tag
+``earthengine:<project>``. The slots that the Prefect UI shows as taken are the requests that may be in flight. A task
+with the tag takes one slot, as any tagged task does. The process in which the task runs takes further slots by leases
+on the same limit. Each process has its own holder id.
 
 In Prefect, a task whose lease is lost goes on. So one thread renews all leases of the process, including that of the
 tag, and the permits count no lease that was not confirmed in time.
@@ -113,7 +114,7 @@ class LeaseHold:
         )
 
     def wait_for_room(self) -> None:
-        """Wait until a slot is free, without taking it: the requests for metadata are sent one at a time.
+        """Wait until a slot is free, without taking it. One is enough: requests for metadata are sent one at a time.
 
         Other processes leave this slot free, because they share the quota with the demand of this one.
         """

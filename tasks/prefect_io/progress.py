@@ -22,7 +22,7 @@ _watchers: list[Watcher] = []
 
 @contextlib.contextmanager
 def watched(by: Watcher) -> Iterator[None]:
-    """Call a watcher with the progress of the runs of this process, twice a second, during the `with` block."""
+    """Call a watcher with the progress of this process's runs, about twice a second, during the `with` block."""
     _watchers.append(by)
     try:
         yield

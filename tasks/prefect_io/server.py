@@ -50,7 +50,7 @@ def raise_if_refused(error: httpx.HTTPError) -> None:
 
 
 class Impatient(httpx.HTTPTransport):
-    """Repeats a request at once if SQLite was locked (503), and fails at once if the server does not answer.
+    """Repeats a request at once if SQLite was locked (503), but not if the server does not answer.
 
     Prefect's own client would wait from two seconds to a minute, and leases would expire meanwhile.
     """

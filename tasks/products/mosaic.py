@@ -36,7 +36,7 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
 
     Args:
         store: The output.
-        plan: The plan, of a region.
+        plan: The plan, of a region or a time series.
         tiles: Receipts of all its tiles, in order.
         source: Number of the source in the plan.
         name: Name of the file, without `.tif`.

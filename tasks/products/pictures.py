@@ -56,7 +56,7 @@ class Thumbnails:
         """The thumbnails by key and checksum: a file may be replaced before the contact sheet is drawn."""
 
     def take(self, store: Store, plan: Plan, keys: Sequence[str]) -> None:
-        """Make thumbnails of the files with these keys. Files that do not exist or cannot be read are skipped."""
+        """Make thumbnails of the GeoTIFF files with these keys. Files that are missing or unreadable are skipped."""
         if plan.tile_format.file_format != "GEO_TIFF":
             return
         for key in keys:

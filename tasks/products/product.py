@@ -24,8 +24,8 @@ def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
     """Return a SHA-256 (hex) that identifies what a product is made of.
 
     Args:
-        tiles: Receipts of the tiles: their statuses, and the keys and checksums of their files, count.
-        more: Other values on which the product depends. They must be JSON.
+        tiles: Receipts of the tiles. Their numbers, statuses, reasons, keys and checksums count.
+        more: Other values on which the product depends, as JSON values.
     """
     digest = sha256(orjson.dumps([VERSION, *more]))
     for tile in tiles:
