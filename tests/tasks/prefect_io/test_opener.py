@@ -66,7 +66,7 @@ def bucket_block():
 def test_a_block_that_is_not_saved_is_refused_with_what_to_do(bucket_block, kind):
     block = LocalFileSystem(basepath="/out") if kind == "folder" else bucket_block
     slug = block.get_block_type_slug()
-    with pytest.raises(ValueError, match=rf"not saved: save it \(`block\.save\('name'\)`\), or give '{slug}/name'"):
+    with pytest.raises(ValueError, match=rf"not saved\. Save it \(`block\.save\('name'\)`\), or give '{slug}/name'"):
         slug_of(block)
     with pytest.raises(ValidationError, match=r"output = .*the block is not saved\. Save it"):
         RegionParameters(**GIVEN, output=block)
