@@ -324,7 +324,7 @@ def test_who_listens_to_others_is_warned() -> None:
         ended = sandbox("--port=0", "--until-eof", f"--host={host}")
         assert ended.returncode == 0
         assert "http://" in ended.stdout
-        assert [f"{host} port " in line and "no credentials" in line for line in ended.stderr.splitlines()] == (
+        assert [f"{host} port " in line and "without credentials" in line for line in ended.stderr.splitlines()] == (
             [True] * warnings
         )
 
