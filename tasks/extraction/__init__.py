@@ -1,1 +1,1 @@
-"""Fetch what a plan holds, in any process: batches, the quota that they keep to, and their receipts. No Prefect."""
+"""Fetch the tiles of a plan in any process, without Prefect: batches, the quota that limits them, and receipts."""

@@ -1,4 +1,4 @@
-"""The account that a run draws on: an Earth Engine project, the way to it, and its interactive quota."""
+"""The account that a run uses: a connection to an Earth Engine project, and the interactive quota of the project."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ TAG = "pixel-quarry"
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """A connection with the quota of its project, and what one run may use of it."""
+    """A connection, the quota of its project, and the part of the quota that one run may use."""
 
     connection: Connection
     quota: int = IN_FLIGHT
     """Requests that all runs of the project together may have in flight."""
     per_second: float = PER_SECOND
-    """Requests that all of them together may begin in a second."""
+    """Requests a second that all runs of the project together may send."""
     run_in_flight: int | None = None
     """Requests that one run may have in flight; None = the whole quota."""
     workload_tag: str = TAG
-    """Label of its requests in Cloud Monitoring."""
+    """Label of the run's requests in Cloud Monitoring."""
 
     @property
     def pace(self) -> Pace:
-        """What one run may do."""
+        """The limits of one run."""
         return Pace(in_flight=self.run_in_flight or self.quota, per_second=self.per_second, quota=self.quota)

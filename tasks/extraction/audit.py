@@ -1,4 +1,4 @@
-"""The audit of an output: plans, receipts and listing compared with one another."""
+"""The audit of an output: a comparison of its plans, its receipts and its listing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from tasks.storage.store import Store, Stored
 
 
 def check_whole(audit: Audit) -> None:
-    """Fail unless all plans are whole, superseded ones apart.
+    """Raise an error unless all plans are complete. Superseded plans do not count.
 
     Raises:
-        AuditError: something is missing, damaged, failed or can't be read.
+        AuditError: The output has no plan, a plan cannot be read, or a tile is missing, damaged, failed or without a
+            receipt.
     """
     if not audit.plans and not audit.unreadable:
-        raise AuditError("There is no plan in this output: is it the right one?")
+        raise AuditError("There is no plan in this output. Check the address of the output.")
     faults = [fault for fault in audit.faults if fault.plan not in audit.superseded]
     if not faults and not audit.unreadable:
         return
@@ -36,16 +37,16 @@ def check_whole(audit: Audit) -> None:
     lines += [f"  {folder}: {reason}" for folder, reason in audit.unreadable.items()]
     more = [f"  and {len(faults) - 10:,} more"] if len(faults) > 10 else []
     raise AuditError(
-        "\n".join([f"The output is not whole: {words or 'plans that can not be read'}.", *lines, *more])
-        + "\nRun the flow that made it again, or this audit with repair: only those are fetched."
+        "\n".join([f"The output is incomplete: {f'{words} tiles' if words else 'unreadable plans'}.", *lines, *more])
+        + "\nRun the flow that made the output again, or run this audit with repair. Only these tiles are fetched."
     )
 
 
 def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
-    """See that what is missing can still be fetched as it was planned.
+    """Check that the images of all faulty tiles are still in the planned versions.
 
     Raises:
-        BadInputError: an asset was updated since.
+        BadInputError: An asset was updated after it was planned.
     """
     for number in sorted({fault.tile // len(plan.plan.tiles) for fault in plan.faults}):
         source = plan.plan.sources[number]
@@ -53,49 +54,50 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
             raise BadInputError(
                 "repair",
                 plan.plan.folder,
-                f"{asset} was updated since, so its missing tiles can't be fetched any more",
-                "Run the flow that made it again: it fetches the new image, and leaves the old output as it is",
+                f"{asset} was updated since it was planned, so its missing tiles can no longer be fetched",
+                "Run the flow that made the output again. It fetches the new image and keeps the old tiles",
             )
 
 
 PLAN = "plan.json"
-# What a tile can be, in the order in which an audit counts them.
+# The possible states of a tile, in the order in which an audit lists them.
 KINDS = ("stored", "empty", Fault.FAILED, Fault.MISSING, Fault.DAMAGED, Fault.UNRECEIPTED)
-UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt says what")
+UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt lists it")
 NEVER_STORED = TileFault(Fault.MISSING, "never stored")
-# What the names of our tiles end with; anything else below `tiles` is somebody else's.
+# The keys of the tiles that this project writes. Any other file below `tiles` is foreign.
 _OURS = re.compile(rf"^{TILES}/.+(-[0-9a-f]{{12}}|/[0-9a-f]{{2}}/[0-9a-f]{{24}})\.(tif|npy|png|jpg)$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultyTile:
-    """A tile that is not as it should be."""
+    """A tile of a plan that is damaged, missing, failed or without a receipt."""
 
     plan: str
-    """Folder of its plan."""
+    """Folder of the plan."""
     tile: int
+    """Number of the tile in the plan."""
     key: str
-    """Where it is, or should be."""
+    """Key at which the tile is stored, or should be."""
     fault: TileFault
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanAudit:
-    """What is stored of a plan."""
+    """The state of one plan in an output."""
 
     plan: Plan
     checkpoint: Checkpoint
     stored: Stored
-    """Of plan.json."""
+    """The stored ``plan.json``."""
     faults: tuple[FaultyTile, ...]
 
     @property
     def complete(self) -> bool:
-        """Whether every tile is stored, or known to be empty."""
+        """Whether every tile is stored, or has no valid pixel."""
         return not self.faults
 
     def counts(self) -> dict[str, int]:
-        """Number of tiles by what has become of them."""
+        """Return the number of tiles in each state, in the order of `KINDS`."""
         found = Counter[str](tile.fault.kind for tile in self.faults)
         found.update(tile.status for tile in self.checkpoint.tiles.values())
         return {kind: found[kind] for kind in KINDS}
@@ -103,42 +105,42 @@ class PlanAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What is stored of an output."""
+    """The state of an output."""
 
     plans: tuple[PlanAudit, ...]
     unreadable: Mapping[str, str]
-    """Folders whose plan can't be read, with the reason."""
+    """Folders whose plan cannot be read, each with the reason."""
     superseded: tuple[str, ...]
-    """Folders of plans that a newer one, which is complete, has taken the place of: the same request of an image that
-    was changed since."""
+    """Folders of superseded plans. A newer, complete plan makes the same request of an image that has changed since."""
     unclaimed: tuple[Stored, ...]
-    """Tiles of ours that no plan holds any more, but for those that are superseded."""
+    """Tiles of this project that belong to no plan, or only to superseded plans. Empty if a plan cannot be read."""
     foreign: tuple[str, ...]
-    """What lies among the tiles and is none of ours."""
+    """Keys of files below `tiles` that this project did not write."""
 
     @property
     def faults(self) -> tuple[FaultyTile, ...]:
-        """Of all plans."""
+        """The faulty tiles of all plans."""
         return tuple(fault for plan in self.plans for fault in plan.faults)
 
 
 def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
-    """Hold an output, or one plan of it, against its receipts and its listing.
+    """Compare the plans of an output, or one of them, with the receipts and the listing of the output.
 
     Args:
         store: The output.
-        folder: Of the plan; None = all.
-        verify: As :func:`tasks.extraction.checkpoint.read_checkpoint` has it.
+        folder: Folder of the only plan to compare; None = all plans.
+        verify: See :func:`tasks.extraction.checkpoint.read_checkpoint`.
 
     Raises:
         BadInputError: The output has no such plan.
-        StorageError: the output can't be read.
+        StorageError: The output cannot be read.
     """
-    listed = list(store.list(f"{TILES}/"))  # before the plans: a run stores its plan before its tiles
+    # Tiles are listed before the plans are read: a run stores its plan first, so the plan of each listed tile is found.
+    listed = list(store.list(f"{TILES}/"))
     plans, unreadable = plans_of(store)
     if folder is not None and folder not in {*plans, *unreadable}:
         there = ", ".join(sorted(plans)) or "none"
-        raise BadInputError("plan", folder, f"not in {store.uri}", f"There are: {there}")
+        raise BadInputError("plan", folder, f"{store.uri} has no such plan", f"The plans there are: {there}")
     audits = [
         _audited(plan, stored, read_checkpoint(plan, store, verify=verify))
         for name, (plan, stored) in plans.items()
@@ -151,33 +153,33 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
         plans=tuple(audits),
         unreadable=unreadable,
         superseded=superseded,
-        # Without a plan that can't be read nobody knows which are its own.
+        # The tiles of a plan that cannot be read are not known: any tile may be one of them.
         unclaimed=() if unreadable else tuple(stored for stored in ours if stored.key not in claimed),
         foreign=tuple(sorted({stored.key for stored in listed} - {stored.key for stored in ours})),
     )
 
 
 def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, Stored]], dict[str, str]]:
-    """Return the plans of an output by their folders, and why those that can't be read can't be."""
+    """Return the plans of an output by folder, and the reasons why others cannot be read, also by folder."""
     plans: dict[str, tuple[Plan, Stored]] = {}
     unreadable: dict[str, str] = {}
     for name in store.folders():
         stored = None if name == TILES else store.find(f"{name}/{PLAN}")
         if stored is None and name != TILES and next(store.list(f"{name}/{RECEIPTS}/"), None):
-            unreadable[name] = f"{PLAN} is gone: run the flow that made it again, and it is written anew"
+            unreadable[name] = f"{PLAN} is missing. Run the flow that made it again: the flow writes it"
         if stored is not None:
             try:
                 plan = Plan.from_json(json.loads(store.get(stored.key)))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                unreadable[name] = f"{PLAN} can't be read: {error}"
+                unreadable[name] = f"{PLAN} cannot be read: {error}"
             else:
-                if plan.folder == name:  # a copy of a folder is no plan of its own
+                if plan.folder == name:  # a plan in a copied folder does not count
                     plans[name] = plan, stored
     return plans, unreadable
 
 
 def claimed_by(plans: Iterable[Plan]) -> set[str]:
-    """Return where the tiles of plans are."""
+    """Return the keys of all tiles of these plans."""
     return {plan.key(index) for plan in plans for index in range(len(plan))}
 
 

@@ -1,4 +1,4 @@
-"""One batch, in any process: from a small value and a quota to stored tiles, their receipt and a summary."""
+"""Run one batch in any process: fetch its missing tiles, store them, and write their receipt."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ from tasks.storage.store import StorageError, Store
 
 
 class Batch(BaseModel):
-    """Tiles [start, stop) of a stored plan, and all that a process must know to fetch them. It holds no secret.
+    """Tiles [start, stop) of a stored plan, with all that a process needs to fetch them. It holds no secret.
 
-    As JSON (`model_dump_json`, `model_validate_json`) and as a pickle it is less than a kilobyte.
+    Its JSON (`model_dump_json`, `model_validate_json`) and its pickle are smaller than one kilobyte.
     """
 
-    # A key that is given by mistake is shown in no error.
+    # Errors do not show the input, which may be a key that was given by mistake.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     output: str = Field(min_length=1)
-    """Where plan and tiles are: a folder, ``gs://bucket/prefix``, or the slug of a saved block."""
+    """The output with plan and tiles: a folder, ``gs://bucket/prefix``, or the slug of a saved block."""
     plan_key: str = Field(min_length=1)
-    """Of the plan in the output."""
+    """Key of the plan in the output."""
     plan: str = Field(min_length=1)
     """Fingerprint of the plan."""
     start: int = Field(ge=0)
-    """The first tile."""
+    """Number of the first tile."""
     stop: int
-    """That after the last."""
+    """Number after that of the last tile."""
     connection: ConnectionReference
     pace: Pace = Pace()
-    """What the run may do at the most, whatever the quota would give."""
+    """Limits of the run, even if the quota would grant more."""
     deadlines: Deadlines = DEADLINES
     workload_tag: str | None = None
     """Label of the requests in Cloud Monitoring."""
     run_id: str = Field(min_length=1)
-    """Id of the flow run, or of a job: batches of one run share a session in each process."""
+    """Id of the flow run, or an id that the caller chose. In each process, the batches of one run share a session."""
 
     @model_validator(mode="after")
     def _plain(self) -> Self:
@@ -68,73 +68,76 @@ class Batch(BaseModel):
     @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.stop <= self.start:
-            raise ValueError(f"stop = {self.stop}: it must be above start = {self.start}")
+            raise ValueError(f"stop = {self.stop}: must be greater than start = {self.start}")
         return self
 
     def model_dump_json(self, **options: Any) -> str:
-        """Return JSON, without what is as it is by default."""
+        """Return JSON without the fields that have their default values."""
         return super().model_dump_json(**{"exclude_defaults": True} | options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it as its JSON."""
+        """Pickle the batch as its JSON."""
         return self.model_validate_json, (self.model_dump_json(),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenBatch:
-    """A batch with what was opened of its references."""
+    """A batch with its opened plan, store and connection."""
 
     batch: Batch
     plan: Plan
     store: Store
     connection: Connection
     checkpoint: Checkpoint
-    """What is stored of its tiles, and maybe of others."""
+    """What is stored of its tiles. It may include other tiles of the plan."""
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The tiles that are to be fetched."""
+        """Numbers of the tiles that must still be fetched."""
         return tuple(self.checkpoint.missing(self.batch.start, self.batch.stop))
 
     def receipt(self, fetched: Iterable[TileReceipt]) -> Receipt:
-        """Return what became of its tiles: those that were stored before, and those that were fetched."""
+        """Return the receipt of the batch: the tiles that were already stored, and the fetched tiles."""
         start, stop, tiles = self.batch.start, self.batch.stop, self.checkpoint.tiles
         known = [tiles[index] for index in range(start, stop) if index in tiles]
         every = tuple(sorted([*known, *fetched], key=lambda tile: tile.index))
         return Receipt(plan=self.plan.fingerprint, start=start, stop=stop, tiles=every)
 
     def tidy(self, receipt: Receipt, key: str) -> None:
-        """Remove the receipts whose tiles are all in this one.
+        """Delete older receipts whose tiles are all in this receipt.
 
-        Only those that were there before this batch began: of two processes that run it, neither removes what the
-        other is going to leave.
+        Only receipts that existed before this batch began are deleted. So if two processes run the batch, neither
+        deletes the final receipt of the other. If this receipt lacks a tile of its range, nothing is deleted.
         """
         if len(receipt.tiles) < receipt.stop - receipt.start:
             return
         failed = {tile.index for tile in receipt.tiles if tile.status == "failed"}
         for old in self.checkpoint.receipts:
             if old.key != key and receipt.start <= old.start and old.stop <= receipt.stop:
-                with contextlib.suppress(StorageError, KeyError, ValueError):  # it stays, and says nothing else
-                    if not (failed and self._knows_better(old.key, failed)):
+                with contextlib.suppress(StorageError, KeyError, ValueError):  # an old receipt that stays does no harm
+                    if not (failed and self._lists_success(old.key, failed)):
                         self.store.delete(old.key)
 
-    def _knows_better(self, key: str, failed: Collection[int]) -> bool:
-        """Whether a receipt, as it is now, has a tile that failed here: another process may have stored it since."""
+    def _lists_success(self, key: str, failed: Collection[int]) -> bool:
+        """Read a receipt again, and return whether a tile that failed here succeeded there.
+
+        Another process may have stored the tile in the meantime.
+        """
         now = Receipt.from_json(orjson.loads(self.store.get(key)))
         return any(tile.index in failed and tile.status != "failed" for tile in now.tiles)
 
 
 def open_batch(batch: Batch, *, opener: Opener = PLAIN, checkpoint: Checkpoint | None = None) -> OpenBatch:
-    """Open the references of a batch, and read what is stored of its own tiles unless that is given.
+    """Open the plan, the store and the connection of a batch, and read its checkpoint unless that is given.
 
     Raises:
-        StorageError: the output can't be used, or the plan is not there.
-        BadInputError: the connection can't be used here, or the plan has no such tiles.
+        StorageError: The output cannot be used, or the plan is not there.
+        BadInputError: The output or the connection cannot be used in this process, or the plan has no such tiles.
     """
     store = opener.store(batch.output)
     plan = open_plan(store, batch.plan_key, batch.plan)
     if batch.stop > len(plan):
-        raise BadInputError("stop", batch.stop, f"the plan has {len(plan)} tiles", "Give at most that")
+        raise BadInputError("stop", batch.stop, f"the plan has {len(plan)} tiles", "Give at most this number")
     if checkpoint is None:
         checkpoint = read_checkpoint(plan, store, start=batch.start, stop=batch.stop)
     connection = opener.connection(batch.connection)
@@ -144,27 +147,29 @@ def open_batch(batch: Batch, *, opener: Opener = PLAIN, checkpoint: Checkpoint |
 def run_batch(
     batch: Batch, quota: Quota, *, opener: Opener = PLAIN, checkpoint: Checkpoint | None = None
 ) -> dict[str, Any]:
-    """Fetch what is missing of the tiles of a batch, store it, and write their receipt.
+    """Fetch the missing tiles of a batch, store them, and write their receipt.
 
-    It may be run twice, late, or by two processes at once: tiles are stored under their fingerprints, and a receipt
-    under a name of its own. In a process that has a fetch session for the run, its threads do the work; else one is
-    opened for the batch.
+    A batch may run twice, late, or in two processes at once: tiles are stored under their fingerprints, and each call
+    writes its receipt under a name of its own. If this process has a fetch session for the run, the threads of that
+    session do the work. Otherwise, a session is opened for the batch.
 
     Args:
-        batch: What to fetch, by references.
-        quota: What this process may have in flight, and by whose leave.
-        opener: Opens the references; by default what needs no Prefect server.
-        checkpoint: What is stored of the plan, for a caller that has just read it.
+        batch: The batch to run.
+        quota: The quota that grants this process its requests in flight.
+        opener: Opens the store and the connection. The default needs no Prefect server.
+        checkpoint: What is stored of the plan, if the caller has just read it.
 
     Returns:
-        JSON values: key of the receipt (``receipt``), number of tiles that are ``stored``, ``empty`` and ``failed``,
-        and how many this call ``fetched``.
+        JSON values: the key of the receipt (``receipt``), the numbers of tiles that are ``stored``, ``empty`` and
+        ``failed``, and the number of tiles that this call ``fetched``.
 
     Raises:
-        EarthEngineError: one that ends the run: ``Denied``, ``BudgetExhausted`` or ``GivenUp``, since no other tile can
-            do better; ``Stopped``, where another batch of the session met one of these. What was stored has a receipt.
-        StorageError: the output can't be read or written.
-        BadInputError: the connection can't be used here, or the run goes on in this process on other terms.
+        EarthEngineError: An error that ends the run. ``Denied``, ``BudgetExhausted`` or ``GivenUp``: every other tile
+            would fail, too. ``Stopped``: the session was stopped elsewhere, for example by another batch with one of
+            these errors. The tiles that were stored have a receipt.
+        StorageError: The output cannot be read or written.
+        BadInputError: The output or the connection cannot be used in this process, or the run has a session in this
+            process with another quota, pace or deadlines.
     """
     known = FetchSession.of(batch.run_id)
     begun = known.begun.get(batch) if known else None
@@ -180,7 +185,7 @@ def run_batch(
         begun = session.begun.get(batch) or begin_batch(opened, session)
         try:
             return _finish(begun)
-        except (KeyboardInterrupt, SystemExit):  # nothing more is sent; what is in flight has its grace, and a receipt
+        except (KeyboardInterrupt, SystemExit):  # send nothing more, but wait for requests in flight, for the receipt
             session.leave()
             with contextlib.suppress(Exception):
                 _finish(begun)
@@ -189,7 +194,7 @@ def run_batch(
 
 @dataclass(frozen=True)
 class RunningBatch:
-    """A batch whose missing tiles the threads of a session take."""
+    """A batch whose missing tiles are queued in a session."""
 
     opened: OpenBatch
     session: FetchSession
@@ -197,9 +202,9 @@ class RunningBatch:
 
 
 def begin_batch(opened: OpenBatch, session: FetchSession) -> RunningBatch:
-    """Let the threads of a session take the missing tiles of a batch, after those that were begun before.
+    """Queue the missing tiles of a batch in a session, after the tiles of batches that began earlier.
 
-    `run_batch` of the same batch waits for them then, whenever it is called.
+    When `run_batch` is called later for the same batch, it waits for these tiles.
     """
     batch = opened.batch
     ask = partial(fetch, opened.connection, deadlines=batch.deadlines, workload_tag=batch.workload_tag)
@@ -223,7 +228,7 @@ def _finish(begun: RunningBatch) -> dict[str, Any]:
     try:
         keep(fetched)
         opened.tidy(receipt, key)
-    except StorageError as failure:  # its tiles are stored all the same, and found by the next run
+    except StorageError as failure:  # the tiles are stored even without a receipt, and the next run finds them
         error = error or failure
     if error is not None:
         raise error
@@ -231,7 +236,7 @@ def _finish(begun: RunningBatch) -> dict[str, Any]:
 
 
 def _known(opened: OpenBatch) -> dict[str, Any]:
-    """Return the summary of a batch that is stored already, from its receipt, or from those of its tiles."""
+    """Return the summary of a batch whose tiles are all stored. Write its receipt unless it has one already."""
     batch, receipt = opened.batch, opened.receipt(())
     if span := opened.checkpoint.span(batch.start, batch.stop):
         return _summary(span.key, receipt, fetched=0)

@@ -1,4 +1,4 @@
-"""Batches: how what is missing of a plan is cut into stretches, and how many of them are begun at a time."""
+"""Divide the missing tiles of a plan into batches, and choose how many batches begin together."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import NamedTuple
 
 from tasks.extraction.checkpoint import Checkpoint, gaps
 
-# Seconds of work in a batch: what a receipt is written for, and few starts of a task.
+# Seconds of work in a batch: enough that a run writes few receipts and starts few tasks.
 BATCH_S = 90.0
-# Seconds of work in a wave: so far ahead the measured rate is trusted.
+# Seconds of work in a wave, the batches that begin together: the measured rate is trusted for that long.
 WAVE_S = 300.0
-# Tiles in a batch before it is known how long one takes: half a minute of work at a second each.
+# Tiles in a batch for each request in flight, until the time of a tile is known: half a minute at one second a tile.
 FIRST_TILES_A_REQUEST_IN_FLIGHT = 30
-# Tiles in a batch at the most: their receipt is one file of a few megabytes.
+# Largest number of tiles in a batch: their receipt is one file of a few megabytes.
 LARGEST_BATCH = 10_000
 
 
 def batch_size(left: int, *, in_flight: int, per_second: float | None) -> int:
-    """Return how many of the tiles that are left make the next batch.
+    """Return the number of missing tiles in the next batch.
 
     Args:
-        left: Tiles that are in no batch yet.
-        in_flight: Requests in flight.
-        per_second: Tiles a second so far, None before the first.
+        left: Number of missing tiles that are in no batch yet.
+        in_flight: Number of requests in flight.
+        per_second: Tiles a second so far; None before the first batch.
 
     >>> batch_size(1_000, in_flight=40, per_second=None), batch_size(20_000, in_flight=40, per_second=None)
     (1000, 1200)
@@ -36,33 +36,33 @@ def batch_size(left: int, *, in_flight: int, per_second: float | None) -> int:
 
 
 class TileRange(NamedTuple):
-    """Tiles [start, stop) of a plan that make a batch."""
+    """Tiles [start, stop) of a plan that form a batch."""
 
     start: int
     stop: int
     missing: int
-    """How many of them are to be fetched."""
+    """Number of tiles that must be fetched."""
 
 
 class Remainder:
-    """What is left to be put in batches: stretches between those that are verified as they are.
+    """The tiles that are in no batch yet: the gaps between the batches that are already complete.
 
     Args:
-        count: Tiles of the plan.
-        checkpoint: What is stored of them.
+        count: Number of tiles in the plan.
+        checkpoint: What is stored of the plan.
     """
 
     def __init__(self, count: int, checkpoint: Checkpoint) -> None:
         self._gaps = list(gaps(checkpoint.spans, count))[::-1]
         self._known = checkpoint.tiles
         self.missing = sum(1 for _ in checkpoint.missing(0, count))
-        """Tiles that are not verified, and in no batch yet."""
+        """Number of tiles that are not verified and in no batch yet."""
 
     def __bool__(self) -> bool:
         return bool(self._gaps)
 
     def take(self, size: int) -> TileRange:
-        """Return the next stretch with at most so many missing tiles."""
+        """Return the next range, with at most `size` missing tiles and at most 2 x `LARGEST_BATCH` tiles in all."""
         start, end = self._gaps.pop()
         missing = 0
         for index in range(start, end):
@@ -81,12 +81,12 @@ class Remainder:
 
 
 def next_wave(left: Remainder, *, in_flight: int, per_second: float | None) -> Sequence[TileRange]:
-    """Return the batches that are begun at once: the work of about five minutes.
+    """Return the batches that begin together: about five minutes of work.
 
     Args:
-        left: What is in no batch yet; what is returned is taken from it.
-        in_flight: Requests in flight.
-        per_second: Tiles a second so far; None before the first, which only one batch can wait for.
+        left: The tiles that are in no batch yet. The returned ranges are removed from it.
+        in_flight: Number of requests in flight.
+        per_second: Tiles a second so far; None before the first batch, which then begins alone.
     """
     wave: list[TileRange] = []
     while left and (not wave or (per_second and sum(each.missing for each in wave) < per_second * WAVE_S)):

@@ -1,4 +1,4 @@
-"""The checkpoint of a plan: which of its tiles are stored already, by their receipts and one listing of the store."""
+"""The checkpoint of a plan: which of its tiles are already stored, by their receipts and one listing of the store."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Fault(StrEnum):
     """What can be wrong with a tile of a plan."""
 
     DAMAGED = "damaged"
-    """Other bytes are in its place than its receipt has."""
+    """The stored bytes do not match its receipt."""
     MISSING = "missing"
-    """Nothing is in its place."""
+    """Nothing is stored at its key."""
     FAILED = "failed"
-    """It was asked for, and could not be fetched."""
+    """It was requested, but could not be fetched."""
     UNRECEIPTED = "unreceipted"
-    """Something is in its place, and no receipt is of it."""
+    """Something is stored at its key, but no receipt lists it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ GONE = TileFault(Fault.MISSING, "its file is gone")
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Tiles [start, stop) of a plan that one receipt speaks of."""
+    """Tiles [start, stop) of a plan: the range of one receipt."""
 
     start: int
     stop: int
     key: str
-    """Of the receipt."""
+    """Key of the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,58 +61,59 @@ class Checkpoint:
     """What is stored of a plan."""
 
     tiles: Mapping[int, TileReceipt] = field(default_factory=dict)
-    """Verified: their bytes are there as their receipts say, or they are known to be empty."""
+    """Verified tiles, by number: their stored bytes match their receipts, or they have no valid pixel."""
     spans: tuple[Span, ...] = ()
-    """Whole batches that are verified, in order, none over another."""
+    """Complete batches whose tiles are all verified, in order and without overlap."""
     receipts: tuple[Span, ...] = ()
-    """All that were read, whole or not."""
+    """The ranges of all receipts of this plan that were read, complete or not."""
     there: Mapping[int, Stored] = field(default_factory=dict)
-    """What is at the place of tiles that are not verified."""
+    """What is stored at the keys of tiles that are not verified, by number."""
     faults: Mapping[int, TileFault] = field(default_factory=dict)
-    """What is wrong with tiles that have a receipt: damaged, missing or failed."""
+    """What is wrong with tiles that have a receipt (damaged, missing or failed), by number."""
 
     def missing(self, start: int, stop: int) -> Iterator[int]:
-        """The tiles of [start, stop) that are not verified."""
+        """Yield the numbers of the tiles in [start, stop) that are not verified."""
         return (index for index in range(start, stop) if index not in self.tiles)
 
     def span(self, start: int, stop: int) -> Span | None:
-        """Return the whole batch of just these tiles, if there is one."""
+        """Return the complete batch of exactly these tiles; None if there is none."""
         place = bisect_left(self.spans, start, key=lambda span: span.start)
         found = self.spans[place : place + 1]
         return found[0] if found and (found[0].start, found[0].stop) == (start, stop) else None
 
     def unreceipted(self, index: int) -> Stored | None:
-        """Return what is at the place of a tile of which no receipt speaks: its process was killed before it wrote one.
+        """Return what is stored at the key of a tile that no receipt lists as stored; None if nothing is.
 
-        It was stored whole, so it is ours once its bytes are seen to be such a tile.
+        A process that was killed before it wrote its receipt leaves such a tile. The tile was stored completely, so it
+        is used if its bytes prove to be this tile.
         """
         fault = self.faults.get(index)
-        may_be_whole = fault is None or fault.kind is Fault.FAILED  # what failed once may have been stored later
+        may_be_whole = fault is None or fault.kind is Fault.FAILED  # a tile that failed may have been stored later
         return self.there.get(index) if may_be_whole else None
 
 
 def read_checkpoint(
     plan: Plan, store: Store, *, verify: Verify = "quick", start: int = 0, stop: int | None = None
 ) -> Checkpoint:
-    """Read what is stored of a plan, or of the tiles [start, stop) of it.
+    """Read what is stored of a plan, or of its tiles [start, stop).
 
-    Receipts are held against one listing: size and version, or size and the store's own checksum. Where only the
-    version differs (a copied folder), or with ``verify="full"``, the bytes are read and their checksum is worked out.
-    Tiles that other plans fetched count as well: a tile is shared by all plans that hold it.
+    Receipts are compared with one listing of the store: by size and version, or by size and the store's own checksum.
+    If only the version differs (a copied folder), or with ``verify="full"``, the bytes are read and their checksum is
+    computed. Tiles that other plans fetched count as well: all plans with the same tile share it.
 
-    Of a range, only those receipts of the plan are read whose names overlap it, and nothing of other tiles is kept.
-    Its spans are the batches that lie within it.
+    For a range, only receipts of the plan whose names overlap the range are read, and nothing about other tiles is
+    kept. The spans of a range are the batches within it.
 
     Args:
-        plan: What is to be fetched.
-        store: Where it is stored.
-        verify: Whether the bytes of every tile are read (``full``), or only those in doubt.
-        start: The first tile.
-        stop: That after the last; None = the end of the plan.
+        plan: The plan to look up.
+        store: The output.
+        verify: ``full`` reads the bytes of every tile, ``quick`` only those of tiles in doubt.
+        start: Number of the first tile.
+        stop: Number after that of the last tile; None = the end of the plan.
 
     Raises:
-        IndexError: the plan has no such tiles.
-        StorageError: the store can't be read.
+        IndexError: The plan has no such tiles.
+        StorageError: The store cannot be read.
     """
     own = _range(plan, start, stop)
     if not own:
@@ -120,7 +121,7 @@ def read_checkpoint(
     part = len(own) < len(plan)
     candidates: dict[int, list[TileReceipt]] = defaultdict(list)
     receipts: list[tuple[str, int, int, bool]] = []
-    before: list[Receipt] = []  # of a series that grows, as it was
+    before: list[Receipt] = []  # the receipts of earlier states of a growing series
     for key, receipt in read_receipts(store, plan.folder, tiles=own if part else None):
         if receipt.plan != plan.fingerprint:
             before.append(receipt)
@@ -139,7 +140,7 @@ def read_checkpoint(
             identities = {plan.tile_fingerprint(index): index for index in own if index not in tiles}
             places = {index: plan.key(index, identity) for identity, index in identities.items()}
             there = {index: listing[key] for index, key in places.items() if key in listing}
-            for others in (before, _elsewhere(plan, store, own)):  # the second only where the first lacks some
+            for others in (before, _elsewhere(plan, store, own)):  # other plans are read only if tiles are missing
                 found, damaged = _verified(_candidates_of(others, identities, places), listing, store, verify)
                 tiles |= found
                 faults = {index: fault for index, fault in (damaged | faults).items() if index not in tiles}
@@ -153,23 +154,23 @@ def read_checkpoint(
 def _range(plan: Plan, start: int, stop: int | None) -> range:
     end = len(plan) if stop is None else stop
     if not 0 <= start <= end <= len(plan):
-        raise IndexError(f"tiles {start} to {end} of a plan of {len(plan)}")
+        raise IndexError(f"start = {start}, stop = {end}: the plan has {len(plan)} tiles")
     return range(start, end)
 
 
 def _prefix(plan: Plan, tiles: range) -> str:
-    """Return what the keys of some tiles begin with."""
+    """Return the common prefix of the keys of some tiles."""
     count = len(plan.tiles)
     sources = plan.sources[tiles.start // count : -(-tiles.stop // count)]
     names = [f"{TILES}/{source.name}/" for source in sources]
     if len(names) == 1 and len(tiles) < count:
         names = [names[0] + (plan.tiles.name(index % count) or "") for index in tiles]
-    # Keys are listed by what they begin with, which need not be a folder.
-    return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - as said
+    # Keys are listed by prefix, which need not be a folder.
+    return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - a prefix of text is right here
 
 
 def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Iterable[TileReceipt]]) -> dict[str, Stored]:
-    """Return what is at the places of some tiles, by key; of a whole plan all that begins alike."""
+    """Return what is stored at the keys of some tiles, by key. For all tiles of a plan, return all keys of a prefix."""
     listed = store.list(_prefix(plan, own))
     if len(own) == len(plan):
         return {stored.key: stored for stored in listed}
@@ -181,7 +182,7 @@ def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Itera
 def _verified(
     candidates: Mapping[int, Iterable[TileReceipt]], listing: Mapping[str, Stored], store: Store, verify: Verify
 ) -> tuple[dict[int, TileReceipt], dict[int, TileFault]]:
-    """Return the tiles whose bytes are there as one of their receipts says, and what is wrong with the others."""
+    """Return the tiles whose stored bytes match one of their receipts, and the faults of the others, both by number."""
     tiles: dict[int, TileReceipt] = {}
     faults: dict[int, TileFault] = {}
     doubtful: list[TileReceipt] = []
@@ -192,7 +193,7 @@ def _verified(
         if known:
             tiles[index] = known[0]
             continue
-        # Of several receipts with a checksum, any may be that of what is there: an image may change between them.
+        # Each of several receipts may be that of the stored bytes: an image may change between two receipts.
         doubtful += {tuple((one.key, one.crc32c) for one in tile.objects): tile for tile, _ in good}.values()
         if not good and (fault := found[-1][1]):
             faults[index] = fault
@@ -210,7 +211,7 @@ def _verified(
 
 
 def _compared(tile: TileReceipt, listing: Mapping[str, Stored]) -> tuple[TileFault | None, bool]:
-    """Return what is wrong with a tile by the listing, None for nothing, and whether its bytes need not be read."""
+    """Compare a tile with the listing. Return its fault or None, and whether that is sure without reading its bytes."""
     if tile.status != "stored":
         return (None if tile.status == "empty" else TileFault(Fault.FAILED, str(tile.reason))), True
     if not tile.objects or any(one.key not in listing for one in tile.objects):
@@ -222,17 +223,17 @@ def _compared(tile: TileReceipt, listing: Mapping[str, Stored]) -> tuple[TileFau
             return TileFault(Fault.DAMAGED, f"{stored.size:,} bytes instead of {one.size:,}"), True
         if stored.crc32c is None:
             sure = sure and stored.version == one.version
-        elif stored.crc32c != one.crc32c:  # by the service itself, of the bytes that are there
+        elif stored.crc32c != one.crc32c:  # the service computes it from the stored bytes
             return _other_checksum(stored.crc32c, one), True
     return None, sure
 
 
 def _reread(store: Store, tile: TileReceipt) -> TileFault | None:
-    """Return what is wrong with a tile by its bytes, None for nothing."""
+    """Read the bytes of a tile, and return what is wrong with them; None if nothing is."""
     for one in tile.objects:
         try:
             found = crc32c(store.get(one.key))
-        except KeyError:  # removed since it was listed
+        except KeyError:  # deleted after it was listed
             found = None
         if found is None or found != one.crc32c:
             return _other_checksum(found, one)
@@ -244,7 +245,7 @@ def _other_checksum(found: str | None, one: TileObject) -> TileFault:
 
 
 def _elsewhere(plan: Plan, store: Store, own: range) -> Iterator[Receipt]:
-    """Read the receipts of other plans that may be of some tiles of this one."""
+    """Yield the receipts of other plans that may list some of these tiles."""
     marks = (_prefix(plan, own).encode(), EMPTY)
     for folder in store.folders():
         if folder not in {TILES, plan.folder}:
@@ -255,7 +256,13 @@ def _elsewhere(plan: Plan, store: Store, own: range) -> Iterator[Receipt]:
 def _candidates_of(
     receipts: Iterable[Receipt], identities: Mapping[str, int], places: Mapping[int, str]
 ) -> dict[int, list[TileReceipt]]:
-    """Return receipts of other plans for tiles that none of ours has: they are stored there, or empty."""
+    """Return the receipts of tiles that these other plans share with this one, by number in this plan.
+
+    Args:
+        receipts: Receipts of other plans, or of earlier states of this one.
+        identities: Numbers of the tiles in question, by fingerprint.
+        places: Keys of these tiles, by number. A tile that is not empty counts only if it is stored at this key.
+    """
     candidates: dict[int, list[TileReceipt]] = defaultdict(list)
     for receipt in receipts:
         for tile in receipt.tiles:
@@ -274,7 +281,7 @@ def _spans(receipts: Iterable[tuple[str, int, int, bool]], tiles: Mapping[int, T
 
 
 def gaps(spans: Iterable[Span], count: int) -> Iterator[tuple[int, int]]:
-    """Return the stretches of ``range(count)`` that no span covers.
+    """Yield the ranges within ``range(count)`` that no span covers.
 
     >>> list(gaps([Span(start=2, stop=5, key="a"), Span(start=5, stop=6, key="b")], 8))
     [(0, 2), (6, 8)]

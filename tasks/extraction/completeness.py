@@ -1,4 +1,4 @@
-"""Whether every tile of a plan is there."""
+"""Check that a run is complete: every tile of its plan is stored or empty."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from tasks.earthengine.errors import Throttled, Transient
 from tasks.errors.run import ExtractionFailedError
 from tasks.storage.receipt import TileReceipt
 
-# Errors of failed tiles that may succeed a while later.
+# Classes of temporary errors: a tile that failed with one of them may succeed later.
 PASSING = frozenset({Transient.__name__, Throttled.__name__})
 
 
 def failed_tiles(tiles: Iterable[TileReceipt]) -> list[TileReceipt]:
-    """The tiles that failed."""
+    """Return the tiles that failed."""
     return [tile for tile in tiles if tile.status == "failed"]
 
 
 def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, allow_failures: bool) -> None:
-    """Hold the run against its plan: expected = stored + empty + failed.
+    """Compare the tiles of a run with its plan: expected = stored + empty + failed.
+
+    Args:
+        tiles: The receipts of the tiles.
+        expected: Number of tiles in the plan.
+        output: Address of the output, for the message.
+        allow_failures: Whether failed tiles are accepted.
 
     Raises:
-        ExtractionFailedError: a tile is missing, or one failed and the caller does not allow it.
+        ExtractionFailedError: A tile has no receipt, or a tile failed and `allow_failures` is not set.
     """
     failed = failed_tiles(tiles)
     seen = {tile.index for tile in tiles}
@@ -36,8 +42,8 @@ def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, 
                 f"{len(failed)} of {expected} tiles failed, {expected - len(seen)} are missing:",
                 *lines,
                 (
-                    f"{len(tiles) - len(failed)} tiles are in {output}. Mend the cause and run the same again: only "
-                    "the others are fetched. Or set allow_failures to leave holes."
+                    f"{len(tiles) - len(failed)} tiles are kept in {output}. Fix the cause and run again: only the "
+                    "other tiles are fetched. Or set allow_failures to finish without them."
                 ),
             ]
         ),

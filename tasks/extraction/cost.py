@@ -1,4 +1,4 @@
-"""What a run costs: before it, an estimate of what is missing; after it, what was spent."""
+"""What a run costs: an estimate for the missing tiles before the run, and the spent requests and time after it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def remaining(plan: Plan, *, stored: int, pace: Pace) -> Estimate:
 
     Args:
         plan: The plan.
-        stored: Number of its tiles that are stored already.
-        pace: What the run may do.
+        stored: Number of its tiles that are already stored.
+        pace: The limits of the run.
     """
     whole, share = estimate(plan, per_second=pace.own_per_second), 1 - stored / len(plan)
     return Estimate(
@@ -29,7 +29,7 @@ def remaining(plan: Plan, *, stored: int, pace: Pace) -> Estimate:
 
 
 def seconds_at_one_each(cost: Estimate, pace: Pace) -> float:
-    """Return the seconds that the requests take if each of them takes one second."""
+    """Return the seconds that the requests take if each request takes one second."""
     return max(math.ceil(cost.requests / pace.in_flight), cost.best_seconds)
 
 
@@ -40,12 +40,16 @@ class Cost:
     seconds: float
     """From the first request to the last receipt."""
     fetched: tuple[TileReceipt, ...]
-    """The tiles that it asked for."""
+    """Receipts of the tiles that the run requested."""
     pace: Pace
 
     @property
     def best_seconds(self) -> float:
-        """What the quota allows at best: by the rate, or by the requests' own time, as many at once as may be."""
+        """Shortest time in seconds that the quota allows for these tiles.
+
+        It is the largest of three times: requests / rate, sum of the tiles' times / requests in flight, and the time
+        of the slowest tile.
+        """
         requests = sum(tile.attempts for tile in self.fetched)
         busy = sum(tile.seconds for tile in self.fetched)
         longest = max((tile.seconds for tile in self.fetched), default=0.0)

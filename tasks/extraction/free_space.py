@@ -1,4 +1,4 @@
-"""Whether an output has room for the tiles that are missing."""
+"""Check that an output has room for the missing tiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.errors.input import BadInputError
 from tasks.plan.plan import Plan
 from tasks.storage.store import Store
 
-# Compression of level 1 seldom makes pixels smaller than this share: with less room the disk fills up.
+# Compression of level 1 seldom makes pixels smaller than this share. With less room than that, the disk fills up.
 LEAST_SHARE = 0.25
 
 
@@ -20,7 +20,7 @@ def check_free_space(store: Store, plan: Plan, *, missing: int) -> str | None:
         A warning if the tiles may not fit, else None.
 
     Raises:
-        BadInputError: They cannot fit.
+        BadInputError: The tiles cannot fit.
     """
     free = store.free_bytes()
     if free is None or not missing:
@@ -29,9 +29,9 @@ def check_free_space(store: Store, plan: Plan, *, missing: int) -> str | None:
     whole = round(plan.tiles.pixels * len(plan.sources) * bytes_a_pixel * missing / len(plan))
     packed = plan.tile_format.file_format in {"PNG", "JPEG"} or plan.tile_format.codec != "none"
     least = round(whole * LEAST_SHARE) if packed else whole
-    text = f"{naturalsize(free)} are free, and the {missing:,} tiles that are missing take {naturalsize(whole)}"
+    text = f"{naturalsize(free)} are free, and the {missing:,} missing tiles take {naturalsize(whole)}"
     if free < least:
         how = f"{text} before compression" if packed else text
-        remedy = "Free some space, or give an output with more room; nothing was fetched"
+        remedy = "Free some space, or give an output with more room. Nothing was fetched"
         raise BadInputError("output", store.uri, how, remedy)
-    return f"{text} before compression: it may not suffice." if free < whole else None
+    return f"{text} before compression. The free space may not suffice." if free < whole else None

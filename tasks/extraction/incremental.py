@@ -1,4 +1,4 @@
-"""What is new or changed in a series that grows: the images of which not every tile is stored."""
+"""What is new or changed in a growing series: the images that are not completely stored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tasks.storage.receipt import TileReceipt
 
 
 class Increment:
-    """A part of a series: images that came since, whose `updateTime` changed, or that a run did not finish.
+    """A part of a series: images that are new, whose `updateTime` changed, or that a run did not finish.
 
     Args:
-        whole: All images that the collection holds now.
-        known: What is stored of them.
+        whole: Plan of all images that the collection holds now.
+        known: What is stored of that plan.
     """
 
     def __init__(self, whole: Plan, known: Checkpoint) -> None:
@@ -28,7 +28,7 @@ class Increment:
         self.plan = whole.only(self._sources)
 
     def with_known(self, tiles: Sequence[TileReceipt]) -> tuple[TileReceipt, ...]:
-        """Return the tiles of the whole: those of the part where they are in it, and those that were known."""
+        """Return the tiles of the whole plan: the given tiles of the part, and the known tiles of the rest."""
         all_tiles = dict(self._known.tiles)
         for tile in tiles:
             source, place = divmod(tile.index, self._count)

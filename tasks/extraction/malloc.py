@@ -1,4 +1,4 @@
-"""The heaps of glibc, each of which keeps what its threads needed at their worst moment."""
+"""Reduce the memory that glibc keeps: each of its heaps keeps the most memory that its threads ever needed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import ctypes
 import os
 import sys
 
-# mallopt(3): `#define M_ARENA_MAX -8`. Two heaps are enough, since Python's lock lets one thread allocate at a time,
-# but for arrays; by default there are eight a core.
+# mallopt(3): `#define M_ARENA_MAX -8`. Two heaps are enough, since Python's lock lets only one thread allocate at a
+# time, except for arrays. The default is eight heaps for each core.
 _M_ARENA_MAX, _HEAPS = -8, 2
 
 
 def share() -> None:
-    """Let all threads of the process that are yet to come share two heaps: 50 MB less for a run of 50 threads."""
-    if "MALLOC_ARENA_MAX" in os.environ:  # the user has chosen
+    """Make all threads that start later share two heaps: a run of 50 threads then takes 50 MB less memory."""
+    if "MALLOC_ARENA_MAX" in os.environ:  # the user chose a number
         return
     with _in_glibc():
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def trim() -> None:
-    """Give back to the system what is free in the heaps, also in their middle: some milliseconds.
+    """Return the free memory of all heaps to the system, also from the middle of a heap. It takes some milliseconds.
 
-    Arrow has a heap of its own, and keeps three times what it ever used of it.
+    Arrow has a heap of its own, which keeps three times the memory that Arrow ever used.
     """
     if pyarrow := sys.modules.get("pyarrow"):
         pyarrow.default_memory_pool().release_unused()
@@ -32,5 +32,5 @@ def trim() -> None:
 
 
 def _in_glibc() -> contextlib.AbstractContextManager[None]:
-    # Other C libraries have no such functions, and Windows no such way to them (TypeError).
+    # Other C libraries lack these functions, and on Windows `ctypes.CDLL(None)` raises TypeError.
     return contextlib.suppress(OSError, AttributeError, TypeError)

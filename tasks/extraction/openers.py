@@ -1,4 +1,4 @@
-"""How a process opens what a batch refers to: store and connection."""
+"""Open what a batch refers to: its store and its connection."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from tasks.storage.store import Store
 
 
 class Opener(Protocol):
-    """How references are opened where a process runs."""
+    """Opens the references of a batch in the process that runs it."""
 
     def store(self, output: str) -> Store:
         """Return the store of an output.
 
         Raises:
-            StorageError: there is none.
+            StorageError: There is no such output.
+            BadInputError: This process cannot open the output.
         """
         ...
 
     def connection(self, reference: ConnectionReference) -> Connection:
-        """Return the way to Earth Engine.
+        """Return the connection to Earth Engine.
 
         Raises:
-            BadInputError: it can't be used here.
+            BadInputError: This process cannot use the connection.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PlainOpener:
-    """Opens what needs no Prefect server: folders, buckets by their address, and the sign-in of the process."""
+    """Opens what needs no Prefect server: folders, buckets by address, and connections that are not saved blocks."""
 
     def store(self, output: str) -> Store:
         """See `Opener`."""
         if is_block(output):
             reason = "a saved block is read from a Prefect server, which this process does not use"
-            remedy = "Give gs://bucket/prefix or a folder, or open it with tasks.prefect_io.opener.PREFECT"
+            remedy = "Give gs://bucket/prefix or a folder, or use the opener tasks.prefect_io.opener.PREFECT"
             raise BadInputError("output", output, reason, remedy)
         return open_store(output)
 
@@ -48,7 +49,7 @@ class PlainOpener:
         if reference.block is not None:
             reason = "a saved block is read from a Prefect server, which this process does not use"
             remedy = (
-                "Give project, endpoint and credentials_file instead, or open it with tasks.prefect_io.opener.PREFECT"
+                "Give project, endpoint and credentials_file instead, or use the opener tasks.prefect_io.opener.PREFECT"
             )
             raise BadInputError("connection", reference.block, reason, remedy)
         return Connection(

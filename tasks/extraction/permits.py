@@ -1,7 +1,8 @@
-"""Permits: how many requests a process may have in flight now, and when the next may begin.
+"""Permits: how many requests a process may have in flight now, and when the next one may be sent.
 
-What may be in flight is the least of two numbers: the slots of the project's quota that this process holds by leases,
-and a window that Earth Engine's own answers set (AIMD: halved when it throttles, grown by one a round trip).
+Two numbers limit the requests in flight, and the smaller one counts. One is the number of slots for which this process
+holds leases. The other is a window that follows Earth Engine's answers (AIMD: throttling halves the window, and it
+grows by one a round trip).
 """
 
 from __future__ import annotations
@@ -15,46 +16,46 @@ from dataclasses import dataclass
 
 from tasks.earthengine.errors import Stopped
 
-# https://developers.google.com/earth-engine/guides/usage: the defaults of a project.
+# The defaults of a project: https://developers.google.com/earth-engine/guides/usage
 IN_FLIGHT, PER_SECOND = 40, 100
-# How often a request that waits looks whether the run was stopped, or a lease has lapsed.
+# Seconds after which a waiting request checks again whether the run was stopped or a lease has ended.
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """The knobs of :class:`Permits`."""
+    """The limits of a run, and the settings of :class:`Permits`."""
 
     in_flight: int = IN_FLIGHT
-    """Requests that the run may have in flight: the limit of the window."""
+    """Requests that the run may have in flight: the upper bound of the window."""
     per_second: float = PER_SECOND
-    """Requests that all runs of the project together may begin in a second: a process keeps to the share that its slots
-    are of the quota."""
+    """Requests a second that all runs of the project together may send. The share of a process in this rate is the
+    share of its slots in the quota."""
     quota: int | None = None
-    """Slots of the whole quota, of which the run may have `in_flight`; None = just as many."""
+    """Slots of the whole quota, of which the run may use `in_flight`; None = the run may use the whole quota."""
     burst_s: float = 0.4
-    """Seconds of its share that a process may be behind and make good: threads wake late, and a run begins with as many
-    as it may have in flight. Earth Engine counts by the minute, so less than half a second is no excess."""
+    """Seconds by which a process may lag behind its rate and then catch up. Threads wake late, and a run sends all its
+    first requests at once. Earth Engine counts by the minute, so a burst of less than half a second does not matter."""
     probe_s: float = 0.1
-    """Seconds for which the first request goes alone, unless it is answered sooner: what is refused outright is refused
-    before anything is computed, and a tile may compute for minutes."""
+    """Seconds for which the first request goes alone, unless it is answered sooner. A request that is plainly wrong is
+    refused before anything is computed, while the answer to a good one may take minutes."""
     probing: int = 19
-    """Requests in flight from then on until a tile is fetched: fewer than the failures at which a run is given up
-    (`StopPolicy.at_first`), or quick refusals would hide successes that take longer."""
+    """Requests in flight after that, until a tile is fetched. They are fewer than the failures that stop a run
+    (`StopPolicy.at_first`). Otherwise quick refusals would stop it before slower requests succeed."""
     cut: float = 0.5
-    """What throttling leaves of the requests in flight."""
+    """Share of the requests in flight that remains after throttling."""
     growth: float = 1.0
-    """Requests that the window gains in a round trip without throttling."""
+    """Requests by which the window grows in a round trip without throttling."""
     growth_s: float = 5.0
-    """Seconds in which it gains as much at the latest: a round trip may take minutes."""
+    """Upper bound of the seconds that this growth takes: a round trip may take minutes."""
     pause_s: float = 0.5
-    """Seconds that nothing is sent after throttling, where the server does not say."""
+    """Seconds without new requests after throttling, if the server does not give a time."""
     longest_pause_s: float = 300.0
-    """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
+    """Upper bound of the seconds that a server may ask for by Retry-After: to wait a day would be a hang."""
 
     @property
     def own_per_second(self) -> float:
-        """Requests that the run may begin in a second, if it has all its requests in flight."""
+        """Requests a second that the run may send if it has all its requests in flight."""
         return self.per_second * min(1.0, self.in_flight / (self.quota or self.in_flight))
 
 
@@ -65,16 +66,17 @@ class _Lease:
 
 
 class Permits:
-    """Permits for requests. Nothing is sent without a lease that is known to hold.
+    """Permits for requests. Nothing is sent without a lease that is known to be valid.
 
-    The first request is a probe, and goes alone until its tile is fetched, or it takes long without having failed.
+    The first request is a probe. It goes alone until its tile is fetched, or until `Pace.probe_s` have passed without
+    a failure.
 
     Args:
-        pace: The quota, and how the window moves.
-        reserve: Returns the seconds before the end of a lease in which nothing new is sent on it: so long may a
-            request still be in flight.
-        clock: Monotonic seconds.
-        wait: Waits for a condition, or so many seconds.
+        pace: The limits of the run, and how the window moves.
+        reserve: Returns the seconds before the end of a lease in which nothing new is sent on it, since a request may
+            be in flight for that long.
+        clock: Returns monotonic seconds.
+        wait: Waits until a condition is notified, or for a number of seconds.
     """
 
     def __init__(
@@ -87,59 +89,59 @@ class Permits:
     ) -> None:
         self.pace = pace or Pace()
         self.quota = self.pace.quota or self.pace.in_flight
-        """Slots of the whole quota, by which the rate is shared."""
+        """Slots of the whole quota. Processes share the rate in proportion to their slots."""
         self._reserve, self._clock, self._wait = reserve, clock, wait
         self._gate = threading.Lock()
         self._changed = threading.Condition()
         self._leases: dict[Hashable, _Lease] = {}
         self._sent: dict[object, float] = {}
-        """When each request that is in flight was sent, the oldest first."""
+        """The time at which each request in flight was sent, the oldest first."""
         self._lingering: list[float] = []
         self._window = 1.0
         self._proven = False
         self._alone_until: float | None = None
-        """Until when the probe goes alone; None before it is sent."""
+        """The time until which the probe goes alone; None before it is sent."""
         self._cut_at = self._grown_at = self._paused_until = -float("inf")
         self._next = -float("inf")
 
     # Leases: what the quota grants ---------------------------------------------------------------------------------
 
     def hold(self, lease: Hashable, slots: int, until: float = float("inf")) -> None:
-        """Count a lease on so many slots, confirmed until a time of the clock; again to prolong it."""
+        """Count a lease of some slots, valid until a time of the clock. Call it again to extend the lease."""
         with self._changed:
             self._leases[lease] = _Lease(slots, until)
             self._changed.notify_all()
 
     def drop(self, lease: Hashable) -> None:
-        """Send nothing more on a lease. It may be released once `in_flight` is no more than `slots`."""
+        """Send nothing more on a lease. The lease may be released once `in_flight` is not above `slots`."""
         with self._changed:
             self._leases.pop(lease, None)
 
     @property
     def reserve(self) -> float:
-        """Seconds that must be left of a lease for a request to be sent on it: as long as others took, or take."""
+        """Seconds that must be left of a lease to send a request on it: as long as other requests took, or take."""
         with self._changed:
             return self._needed(self._clock())
 
     @property
     def slots(self) -> int:
-        """Slots of the leases that are known to hold for long enough to send a request."""
+        """Slots of the leases that are valid for long enough to send a request."""
         with self._changed:
             return self._slots(self._clock())
 
     @property
     def in_flight(self) -> int:
-        """Requests that are, or may still be, worked on."""
+        """Requests that Earth Engine computes, or may still compute."""
         with self._changed:
             return self._busy(self._clock())
 
     @property
     def window(self) -> int:
-        """Requests in flight that Earth Engine was last seen to take."""
+        """Requests in flight that Earth Engine accepts, as far as its answers have shown."""
         return int(self._window)
 
     def wait_idle(self, timeout: float, *, beyond: int = 0) -> bool:
-        """Wait until at most `beyond` requests are in flight; return whether that came to be in time."""
+        """Wait until at most `beyond` requests are in flight. Return whether that happened within `timeout` seconds."""
         end = self._clock() + timeout
         with self._changed:
             while self._busy(self._clock()) > beyond:
@@ -153,13 +155,13 @@ class Permits:
 
     @contextlib.contextmanager
     def permit(self, stop: threading.Event) -> Iterator[None]:
-        """Be one of the requests in flight, begun no earlier than the rate allows.
+        """Wait for a permit, and count one request as in flight inside the `with` block.
 
         Raises:
-            Stopped: `stop` was set before there was a permit.
+            Stopped: `stop` was set before a permit was free.
         """
         request = object()
-        with self._gate:  # one at a time looks for a place, the others queue: else each change would wake them all
+        with self._gate:  # one thread waits for a permit, the others wait here: otherwise each change wakes all of them
             self._enter(request, stop)
         try:
             yield
@@ -178,7 +180,7 @@ class Permits:
                 slots, begin = self._slots(now), max(self._next, self._paused_until)
                 if now >= begin and self._busy(now) < min(slots, self.window):
                     break
-                # Leases end, pauses pass and places of given-up requests come free without anybody telling.
+                # No notification comes when a lease or a pause ends, or when a given-up request is no longer counted.
                 ends = [*self._lingering[:1], *(end for end in (begin, self._alone_until) if end and end > now)]
                 self._wait(self._changed, min([LOOK_S, *(end - now for end in ends)]))
             self._sent[request] = now
@@ -188,12 +190,12 @@ class Permits:
             self._next = max(self._next, now - self.pace.burst_s) + 1 / share
 
     def linger(self, seconds: float) -> None:
-        """Keep a place taken for a request that was given up, as Earth Engine may go on with it."""
+        """Count a request that was given up as in flight for some more seconds: Earth Engine may still compute it."""
         with self._changed:
             heapq.heappush(self._lingering, self._clock() + seconds)
 
     def prove(self) -> None:
-        """Note that a tile was fetched: with the first, the window opens."""
+        """Record that a tile was fetched. The first one opens the window fully, unless there was throttling before."""
         with self._changed:
             if not self._proven and self._cut_at < 0:
                 self._window = float(self.pace.in_flight)
@@ -201,7 +203,7 @@ class Permits:
             self._proven = True
 
     def succeeded(self) -> None:
-        """Note an answer: the window grows by one a round trip."""
+        """Record an answer. The window grows by one a round trip."""
         with self._changed:
             before, now = self.window, self._clock()
             if self._proven or self._cut_at >= 0:
@@ -213,20 +215,20 @@ class Permits:
                 self._changed.notify_all()
 
     def failed(self) -> None:
-        """Note that a request was refused, but not for want of quota: until a tile is fetched, they go one by one."""
+        """Record that a request was refused, but not throttled. Requests go one by one until a tile is fetched."""
         with self._changed:
             if not self._proven:
                 self._window, self._alone_until = 1.0, float("inf")
 
     def throttled(self, begun: float, *, wait_s: float | None = None, pause: bool = True) -> None:
-        """Note that Earth Engine throttled a request that began at a time of the clock.
+        """Record that Earth Engine throttled a request, and halve the requests in flight.
 
-        What is in flight is halved once for all the requests that began before it was halved last.
+        Requests that were sent before the last halving do not halve them again.
 
         Args:
-            begun: When the request was sent.
+            begun: Time of the clock at which the request was sent.
             wait_s: Seconds that the server asked to wait (Retry-After).
-            pause: Whether nothing is sent for a moment: not where the request was answered all the same.
+            pause: Whether to send nothing for a moment. False if the request was answered in spite of the throttling.
         """
         with self._changed:
             now = self._clock()

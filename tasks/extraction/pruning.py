@@ -1,4 +1,4 @@
-"""Pruning: remove what no plan needs any more."""
+"""Pruning: remove the files that no plan needs any more."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tasks.storage.store import Store
 
 
 def prune_output(store: Store, audit: Audit) -> int:
-    """Remove superseded plans, the tiles that no other plan holds, and what killed processes left.
+    """Remove superseded plans, tiles that no other plan needs, and unfinished files of killed processes.
 
     Returns:
-        Number of files that were removed.
+        Number of removed files.
 
     Raises:
         StorageError: The output cannot be read or written.
     """
-    plans, unreadable = plans_of(store)  # again, since a run may have started after the audit
+    plans, unreadable = plans_of(store)  # read again, since a run may have started after the audit
     claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in audit.superseded)
     keys = [] if unreadable else [stored.key for stored in audit.unclaimed if stored.key not in claimed]
     keys += [stored.key for folder in audit.superseded for stored in store.list(f"{folder}/")]

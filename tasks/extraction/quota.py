@@ -1,8 +1,7 @@
-"""The quota: what a process may have in flight, and by whose leave. It is always given, never assumed.
+"""The quota: how many requests a process may have in flight, and what grants them. It has no default.
 
-There are two kinds. `FixedShare` is a part of the quota that the user has set aside for a process, for one that reaches
-no Prefect server. `tasks.prefect_io.leases.PrefectLeases` takes slots of the limit on the Prefect server, as many as
-are free.
+There are two kinds. `FixedShare` is a part of the quota that the user has reserved for a process without a Prefect
+server. `tasks.prefect_io.leases.PrefectLeases` takes free slots of the concurrency limit on the Prefect server.
 """
 
 from __future__ import annotations
@@ -20,56 +19,60 @@ from tasks.errors.input import BadInputError
 from tasks.extraction.permits import Permits
 
 _log = logging.getLogger("pixel_quarry")
-# Seconds of waiting after which the log says so.
+# Seconds of waiting after which a warning is logged.
 PATIENCE_S = 30.0
 
 
 class Hold(Protocol):
-    """What a session holds of the quota, from its opening to its close."""
+    """The slots that a session holds of the quota, from its opening to its close."""
 
     def wait_for_room(self) -> None:
-        """Wait until a slot is free, without taking it: for what is asked before the first pixel."""
+        """Wait until a slot is free, but do not take it. Used for requests that come before the first pixel request."""
         ...
 
     def begin(self, send: Callable[[], object] = lambda: None) -> None:
-        """Take slots from now on: the first unless none is free, then call `send`, then take what else is due."""
+        """Take slots from now on. Take the first slot if one is free, call `send`, then take the other slots."""
         ...
 
     def counting(self, quota: Quota) -> contextlib.AbstractContextManager[None]:
-        """Count what a batch brings along, such as the slot of its Prefect task, for as long as the block."""
+        """Count the slots that a batch already has, such as that of its Prefect task, inside the `with` block."""
         ...
 
     def leave(self, computing_s: float) -> None:
-        """Let the process end although requests are in flight: their slots stay taken for as long as they may go on."""
+        """Let the process end although requests are in flight. Keep their slots taken while they may be computed.
+
+        Args:
+            computing_s: Seconds for which Earth Engine may still compute a request.
+        """
         ...
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give all slots back."""
         ...
 
 
 class Quota(Protocol):
-    """A small value: JSON and pickle, without a secret."""
+    """A source of slots: a small value without a secret, which can be pickled and written as JSON."""
 
     def hold(
         self, permits: Permits, *, run_id: str, wanted: Callable[[], int], on_cancel: Callable[[], object]
     ) -> Hold:
-        """Return what this process holds of it; nothing is taken before `Hold.begin`.
+        """Return the hold of this process on the quota. It takes no slot before `Hold.begin`.
 
         Args:
-            permits: What the slots are counted for.
-            run_id: Id of the flow run, or of a job.
-            wanted: Returns how many requests could be in flight: what is not wanted is left to others.
-            on_cancel: Called from another thread when the run has been cancelled.
+            permits: The permits that the slots allow.
+            run_id: Id of the flow run, or an id that the caller chose.
+            wanted: Returns how many requests could be in flight. Slots that are not wanted are left to other processes.
+            on_cancel: Called from another thread when the run was cancelled.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedShare:
-    """A part of the quota that is set aside for one process: nobody else may use it meanwhile.
+    """A part of the quota that is reserved for one process. Nothing else may use it at the same time.
 
-    Of the rate it is the same part: with 5 of 40 slots an eighth of the requests a second.
+    The process gets the same part of the rate: with 5 of 40 slots, an eighth of the requests a second.
     """
 
     in_flight: int
@@ -79,22 +82,22 @@ class FixedShare:
 
     def __post_init__(self) -> None:
         if not 1 <= self.in_flight <= self.of:
-            reason = f"a share is at least 1, and at most the quota of {self.of}"
-            raise BadInputError("in_flight", self.in_flight, reason, "Give the quota divided by the processes")
+            reason = f"a share is at least 1 request, and at most the quota of {self.of} requests"
+            raise BadInputError("in_flight", self.in_flight, reason, "Give the quota divided by the process count")
 
     def hold(
         self, permits: Permits, *, run_id: str, wanted: Callable[[], int], on_cancel: Callable[[], object]
     ) -> Hold:
         """See `Quota`."""
-        del run_id, wanted, on_cancel  # nobody shares it, and nobody can cancel what no server knows
+        del run_id, wanted, on_cancel  # no other process uses the share, and without a server a run is not cancelled
         return _Fixed(self, permits)
 
 
 class _Fixed:
-    """The hold of a fixed share. Holds of one share in one process, one after the other or at once, are one share."""
+    """The hold of a fixed share. All holds on a share in one process, at once or in sequence, use the same slots."""
 
     _all: ClassVar[dict[FixedShare, list[_Fixed]]] = {}
-    """Those that are open, and those that have left requests at Earth Engine, which may go on for minutes."""
+    """By share, open holds, and closed ones whose requests Earth Engine may still compute for minutes."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
     LOOK_S: ClassVar[float] = 0.5
 
@@ -104,10 +107,10 @@ class _Fixed:
         self._closed = threading.Event()
 
     def wait_for_room(self) -> None:
-        """Nobody else has it: there is nothing to wait for."""
+        """Return at once: no other process uses the share."""
 
     def begin(self, send: Callable[[], object] = lambda: None) -> None:
-        """Take what no other hold of the process needs, and the rest as it comes free."""
+        """Take the slots that no other hold in this process needs, and the others when they become free."""
         self._permits.quota = self._share.of
         with self._lock:
             self._all.setdefault(self._share, []).append(self)
@@ -116,15 +119,15 @@ class _Fixed:
         send()
 
     def counting(self, quota: Quota) -> contextlib.AbstractContextManager[None]:
-        """A batch brings nothing along."""
+        """Count nothing: a batch has no slots of its own."""
         del quota
         return contextlib.nullcontext()
 
     def leave(self, computing_s: float) -> None:
-        """What is in flight is counted for the next hold, as long as the process lives."""
+        """Do nothing: requests in flight count for the next hold in this process."""
 
     def close(self) -> None:
-        """Give it back, but for requests that may still go on."""
+        """Give the slots back, except those of requests that may still be computed."""
         self._closed.set()
         self._permits.drop(self)
         with self._lock:
@@ -137,7 +140,7 @@ class _Fixed:
             if self._closed.is_set():
                 return self._share.in_flight
             others = [hold for hold in self._all[self._share] if hold is not self]
-            needed = sum(hold._slots or hold._permits.in_flight for hold in others)  # noqa: SLF001 - of its own class
+            needed = sum(hold._slots or hold._permits.in_flight for hold in others)  # noqa: SLF001 - the same class
             self._slots = max(self._slots, self._share.in_flight - needed)
             self._permits.hold(self, self._slots)
             return self._slots
@@ -148,11 +151,11 @@ class _Fixed:
             if slots == 0 and waiting_since and time.monotonic() - waiting_since > PATIENCE_S:
                 waiting_since = None
                 _log.warning(
-                    "Waiting for slots: another run of this process uses its share of %d.", self._share.in_flight
+                    "Waiting for slots: another run in this process uses its share of %d.", self._share.in_flight
                 )
 
     def _prune(self) -> None:
-        """Forget holds that are closed and have no request in flight. The lock is held."""
+        """Forget closed holds without a request in flight. The caller holds the lock."""
         for share, holds in list(self._all.items()):
             kept = [hold for hold in holds if not hold._closed.is_set() or hold._permits.in_flight]  # noqa: SLF001 - as above
             self._all[share] = kept
@@ -161,7 +164,7 @@ class _Fixed:
 
     @classmethod
     def forget(cls) -> None:
-        """Know no hold: those of the process that this one was forked from are not closed here."""
+        """Forget all holds. After a fork, the holds of the parent process are never closed in the child."""
         cls._all, cls._lock = {}, threading.Lock()
 
 

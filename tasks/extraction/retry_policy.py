@@ -1,4 +1,4 @@
-"""How often one request is sent again, and after which waits."""
+"""How often one request is repeated, and how long to wait before each repetition."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently one request is repeated. Throttling counts apart: it is no fault of the request."""
+    """How often and for how long one request is repeated. Throttling is counted apart: the request is not at fault."""
 
     attempts: int = 7
-    """Tries of a request that meets passing faults: up to a minute in all, as patient as the official client, which
-    bridges a restart of a back end and gives up on an outage."""
+    """Attempts of a request that meets temporary errors: up to a minute in all, as with the official client. That
+    outlasts a restart of a back end, but not an outage."""
     throttled_s: float = 1_800.0
-    """Seconds for which a request may be throttled again and again: half an hour without a place in the quota means
-    that somebody else has it, or that it is none."""
+    """Seconds for which a request may be throttled again and again. Half an hour without a slot means that something
+    else uses the quota, or that there is no quota."""
     first_wait_s: float = 1.0
-    """Upper bound of the first wait; doubled each time, with full jitter so that requests do not return together."""
+    """Upper bound of the first wait in seconds. It doubles each time. Full jitter spreads the repeated requests."""
     longest_wait_s: float = 30.0
-    """Upper bound of a wait: a back end restarts within seconds."""
+    """Upper bound of a wait in seconds: a back end restarts within seconds."""
     longest_asked_s: float = 300.0
-    """Upper bound of what a server may ask for by Retry-After: a day would be a hang."""
+    """Upper bound of the seconds that a server may ask for by Retry-After: to wait a day would be a hang."""
 
     def run(
         self,
@@ -38,24 +38,29 @@ class RetryPolicy:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> T:
-        """Return what the call gave.
+        """Call a function until it succeeds, and return its value.
 
-        A throttled call is repeated at once: its permit is what makes it wait.
+        A throttled call is repeated at once, since it then waits for a permit.
+
+        Args:
+            call: Sends the request once.
+            sleep: Waits for a number of seconds.
+            clock: Returns monotonic seconds.
 
         Raises:
-            EarthEngineError: the last error, when it is not one that passes or tries are used up.
+            EarthEngineError: The last error, if it is not temporary or no attempt is left.
         """
-        tries = 0
+        attempts = 0
         throttled_since: float | None = None
 
         def used_up(state: tenacity.RetryCallState) -> bool:
-            nonlocal tries, throttled_since
+            nonlocal attempts, throttled_since
             if isinstance(_error(state), Throttled):
                 throttled_since = clock() if throttled_since is None else throttled_since
                 return clock() - throttled_since >= self.throttled_s
             throttled_since = None
-            tries += 1
-            return tries >= self.attempts
+            attempts += 1
+            return attempts >= self.attempts
 
         backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)
 

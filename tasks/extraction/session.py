@@ -1,9 +1,9 @@
 """A fetch session: the requests in flight of one run in one process, from its opening to its close.
 
-It outlives each batch, and that is what makes one process fast: threads go on with the tiles of the next batch as soon
-as none of the last is left to take, whenever Prefect, or another engine, starts the task of it. A process has one
-session a run at the most, which `FetchSession.of` finds; beside the cache of `tasks.extraction.openers` it is all that
-lives in a process.
+A session outlives each batch, and this makes one process fast: as soon as the last tile of a batch is taken, threads
+go on with the next batch, whenever Prefect or another engine starts the task of that batch. A process has at most one
+session for each run, and `FetchSession.of` finds it. Otherwise a process keeps only caches between batches: those of
+stores (`tasks.storage.address`) and plans (`tasks.extraction.stored_plan`).
 """
 
 from __future__ import annotations
@@ -33,50 +33,52 @@ from tasks.storage.receipt import Receipt, TileReceipt
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Threads beyond the requests in flight: they decode and encode while others wait for Earth Engine.
+# More threads than requests in flight, by a quarter and at least by 4: they decode and encode while others wait for
+# Earth Engine.
 SPARE_SHARE, SPARE_LEAST = 4, 4
-# A request must end before the lease that it is sent on: so many seconds before its end, and half as much again as the
-# longest requests take, nothing is sent any more.
+# A request must end before its lease does. So nothing is sent in the last seconds of a lease: at least this many, and
+# at least 1.5 times the longest of the last requests.
 RESERVE_LEAST_S = 10.0
 
 
 class FetchSession:
-    """The permits, the counts, the verdict, the threads and the stop of one run in one process.
+    """The permits, counts, failure streak, threads and stop event of one run in one process.
 
     Args:
-        run_id: Id of the flow run, or of a job.
-        quota: What the process may have in flight, and by whose leave.
-        pace: What the run may do at the most.
-        deadlines: How long one request may take, and Earth Engine may go on with one that is left.
+        run_id: Id of the flow run, or an id that the caller chose.
+        quota: The quota that grants the process its requests in flight.
+        pace: The limits of the run.
+        deadlines: How long one request may take, and how long Earth Engine may still compute one that was given up.
     """
 
     _open: ClassVar[dict[str, FetchSession]] = {}
-    """By their runs."""
+    """Open sessions by run id."""
     _left: ClassVar[set[str]] = set()
-    """Runs whose flow has left them: a task of theirs that starts late, as the process ends, opens no session."""
+    """Ids of runs whose flow ended with an error. A task of such a run that starts late opens no session."""
     _opening: ClassVar[threading.Lock] = threading.Lock()
-    """Held while a session is opened, joined or left."""
+    """Lock that is held while a session is opened, joined or left."""
 
     def __init__(self, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines = DEADLINES) -> None:
         self.run_id, self.quota = run_id, quota
         self.deadlines = deadlines
         self.permits = Permits(pace, reserve=self._reserve)
         self.stop = threading.Event()
-        """Set when nothing more is to be sent."""
+        """Set when nothing more may be sent."""
         self.cancelled = threading.Event()
-        """Set, besides, when the run has been cancelled."""
+        """Set, in addition to `stop`, when the run was cancelled."""
         self.tally = Tally()
         self.verdict = FailureStreak()
         self.sizes = Sizes()
         self.begun: dict[Any, Any] = {}
-        """By batch what `tasks.extraction.batch.begin_batch` has begun of those that have not ended."""
+        """By batch, what `tasks.extraction.batch.begin_batch` returned for each batch that has not ended."""
         self.receipts: list[Receipt] = []
-        """Of the batches that ended here."""
+        """Receipts of the batches that ended in this session."""
         self.hold = quota.hold(self.permits, run_id=run_id, wanted=lambda: self.outstanding, on_cancel=self.cancel)
-        """What it has of the quota."""
+        """The slots that the session holds of the quota."""
         self._most = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
         self._threads: list[threading.Thread] = []
-        # Never shut down: what is in flight as the session ends is still stored. It ends with the session's last user.
+        # Never shut down: requests that are in flight when the session ends are still stored. The pool's threads end
+        # when nothing refers to the session any more.
         self._pool = ThreadPoolExecutor(os.cpu_count(), "pixels")
         self._work: queue.SimpleQueue[TileQueue | None] = queue.SimpleQueue()
         self._tiles = self._users = 0
@@ -84,25 +86,25 @@ class FetchSession:
 
     @classmethod
     def of(cls, run_id: str) -> FetchSession | None:
-        """Return the session of a run in this process, if there is one."""
+        """Return the session of a run in this process; None if there is none."""
         return cls._open.get(run_id)
 
     @classmethod
     @contextlib.contextmanager
     def shared(cls, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines) -> Iterator[FetchSession]:
-        """Join the session of a run in this process, or open one: it ends with the last of its users.
+        """Join the session of a run in this process, or open one. It closes when its last user leaves the `with` block.
 
         Raises:
-            BadInputError: the run has one with another quota, pace or deadlines.
-            Stopped: the flow of the run has left.
+            BadInputError: The run has a session with another quota, pace or deadlines.
+            Stopped: The flow of the run has ended with an error.
         """
         with cls._opening:
             if run_id in cls._left:
-                raise Stopped("The run was left.")
+                raise Stopped("The flow of this run has already ended.")
             session = cls._open.get(run_id)
             if session and (session.quota, session.permits.pace, session.deadlines) != (quota, pace, deadlines):
-                reason = "that run goes on in this process, with another quota, pace or deadlines"
-                raise BadInputError("run_id", run_id, reason, "Give what belongs to another job an id of its own")
+                reason = "a run with this id is active in this process, with another quota, pace or deadlines"
+                raise BadInputError("run_id", run_id, reason, "Give each run an id of its own")
             session = (session or FetchSession(run_id, quota, pace, deadlines)).join()
         try:
             yield session
@@ -111,20 +113,20 @@ class FetchSession:
 
     @property
     def is_shared(self) -> bool:
-        """Whether a batch uses it just now, beside the flow that opened it."""
+        """Whether a batch uses the session now, in addition to the flow that opened it."""
         return self._users > 1
 
     @property
     def outstanding(self) -> int:
-        """Tiles that were begun and have not ended."""
+        """Number of tiles that were queued and have not ended."""
         return self._tiles - self.tally.done
 
     def begin(self, tiles: Iterable[int], fetch: Callable[[int], TileReceipt]) -> TileQueue:
-        """Let the threads take tiles, after those that were begun before.
+        """Queue tiles for the threads, after the tiles that were queued earlier. The first call takes slots.
 
         Args:
-            tiles: Their numbers in a plan.
-            fetch: Returns the receipt of a tile.
+            tiles: Numbers of the tiles in their plan.
+            fetch: Fetches a tile by number and returns its receipt.
         """
         numbers = tuple(tiles)
         with self._beginning:
@@ -138,7 +140,7 @@ class FetchSession:
             return found
         try:
             self.hold.begin(self._start_threads)
-        except BaseException:  # nobody else begins it: the other batches would wait for slots for ever
+        except BaseException:  # slots are taken only here: without them, the other batches would wait for ever
             self.stop.set()
             raise
         return found
@@ -146,21 +148,21 @@ class FetchSession:
     def _start_threads(self) -> None:
         with self._beginning:
             while len(self._threads) < min(self.outstanding, self._most):
-                # Daemons: a process that is to end does not wait for an answer that may take minutes.
+                # Daemon threads: a process can end without waiting for an answer, which may take minutes.
                 thread = threading.Thread(target=self._serve, name=f"request-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
     def in_pool(self, function: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-        """Return what a function returns, called in one of few threads: for what takes CPU, and no time else.
+        """Call a function in one of a few threads, and return its value. For work that takes CPU and does not wait.
 
-        A thread's first CRS costs GDAL 17 ms of CPU (a PROJ context of its own), and requests have fifty threads.
+        In each thread, the first CRS costs GDAL 17 ms of CPU (a PROJ context of its own). Requests use fifty threads.
         """
         return self._pool.submit(function, *args, **more).result()
 
     @contextlib.contextmanager
     def entered_in_pool(self, context: contextlib.AbstractContextManager[T]) -> Iterator[T]:
-        """Enter a context as `in_pool` calls a function; it is left by the thread that leaves this one."""
+        """Enter a context in the pool, as `in_pool` calls a function. The calling thread leaves the context."""
         made = self.in_pool(context.__enter__)
         try:
             yield made
@@ -168,41 +170,41 @@ class FetchSession:
             context.__exit__(*sys.exc_info())
 
     def ended(self, batch: Hashable, receipt: Receipt) -> None:
-        """Take note of the end of a batch."""
+        """Record the end of a batch and its receipt."""
         self.begun.pop(batch, None)
         self.receipts.append(receipt)
 
     def cancel(self) -> None:
-        """Stop, because the run has been cancelled."""
+        """Stop the session because the run was cancelled."""
         self.cancelled.set()
         self.leave()
 
     def leave(self) -> None:
-        """Stop, and let the process end once what is in flight has had its grace."""
+        """Stop the session. The process may end once requests in flight have had `tile_queue.GRACE_S` seconds to end."""
         self.hold.leave(self.deadlines.computing_s)
         self.stop.set()
 
     def __enter__(self) -> Self:
-        """Open it: from now on `of` finds it.
+        """Open the session, so that `of` finds it.
 
         Raises:
-            RuntimeError: the run has one in this process.
+            RuntimeError: The run already has a session in this process.
         """
         with self._opening:
             if self.run_id in self._open:
                 self.hold.close()
-                raise RuntimeError(f"run {self.run_id} has a fetch session in this process already")
+                raise RuntimeError(f"run_id = {self.run_id!r}: this run already has a fetch session in this process")
             self._left.discard(self.run_id)
             return self.join()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Leave it: see `shared`."""
+        """Leave the session: see `close`. After an error, no task of the run may open a session again."""
         if error is not None:
             self._left.add(self.run_id)
         self.close()
 
     def join(self) -> Self:
-        """Be one more who uses it: see `shared`, which holds the lock."""
+        """Count one more user of the session. The caller holds the lock `_opening`."""
         if not self._users:
             self._open[self.run_id] = self
             malloc.share()
@@ -210,7 +212,7 @@ class FetchSession:
         return self
 
     def close(self) -> None:
-        """Use it no more. The last one stops what is still going on, and gives back what is held."""
+        """Count one user less. After the last user, stop the remaining work and give the slots back."""
         with self._opening:
             self._users -= 1
             if self._users:
@@ -220,7 +222,7 @@ class FetchSession:
         self.hold.close()
         for _thread in self._threads:
             self._work.put(None)
-        malloc.trim()  # what answers took is free for products now
+        malloc.trim()  # products can use the memory that the answers took
 
     def _serve(self) -> None:
         while (tiles := self._work.get()) is not None:
@@ -235,7 +237,7 @@ class FetchSession:
 
     @classmethod
     def forget(cls) -> None:
-        """Know no session: of those that were open as a process was forked, the child has no thread."""
+        """Forget all sessions. After a fork, the child process has none of their threads."""
         cls._open, cls._left, cls._opening = {}, set(), threading.Lock()
 
 

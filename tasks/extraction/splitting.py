@@ -1,4 +1,4 @@
-"""Splitting: a tile that is too heavy for one request is fetched in parts, and the run learns which size fits."""
+"""Splitting: fetch a tile that is too heavy for one request in parts, and learn which size fits."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tasks.raster.window import Window
 T = TypeVar("T")
 
 LEAST_SIDE = 16
-"""Pixels a side that no cut goes below: what 16 x 16 pixels are too heavy for depends on the expression, not on the
-size, and a request for them is nearly all overhead. It is the block of TIFF too."""
+"""Smallest side of a part, in pixels. If 16 x 16 pixels are too heavy, the cause is the expression and not the size,
+and a request for so few pixels is nearly all overhead. The sides of blocks in a TIFF are multiples of 16, too."""
 
 MEMORY = 32
-"""Outcomes of a size that are remembered: enough to tell a share of a half from one of a third, few enough that the
-light half of a region is not judged by the heavy one."""
+"""Number of outcomes that are remembered for each size. They are enough to distinguish a share of one half from one
+third, and few enough that the light half of a region is not judged by the heavy half."""
 
 KIN = 1.5
-"""Sizes up to this ratio speak for each other: uneven halves and clipped tiles do, a tile and its halves do not. The
-halves of a tile that was heavy say nothing new about tiles."""
+"""Largest ratio of two sizes whose outcomes count for each other. Uneven halves and clipped tiles are within it, a tile
+and its halves are not: the halves of a heavy tile show nothing new about whole tiles."""
 
 
 def part(grid: PixelGrid, window: Window) -> PixelGrid:
-    """Return the grid of some rows and columns: the same pixels, to the bit where the grid's numbers allow it."""
+    """Return the grid of a window: the same pixels, exact to the bit if the numbers of the grid allow it."""
     if window == Window.of(grid.shape):
         return grid
     affine = grid.affine @ Affine.translation(window.columns.start, window.rows.start)
@@ -41,9 +41,10 @@ def part(grid: PixelGrid, window: Window) -> PixelGrid:
 
 
 def halves(window: Window) -> tuple[Window, Window] | None:
-    """Return both halves along the longer side, rows if they are equal, the smaller half first; None = too small.
+    """Return both halves of a window, the smaller half first; None if the window is too small to divide.
 
-    The smaller goes first since its failure settles that of the other, too.
+    The longer side is divided; if the sides are equal, the rows. The smaller half goes first: if it is too heavy, the
+    larger half is too heavy as well.
     """
     rows, columns = window.rows, window.columns
     if max(window.height, window.width) // 2 < LEAST_SIDE:
@@ -59,24 +60,26 @@ def halves(window: Window) -> tuple[Window, Window] | None:
 
 
 class Evidence(NamedTuple):
-    """How requests of about one size ended."""
+    """How requests of about the same size ended: the number of failures and the number of fits."""
 
     failures: int
     fits: int
 
     def gives_up(self, parts: float) -> bool:
-        """Return whether so many parts are expected to cost less than the whole."""
+        """Return whether this number of parts is expected to cost fewer requests than asking for the whole first."""
         return self.failures > (parts - 1) * (self.fits + 1)
 
 
 class Sizes:
-    """What a run has learned about how many pixels one request may have. Safe in threads; lanes of one run share it.
+    """What a run has learned about how many pixels one request may have. Thread-safe: all threads of a run share it.
 
-    Asking for n parts costs n requests; asking for the whole first costs 1 + p * n, if a share p of such requests
-    fails. So the whole is not asked for once p > 1 - 1/n: once there are more than n - 1 failures to a fit. One fit
-    is assumed before any was seen, since a wrong split costs n requests and a wrong try only one.
+    Asking for n parts costs n requests. Asking for the whole first costs 1 + p * n requests, if a share p of such
+    requests fails. So the whole is no longer requested once p > 1 - 1/n, that is, once there are more than n - 1
+    failures for each fit. One fit is assumed from the start, since a wrong split costs n requests and a wrong attempt
+    only one.
 
-    A size that was given up is tried again, the more rarely the more often it failed: a light region may follow.
+    A size that was given up is tried again from time to time, since a light region may follow. The more often it
+    failed, the more rarely it is tried.
     """
 
     def __init__(self) -> None:
@@ -85,17 +88,17 @@ class Sizes:
         self._passed_over: Counter[int] = Counter()
 
     def fitted(self, pixels: int) -> None:
-        """Note that a request for so many pixels was answered."""
+        """Record that a request for this number of pixels was answered."""
         with self._lock:
             self._seen[pixels].append(True)
 
     def failed(self, pixels: int) -> None:
-        """Note that a request for so many pixels was too heavy."""
+        """Record that a request for this number of pixels was too heavy."""
         with self._lock:
             self._seen[pixels].append(False)
 
     def asks_whole(self, window: Window) -> bool:
-        """Return whether a window is to be asked for in one request, or in halves at once."""
+        """Return whether to ask for a window in one request. If not, it is divided into halves at once."""
         with self._lock:
             parts = self._cost_of_parts(window)
             size = window.pixels
@@ -110,7 +113,10 @@ class Sizes:
 
     @property
     def suggested_side(self) -> int | None:
-        """Tile size that fits, a multiple of 16 pixels; None if the largest fitted at least as often as not."""
+        """Side of a tile that fits, a multiple of 16 pixels. None if no side fits, or none needs to be smaller.
+
+        A size fits if it was answered at least as often as it was too heavy.
+        """
         with self._lock:
             failing = {size: seen.count(False) > seen.count(True) for size, seen in self._seen.items()}
         fits = [size for size, fails in failing.items() if not fails]
@@ -120,13 +126,13 @@ class Sizes:
         return side or None
 
     def _evidence(self, size: int) -> Evidence:
-        """Return failures of this size or somewhat less, and fits of this size or somewhat more."""
+        """Return the failures of this size or a slightly smaller one, and the fits of this or a slightly larger one."""
         failures = sum(seen.count(False) for other, seen in self._seen.items() if other <= size < other * KIN)
         fits = sum(seen.count(True) for other, seen in self._seen.items() if size <= other < size * KIN)
         return Evidence(failures=failures, fits=fits)
 
     def _cost_of_parts(self, window: Window) -> float:
-        """Return how many requests both halves are expected to take; infinite where there are none."""
+        """Return the expected number of requests for both halves; infinite if the window is too small to divide."""
         parts = halves(window)
         return math.inf if parts is None else 2 * self._cost(parts[0])
 
@@ -143,16 +149,16 @@ class Sizes:
 
 
 def fetch_in_parts(grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes) -> list[Piece[T]]:
-    """Fetch a tile in as few requests as it takes, one after the other, and return what was asked for piece by piece.
+    """Fetch a tile in as few requests as possible, one after the other, and return its pieces.
 
     Args:
-        grid: The tile.
-        ask: Sends one request for a part of it. Called with the grid itself if the tile is asked for whole.
-        sizes: What the run knows; it learns from this tile.
+        grid: The grid of the tile.
+        ask: Sends one request for a part of the tile. If the whole tile is requested, it is called with `grid` itself.
+        sizes: What the run has learned so far. It learns from this tile, too.
 
     Raises:
-        TooHeavy: a part that can't be halved is too heavy.
-        Exception: whatever else `ask` raises.
+        TooHeavy: A part is too heavy and too small to divide.
+        Exception: Any other error of `ask`.
     """
     waiting, pieces = [Window.of(grid.shape)], []
     while waiting:

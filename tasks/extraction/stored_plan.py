@@ -1,4 +1,4 @@
-"""Plans as they are stored in an output, and the cache of them in this process."""
+"""Plans that are stored in an output, and the cache of them in this process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tasks.plan.plan import Plan
 from tasks.storage.store import StorageError, Store
 
 PLAN = "plan.json"
-# Plans kept a process: those of the last runs. One of a million patches is 100 MB.
+# Number of plans that a process keeps: those of the last runs. A plan of a million patches takes 100 MB.
 KEPT_PLANS = 4
 _lock = threading.Lock()
 _plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
-"""By where each is stored, and its fingerprint; the one that was used last is the last."""
+"""Plans by address and fingerprint. The one that was used last is the last."""
 
 
 def _forget_lock() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the process that this one was forked from may hold it
+    global _lock  # noqa: PLW0603 - a thread of the parent process may hold it
     _lock = threading.Lock()
 
 
@@ -28,7 +28,7 @@ os.register_at_fork(after_in_child=_forget_lock)
 
 
 def store_plan(store: Store, plan: Plan, *, name: str = PLAN) -> str:
-    """Write a plan into its folder, unless it is there already; return its key."""
+    """Write a plan into its folder, unless it is already there. Return its key."""
     key = f"{plan.folder}/{name}"
     data = json.dumps(plan.json()).encode()
     remember_plan(store, key, plan)
@@ -43,12 +43,12 @@ def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
     """Return a stored plan.
 
     Args:
-        store: Of the output.
-        key: Of the plan in it.
-        fingerprint: That it must have: the place of a growing series holds another plan after each run.
+        store: The output.
+        key: Key of the plan in the output.
+        fingerprint: Fingerprint that the plan must have. In a growing series, each run may store another plan there.
 
     Raises:
-        StorageError: it is gone, can't be read, or is another.
+        StorageError: The plan does not exist, cannot be read, or has another fingerprint.
     """
     name = f"{store.uri}/{key}", fingerprint
     with _lock:
@@ -58,20 +58,20 @@ def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
     try:
         data = store.get(key)
     except KeyError:
-        raise StorageError(f"plan = {name[0]!r}: it is gone. Run the flow that made it again.") from None
+        raise StorageError(f"plan = {name[0]!r}: it no longer exists. Run the flow that made it again.") from None
     try:
         plan = Plan.from_json(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StorageError(
-            f"plan = {name[0]!r}: it can't be read ({error}). Run the flow that made it again."
+            f"plan = {name[0]!r}: it cannot be read ({error}). Run the flow that made it again."
         ) from error
     if plan.fingerprint != fingerprint:
-        raise StorageError(f"plan = {name[0]!r}: another run has put another in its place. Run the flow again.")
+        raise StorageError(f"plan = {name[0]!r}: another run has replaced it. Run the flow again.")
     return remember_plan(store, key, plan)
 
 
 def remember_plan(store: Store, key: str, plan: Plan) -> Plan:
-    """Keep a plan that was just stored, so that this process does not read it back; return it."""
+    """Keep a plan that was just stored or read, so that this process does not read it again. Return it."""
     with _lock:
         _plans[f"{store.uri}/{key}", plan.fingerprint] = plan
         while len(_plans) > KEPT_PLANS:

@@ -1,4 +1,4 @@
-"""One tile: from its request to stored bytes and a receipt."""
+"""Fetch one tile: from its request to stored bytes and a receipt."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ from tasks.storage.store import Store
 
 RETRY = RetryPolicy()
 NOTHING = Checkpoint()
-# What GDAL reads and writes: in few threads, see `FetchSession.in_pool`.
+# The format that GDAL reads and writes, in a few threads: see `FetchSession.in_pool`.
 GDALS: FileFormat = "GEO_TIFF"
-# These end the run: no other tile can do better.
+# Errors that end the run, since every other tile would fail, too.
 FATAL = (Denied, BudgetExhausted, GivenUp)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TileFetcher:
-    """What fetches tiles of a plan, each on its own: threads of a session share it."""
+    """Fetches the tiles of a plan, one in each call. The threads of a session share it."""
 
     plan: Plan
     ask: Callable[[PixelRequest], Answer]
-    """One request to an answer or a typed error."""
+    """Sends one request, and returns its answer or raises a typed error."""
     session: FetchSession
     store: Store
     checkpoint: Checkpoint = NOTHING
-    """What is stored already."""
+    """What is already stored of the plan."""
     retry: RetryPolicy = RETRY
 
     def fetch(self, index: int) -> TileReceipt:
-        """Fetch one tile and store it. A tile that Earth Engine refuses is a receipt, not an exception.
+        """Fetch one tile, store it, and return its receipt. A tile that Earth Engine refuses gets a receipt, too.
 
         Raises:
-            EarthEngineError: one that ends the run: ``Denied``, ``BudgetExhausted``, ``GivenUp`` or ``Stopped``.
-            StorageError: the tile can't be stored.
+            EarthEngineError: An error that ends the run: ``Denied``, ``BudgetExhausted``, ``GivenUp`` or ``Stopped``.
+            StorageError: The tile cannot be stored.
         """
         begun = time.monotonic()
         fingerprint = self.plan.tile_fingerprint(index)
@@ -70,7 +70,7 @@ class TileFetcher:
             receipt = self._stored(index, fingerprint, pixels, len(tries), begun)
         except (*FATAL, Stopped):
             raise
-        except (EarthEngineError, ValueError) as error:  # ValueError: pixels that no GeoTIFF can hold with their mask
+        except (EarthEngineError, ValueError) as error:  # ValueError: no GeoTIFF can hold these pixels and their mask
             self.session.verdict.failed(error)
             return TileReceipt(
                 index=index,
@@ -82,21 +82,21 @@ class TileFetcher:
                 error_kind=type(error).__name__,
                 reason=f"{type(error).__name__}: {error}",
             )
-        self.session.verdict.succeeded()  # first: what the window lets out from now on may fail sooner
+        self.session.verdict.succeeded()  # before `prove`, which releases requests that may fail sooner
         self.session.permits.prove()
         return receipt
 
     def _found(self, index: int, fingerprint: str, begun: float) -> TileReceipt | None:
-        """Return the receipt of a tile that was stored before its process was killed, if it is such a tile."""
+        """Return the receipt of a tile whose process was killed after it stored the tile; None if there is none."""
         stored = self.checkpoint.unreceipted(index)
-        # In a folder, only a GeoTIFF itself says which tile it is.
-        says = (fingerprint, None) if self.plan.tile_format.file_format == "GEO_TIFF" else (fingerprint,)
-        if stored is None or stored.fingerprint not in says:
+        # A folder has no fingerprint beside the bytes (None). There, only a GeoTIFF holds its own fingerprint.
+        accepted = (fingerprint, None) if self.plan.tile_format.file_format == "GEO_TIFF" else (fingerprint,)
+        if stored is None or stored.fingerprint not in accepted:
             return None
         try:
             data = self.store.get(stored.key)
             made = read_back(self.plan, index, fingerprint, data)
-        except (KeyError, EarthEngineError, ValueError):  # ValueError: values or types that no raster holds
+        except (KeyError, EarthEngineError, ValueError):  # ValueError: no raster can hold these values or types
             return None
         kept = TileObject(key=stored.key, size=stored.size, crc32c=crc32c(data), version=stored.version)
         return _receipt(index, fingerprint, made, (kept,), attempts=0, begun=begun)
@@ -108,7 +108,7 @@ class TileFetcher:
         return fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.session.sizes)
 
     def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> Pixels:
-        """Send one request, again where that may help."""
+        """Send one request for a tile or a part of it, and repeat it if that may help."""
         request = self.plan.request(index, grid)
 
         def call() -> Pixels:
@@ -126,7 +126,7 @@ class TileFetcher:
         return self.retry.run(call, sleep=tenacity.sleep_using_event(self.session.stop))
 
     def _answer(self, request: PixelRequest) -> Answer:
-        """Send a request under its permit, and let the permits know how it went."""
+        """Send a request under its permit, and report the outcome to the permits and the tally."""
         permits, tally, sent = self.session.permits, self.session.tally, time.monotonic()
         try:
             answer = self.ask(request)
@@ -134,7 +134,7 @@ class TileFetcher:
             throttled = isinstance(error, Throttled)
             if throttled:
                 permits.throttled(sent, wait_s=error.retry_after)
-            elif not isinstance(error, TooHeavy):  # which takes its time, and says nothing of smaller parts
+            elif not isinstance(error, TooHeavy):  # TooHeavy comes late, and smaller parts may succeed
                 permits.failed()
             if error.may_compute_s > 0:
                 permits.linger(error.may_compute_s)
@@ -142,13 +142,13 @@ class TileFetcher:
             raise
         permits.succeeded()
         if answer.restricted and not tally.restricted:
-            permits.throttled(sent, pause=False)  # once: only throttling shows how many are allowed then
+            permits.throttled(sent, pause=False)  # only once: after it, throttling shows how many are allowed
         tally.restricted = answer.restricted
         tally.request(time.monotonic() - sent, throttled=False)
         return answer
 
     def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
-        """Store what is made of the pixels; what lies in its place is replaced only if it is what was seen there."""
+        """Encode and store the pixels of a tile. Stored bytes are replaced only if they are the version seen before."""
         seen = self.checkpoint.there.get(index)
         making = encode(self.plan, index, fingerprint, pixels)
         with self.session.entered_in_pool(making) if self.plan.tile_format.file_format == GDALS else making as made:

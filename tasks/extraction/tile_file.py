@@ -1,6 +1,6 @@
-"""From the answers for a tile to what is stored of it: decode, stitch, clip, measure, encode. Pure functions.
+"""Make the file of a tile from the answers for it: decode, stitch, clip, measure, encode. Pure functions.
 
-answers --decode--> pixels of the parts --assemble--> pixels of the tile --artifact--> objects and their summary
+answers --decode--> pixels of the parts --assemble--> pixels of the tile --encode--> objects and their summary
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
 from tasks.storage.band_summary import Bands, BandSummary
 
 T = TypeVar("T")
-# Beginnings and ends of files that are stored as they were sent: a part is never taken for a whole.
+# First and last bytes of files that are stored as they were received: a truncated file is never accepted.
 FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8", b"\xff\xd9")}
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """An answer: its bytes, and what they hold unless it is a picture."""
+    """The pixels of an answer: its bytes, and the decoded raster. The raster of a picture is None."""
 
     raster: Raster | None
     data: bytes
@@ -44,42 +44,42 @@ class Pixels:
 
 @dataclass(frozen=True, kw_only=True)
 class TileFile:
-    """What is to be stored of a tile."""
+    """What is stored of a tile: its objects, and a summary of its pixels."""
 
     objects: tuple[tuple[str, bytes | memoryview], ...]
-    """Keys with their bytes: one file, or several objects; none for a tile without a valid pixel."""
+    """Keys with their bytes: one file, or several objects. Empty for a tile without a valid pixel."""
     pixels: int
-    """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
+    """Number of requested pixels of one band. If the tile is clipped, only pixels inside the region count."""
     bands: Bands
-    """What the valid pixels of each band hold, in the order of the plan; none for pictures."""
+    """Summary of the valid pixels of each band, in the order of the plan. Empty for pictures."""
 
 
 def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -> Pixels:
-    """Return what an answer for a tile, or for a part of it, holds.
+    """Decode an answer for a tile, or for a part of it.
 
     Raises:
-        Transient: it is not whole.
-        Rejected: it does not say which pixels are masked.
+        Transient: The answer is incomplete.
+        Rejected: The answer does not show which pixels are masked.
     """
     source, grid = plan.locate(index)[0], part or plan.grid(index)
     if source.wire in FRAMES:
         head, tail = FRAMES[source.wire]
         if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
-            raise Transient(f"The answer is no whole {source.wire} file ({len(data)} bytes).")
+            raise Transient(f"The answer is not a complete {source.wire} file ({len(data)} bytes).")
         return Pixels(None, data)
     bands = tuple(band.id for band in plan.bands)
     read = decode_npy if source.wire == "NPY" else decode_geotiff
     try:
         raster = read(data, bands, grid.geobox)
     except CorruptPixelsError as error:
-        raise Transient(f"The answer is no whole {source.wire} file: {error}") from error
+        raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
     if raster.valid is None and plan.tile_format.masks != "unknown":
-        raise Rejected("The answer does not say which pixels are masked. Use masks=exact, or masks=unknown.")
+        raise Rejected("The answer does not show which pixels are masked. Use masks=exact, or masks=unknown.")
     return Pixels(raster, data)
 
 
 def assemble(plan: Plan, index: int, pieces: Sequence[Piece[Pixels]]) -> Pixels:
-    """Return the pixels of a tile: its parts stitched, and masked outside the region of the plan."""
+    """Return the pixels of a tile: stitch its parts, and mask the pixels outside the region of the plan."""
     pixels = pieces[0].content if len(pieces) == 1 else _stitched(plan, pieces, plan.grid(index))
     within = _within(plan, index)
     return pixels if within is None or pixels.raster is None else Pixels(clipped(pixels.raster, within), b"")
@@ -87,7 +87,7 @@ def assemble(plan: Plan, index: int, pieces: Sequence[Piece[Pixels]]) -> Pixels:
 
 @contextlib.contextmanager
 def encode(plan: Plan, index: int, fingerprint: str, pixels: Pixels) -> Iterator[TileFile]:
-    """Encode and measure the pixels of a tile; yields what is to be stored, whose bytes are valid inside the `with`."""
+    """Encode and measure the pixels of a tile. Yield what is stored; its bytes are valid inside the `with` block."""
     summary = measure(plan, index, pixels.raster)
     if pixels.raster is not None and pixels.raster.empty:
         yield summary
@@ -97,18 +97,18 @@ def encode(plan: Plan, index: int, fingerprint: str, pixels: Pixels) -> Iterator
 
 
 def measure(plan: Plan, index: int, raster: Raster | None) -> TileFile:
-    """Return what is known of a tile without its file."""
+    """Return the pixel count and the band summaries of a tile, without its file."""
     grid = plan.grid(index)
     bands = Bands(_summaries(raster, grid.width * grid.height) if raster is not None else ())
     return TileFile(objects=(), pixels=pixels_wanted(plan, index), bands=bands)
 
 
 def read_back(plan: Plan, index: int, fingerprint: str, data: bytes) -> TileFile:
-    """Return what a file of ours is, which no receipt speaks of.
+    """Measure a stored file that no receipt lists.
 
     Raises:
-        CorruptPixelsError: it is another, or damaged.
-        EarthEngineError: as `decode`.
+        CorruptPixelsError: The file holds another tile, or is damaged.
+        EarthEngineError: See `decode`.
     """
     if plan.tile_format.file_format != "GEO_TIFF":
         raster = decode(plan, index, data).raster
@@ -118,7 +118,7 @@ def read_back(plan: Plan, index: int, fingerprint: str, data: bytes) -> TileFile
 
 
 def pixels_wanted(plan: Plan, index: int) -> int:
-    """Return the number of pixels of a band that are asked for."""
+    """Return the number of requested pixels of one band. If the plan clips, only pixels inside the region count."""
     within, grid = _within(plan, index), plan.grid(index)
     return grid.width * grid.height if within is None else int(within.sum())
 
@@ -130,12 +130,12 @@ def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) ->
         raise CorruptPixelsError(str(error)) from error
     bands, geobox = tuple(band.id for band in plan.bands), plan.grid(index).geobox
     if tags.get("FINGERPRINT") != fingerprint or raster.bands != bands or raster.geobox != geobox:
-        raise CorruptPixelsError("it is another tile")
-    # GDAL passes over a mask whose directory is cut off: the same raster gives the same bytes, if it is whole.
+        raise CorruptPixelsError("the file holds another tile")
+    # GDAL ignores a mask whose directory is cut off. So the raster is encoded again: an intact file has the same bytes.
     own = {name: value for name, value in tags.items() if name != "AREA_OR_POINT"}
     with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec) as again:
         if memoryview(again) != data:
-            raise CorruptPixelsError("it is damaged")
+            raise CorruptPixelsError("the file is damaged")
     return raster
 
 
@@ -168,7 +168,7 @@ def _within(plan: Plan, index: int) -> NDArray[np.bool_] | None:
     return None if clip is None else _inside(clip, plan.grid(index))
 
 
-# A tile asks twice: for its mask, and for the number of pixels in its receipt.
+# Called twice for each tile: for its mask, and for the number of pixels in its receipt.
 @functools.lru_cache(maxsize=64)
 def _inside(wkt: str, grid: PixelGrid) -> NDArray[np.bool_]:
     return inside(_geometry(wkt), grid.geobox)
@@ -192,5 +192,5 @@ def _summaries(raster: Raster, pixels: int) -> Iterator[BandSummary]:
 
 
 def _finite(value: float | None) -> float | None:
-    """Receipts are JSON, which has no infinity."""
+    """Return None for NaN and infinity: receipts are JSON, which has neither."""
     return value if value is not None and math.isfinite(value) else None

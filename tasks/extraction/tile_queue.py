@@ -1,4 +1,4 @@
-"""The tiles of a batch on their way: threads of a session take them one by one, and whoever runs the batch waits."""
+"""The queue of a batch: the threads of a session take its tiles one by one, and the caller of the batch waits."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from tasks.earthengine.errors import Stopped
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import StorageError
 
-# Seconds between looks whether the session was stopped elsewhere.
+# Seconds between two checks whether the session was stopped elsewhere.
 LOOK_S = 1.0
-# Seconds at the most between two receipts of a batch that goes on. What a killed process loses of them is not lost: its
-# tiles are found again, but each must be read for that.
+# Longest time in seconds between two receipts of a running batch. Tiles that a killed process stored after its last
+# receipt are not lost: the next run finds them, but must read each of them.
 KEEP_S = 10.0
-# Requests that are in flight when a session stops have so long to end, and to be stored.
+# Seconds in which requests that are in flight when a session stops may end and be stored.
 GRACE_S = 20.0
 
 
 class TileQueue:
-    """Some tiles. None waits in a list of work: they are numbers until a thread takes them. Safe in threads.
+    """The tiles of a batch. They are only numbers until a thread takes them. Thread-safe.
 
     Args:
-        tiles: Their numbers, each once.
-        fetch: Returns the receipt of a tile; what it raises stops the session.
-        over: Set when the session is stopped, here or elsewhere: no tile is taken any more.
+        tiles: Numbers of the tiles, each once.
+        fetch: Fetches a tile and returns its receipt. An exception stops the session.
+        over: Set when the session is stopped, here or elsewhere. After that, no tile is taken.
     """
 
     def __init__(self, tiles: Sequence[int], *, fetch: Callable[[int], TileReceipt], over: threading.Event) -> None:
         self._fetch, self._over = fetch, over
-        self._changed = threading.Condition()  # guards all below
+        self._changed = threading.Condition()  # guards all attributes below
         self._untaken = iter(tiles)
         self._left = len(tiles)
         self._in_work = 0
@@ -38,28 +38,28 @@ class TileQueue:
         self._error: BaseException | None = None
 
     def work(self) -> None:
-        """Take tiles until there are no more: what a thread of the session does."""
+        """Take and fetch tiles until none is left. The threads of the session call this."""
         while (index := self._take()) is not None:
             try:
                 self._end(self._fetch(index))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, who waits for the batch shall raise it
+            except BaseException as error:  # noqa: BLE001 - the thread that waits for the batch raises it
                 self._fail(error)
 
     def wait(self, keep: Callable[[Sequence[TileReceipt]], None]) -> tuple[Sequence[TileReceipt], BaseException | None]:
-        """Wait until all tiles have ended, or the session is over and those in work had time to end.
+        """Wait until all tiles have ended, or until the session was stopped and `GRACE_S` seconds have passed.
 
         Args:
-            keep: Called now and then with the receipts of the tiles that have ended, so that little is lost with the
-                process.
+            keep: Called now and then with the receipts of the tiles that have ended, so that a killed process loses
+                little.
 
         Returns:
-            The receipts of the tiles that ended, and what stopped the session before the rest: the cause before
-            its consequences, ``Stopped`` where it lies elsewhere.
+            The receipts of the tiles that ended, and the error that stopped the session before the rest, or None. Of
+            several errors it is the cause, not a consequence. It is ``Stopped`` if the cause lies elsewhere.
         """
         begun = kept = time.monotonic()
         known = 0
         while self._goes_on():
-            due = kept + min(KEEP_S, max(LOOK_S, (kept - begun) / 2))  # often at first, when there is little to write
+            due = kept + min(KEEP_S, max(LOOK_S, (kept - begun) / 2))  # more often at first: the receipt is small
             ended = self._ended() if time.monotonic() >= due else ()
             if len(ended) > known:
                 kept, known = time.monotonic(), len(ended)
@@ -100,7 +100,7 @@ class TileQueue:
             self._leave()
 
     def _stop(self, error: BaseException) -> None:
-        with self._changed:  # a condition's lock may be taken again by the thread that has it
+        with self._changed:  # a thread that holds the lock of a condition may take it again
             self._over.set()
             if self._error is None or isinstance(self._error, Stopped):
                 self._error = error

@@ -1,4 +1,4 @@
-"""Versions of images: which plan is newer than another, and which asset has changed since it was planned."""
+"""Versions of images: which plan is newer than another, and which asset was updated after it was planned."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.plan.plan import Plan, Source
 
 
 def find_superseded(plans: Iterable[tuple[Plan, bool]]) -> Iterator[str]:
-    """Yield the folders of superseded plans: a newer plan differs in nothing but the versions of its images.
+    """Yield the folders of superseded plans: a newer, complete plan differs only in the versions of its images.
 
     Args:
-        plans: The plans of an output, each with whether all of its tiles are there.
+        plans: The plans of an output, each with whether it is complete.
     """
     same: dict[str, list[tuple[Plan, bool]]] = defaultdict(list)
     for plan, complete in plans:
@@ -33,7 +33,10 @@ def find_superseded(plans: Iterable[tuple[Plan, bool]]) -> Iterator[str]:
 
 
 def _is_older(plan: Plan, other: Plan) -> bool:
-    """Whether no image of a plan is newer than its like in another, as far as their versions tell."""
+    """Return whether each image of a plan is at most as new as the same image of another plan.
+
+    Versions that cannot be compared give False.
+    """
     pairs = [
         pair
         for source, like in zip(plan.sources, other.sources, strict=True)
@@ -44,15 +47,17 @@ def _is_older(plan: Plan, other: Plan) -> bool:
 
 
 def _moments(version: str) -> list[str]:
-    """Return the times of a version: of one image, or of all that a day is mosaicked of."""
+    """Return the times of a version: of one image, or of all images in the mosaic of a day."""
     return [moment for _, moment in json.loads(version)] if version.startswith("[") else [version]
 
 
 def changed_asset(connection: Connection, source: Source) -> str | None:
-    """Return which asset of a source was updated since it was planned: its tiles can't be fetched any more.
+    """Return an asset of a source that was updated after it was planned; None if there is none.
+
+    The tiles of such a source can no longer be fetched.
 
     Raises:
-        EarthEngineError: Earth Engine can't be asked.
+        EarthEngineError: Earth Engine did not return the metadata of an asset.
     """
     if source.version == UNPINNED or source.version.startswith("as_of:"):
         return None

@@ -1,1 +1,1 @@
-"""Where bytes go: the store protocol, the local folder, receipts."""
+"""Stores of bytes: the store protocol, folders, buckets of Cloud Storage, and receipts."""

@@ -1,4 +1,4 @@
-"""From an address to a store."""
+"""Open the store of an address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.storage.store import StorageError, Store, check_key
 # Bucket names: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(/(?P<prefix>.*?))?/?")
 
-# Slugs of the block types that an output may be, and the names of blocks: https://docs.prefect.io/v3/concepts/blocks
+# Slugs of the block types that an output may have, and names of blocks: https://docs.prefect.io/v3/concepts/blocks
 BUCKET, FOLDER = "gcs-bucket", "local-file-system"
 _BLOCK = re.compile(rf"({BUCKET}|{FOLDER})/[a-z0-9-]+")
 
@@ -30,32 +30,34 @@ def is_block(output: str) -> bool:
 
 
 def bucket_of(address: str) -> tuple[str, str]:
-    """Return bucket and prefix of ``gs://bucket/prefix``.
+    """Return the bucket and the prefix of ``gs://bucket/prefix``.
 
     >>> bucket_of("gs://pixels/runs/2020/"), bucket_of("gs://pixels")
     (('pixels', 'runs/2020'), ('pixels', ''))
 
     Raises:
-        StorageError: it is no such address.
+        StorageError: The address has another form.
     """
     found = _BUCKET.fullmatch(address)
     with contextlib.suppress(ValueError):
         if found:
             return found["bucket"], check_key(found["prefix"]) if found["prefix"] else ""
-    raise StorageError(f"output = {address!r}: no bucket with a prefix of plain parts. Give gs://bucket/prefix.")
+    raise StorageError(f"output = {address!r}: not a bucket name and a prefix of plain parts. Give gs://bucket/prefix.")
 
 
 def open_store(address: str) -> Store:
-    """Return the store of ``gs://bucket/prefix``, or of a folder, local or mounted; one until `forget`.
+    """Return the store of ``gs://bucket/prefix``, or of a local or mounted folder.
+
+    The store of an address is opened once and used again until `forget` is called.
 
     Raises:
-        StorageError: it is no such address.
+        StorageError: The address is neither that of a bucket nor that of a folder.
     """
     return _open(address, os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
 def forget() -> None:
-    """Open every store anew from now on."""
+    """Forget all stores and clients, so that later calls open new ones."""
     _open.cache_clear()
     _client.cache_clear()
 
@@ -64,7 +66,7 @@ def forget() -> None:
 def _open(address: str, endpoint: str | None) -> Store:
     if not address.startswith("gs://"):
         return LocalStore(Path(address))
-    from tasks.storage.cloud import CloudStore  # a third of a second, which a folder does not need
+    from tasks.storage.cloud import CloudStore  # takes a third of a second; a folder does not need it
 
     return CloudStore(*bucket_of(address), _client(endpoint))
 

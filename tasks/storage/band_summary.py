@@ -1,4 +1,4 @@
-"""What the valid pixels of a band hold, as receipts keep it."""
+"""Summaries of the valid pixels of bands, as receipts store them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, overload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandSummary:
-    """What the valid pixels of one band hold; None where there are none."""
+    """Summary of the valid pixels of one band. A mean, min or max is None if no pixel is counted or it is infinite."""
 
     valid: int | None
-    """Number of valid pixels; None where the mask is not known, and all pixels count."""
+    """Number of valid pixels; None if the mask is unknown, and all pixels count."""
     counted: int
-    """Number of pixels that the numbers below are of: valid and not NaN."""
+    """Number of pixels behind `mean`, `min` and `max`: those that are valid and not NaN."""
     mean: float | None
     min: float | None
     max: float | None
@@ -28,7 +28,7 @@ _packed, _in_order = attrgetter(*_FIELDS), itemgetter(*_FIELDS)
 
 
 class Bands(Sequence[BandSummary]):
-    """Summaries, packed: as Python numbers they would be most of the memory of a run of 100,000 tiles."""
+    """Packed summaries. As Python numbers they would take most of the memory of a run of 100,000 tiles."""
 
     __slots__ = ("_numbers",)
 
@@ -38,17 +38,19 @@ class Bands(Sequence[BandSummary]):
 
     @classmethod
     def from_json(cls, summaries: Iterable[Mapping[str, Any]]) -> Bands:
-        """Return the bands of these JSON values, as they are packed: a summary of each would take as long as all else.
+        """Return the bands of JSON values.
+
+        The values are packed directly: a `BandSummary` for each of them would take as long as everything else.
 
         Raises:
-            KeyError: a field is missing.
-            TypeError: a value is no number.
-            ValueError: there is another field.
+            KeyError: A field is missing.
+            TypeError: A value is not a number.
+            ValueError: There are more or fewer fields.
         """
         made, numbers = cls(), []
         for summary in summaries:
             if len(summary) != len(_FIELDS):
-                raise ValueError(f"band {dict(summary)!r}: its fields are {', '.join(_FIELDS)}")
+                raise ValueError(f"band = {dict(summary)!r}: the fields must be {', '.join(_FIELDS)}")
             numbers += _in_order(summary)
         made._numbers = array("d", [math.nan if number is None else number for number in numbers])
         return made

@@ -1,4 +1,4 @@
-"""Checksums in Cloud Storage's form: base64 of the big-endian CRC32C."""
+"""Checksums in the form of Cloud Storage: base64 of the big-endian CRC32C."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import IO
 
 import google_crc32c
 
-# Bytes of a file that are read at a time for its checksum.
+# Bytes of a file that are read at a time.
 CHUNK = 1 << 20
 
 
 def crc32c(data: bytes | memoryview) -> str:
-    """Return the checksum in Cloud Storage's form: base64 of the big-endian CRC32C."""
-    # It takes no memoryview of Python's own, but GDAL's.
+    """Return a checksum in the form of Cloud Storage: base64 of the big-endian CRC32C."""
+    # google_crc32c does not accept a memoryview.
     data = bytes(data) if isinstance(data, memoryview) else data
     return _as_text(google_crc32c.value(data))
 
 
 def crc32c_of_file(file: IO[bytes]) -> str:
-    """Return the checksum of what is left to read of a file, in the same form; memory holds a piece of it."""
+    """Return the checksum of the rest of a file, in the same form. Only one piece at a time is in memory."""
     value = 0
     while piece := file.read(CHUNK):
         value = google_crc32c.extend(value, piece)

@@ -28,23 +28,23 @@ from tasks.storage.store import (
     check_key,
 )
 
-# Seconds for one answer, after which the library's retry asks again, for two minutes in all.
+# Seconds to wait for one answer. The library then repeats the call, for two minutes in all.
 ANSWER_S = 60.0
-# Objects of a listing that one answer holds at the most: https://cloud.google.com/storage/docs/json_api/v1/objects/list
+# Largest number of objects in one answer: https://cloud.google.com/storage/docs/json_api/v1/objects/list
 PAGE = 1000
-# Bytes that are read of an object at once, and objects that are copied at once.
+# Bytes of an object that are read at a time, and number of objects that are copied at a time.
 RANGE, COPIES = 1 << 20, 16
 _LISTED = "items(name,size,generation,crc32c,metadata),prefixes,nextPageToken"
 
 
 class CloudStore:
-    """Objects of a bucket. Each is created whole; a tile is created only where nothing is, or over what was seen.
+    """Objects in a bucket. Each appears only when complete. A tile replaces nothing but the version that was seen.
 
     Args:
-        bucket: Its name.
-        prefix: What the names of all objects begin with, without a slash at its end.
-        client: Shared by all threads of the process.
-        again: How calls are repeated: the library's own policy.
+        bucket: Name of the bucket.
+        prefix: Prefix of the names of all objects, without a slash at its end.
+        client: Client that all threads of the process share.
+        again: How calls are repeated; None = the library's own policy.
     """
 
     again: ClassVar[retry.Retry] = DEFAULT_RETRY
@@ -62,36 +62,36 @@ class CloudStore:
         return f"gs://{self._bucket.name}/{self._prefix}".rstrip("/")
 
     def check(self) -> str | None:
-        """See that the bucket is there and can be listed; that it can be written is seen with the plan."""
+        """Check that the bucket exists and can be listed. Whether it is writable shows when the plan is stored."""
         next(iter(self._listing("", page_size=1, max_results=1)), None)
         return None
 
     def free_bytes(self) -> int | None:
-        """No limit."""
+        """Return None: a bucket has no limit."""
         return None
 
     def put(self, key: str, data: bytes | memoryview) -> Stored:
-        """Write an object, over whatever is there."""
+        """Write an object, and replace any that is there."""
         return self._upload(key, bytes(data), {})
 
     def put_file(self, key: str, path: Path) -> Stored:
-        """Upload a file, in parts if it is large."""
+        """Upload a file, in parts if it is large, and delete it."""
         blob = self._blob(key)
-        with self._speaking(key, "written"):
+        with self._translated_errors(key, "written"):
             blob.upload_from_filename(path, content_type="application/octet-stream", checksum="crc32c", **self._call)
         with path.open("rb") as file:
-            stored = self._whole(key, blob, crc32c_of_file(file))
+            stored = self._verified(key, blob, crc32c_of_file(file))
         path.unlink()
         return stored
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
-        """Create an object, or replace the generation that was seen, with the fingerprint in its metadata."""
+        """Create an object, or replace the generation that was seen. Its metadata hold the fingerprint."""
         data = bytes(data)
         for generation in (int(seen or 0), 0):
             try:
                 return self._upload(key, data, {"fingerprint": fingerprint}, if_generation_match=generation)
             except exceptions.PreconditionFailed as error:
-                # Another run was quicker, or the answer to our own first try was lost; or what was seen is gone.
+                # Another run was faster, the answer to our first attempt was lost, or the seen generation was deleted.
                 refused, there = error, self.find(key)
             if there is not None:
                 break
@@ -100,13 +100,13 @@ class CloudStore:
         if there.fingerprint == fingerprint and there.crc32c == crc32c(data):
             return there
         raise OutputConflict(
-            f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
-            "project, or of GDAL, write to the same output? Let one end, or give another output."
+            f"output = {self.uri!r}: {key} holds other bytes than expected. Another version of this project, or of "
+            "GDAL, may be writing to the same output. Stop one of the two, or give another output."
         )
 
     def get(self, key: str) -> bytes:
-        """Download an object; its checksum is held against the bytes."""
-        with self._speaking(key, "read"):
+        """Download an object, and verify its checksum."""
+        with self._translated_errors(key, "read"):
             try:
                 data: bytes = self._blob(key).download_as_bytes(checksum="crc32c", **self._call)
             except exceptions.NotFound as error:
@@ -116,9 +116,9 @@ class CloudStore:
         return data
 
     def find(self, key: str) -> Stored | None:
-        """Ask for an object's metadata."""
+        """Return the metadata of an object."""
         blob = self._blob(key)
-        with self._speaking(key, "read"):
+        with self._translated_errors(key, "read"):
             try:
                 blob.reload(**self._call)
             except exceptions.NotFound as error:
@@ -128,19 +128,19 @@ class CloudStore:
         return _stored(key, blob)
 
     def open(self, key: str) -> IO[bytes]:
-        """Read an object in ranges, as it is asked for."""
+        """Open an object. Its bytes are read in ranges, when they are needed."""
         stored = self.find(key)
         if stored is None:
             raise KeyError(key)
         blob = self._bucket.blob(self._prefix + key, generation=int(stored.version))
-        reader: Any = _Reader(blob, partial(self._speaking, key, "read"), chunk_size=RANGE, **self._call)
+        reader: Any = _Reader(blob, partial(self._translated_errors, key, "read"), chunk_size=RANGE, **self._call)
         return cast("IO[bytes]", reader)
 
     def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
-        """Copies, many at once."""
+        """Copy objects into the folder, several at a time, and return the copies."""
 
         def copied(key: str) -> tuple[str, Path]:
-            path = folder / check_key(key).replace("~", "~0").replace("/", "~1")  # each its own
+            path = folder / check_key(key).replace("~", "~0").replace("/", "~1")  # a name for each key
             path.write_bytes(self.get(key))
             return key, path
 
@@ -148,8 +148,8 @@ class CloudStore:
             return dict(pool.map(copied, keys))
 
     def folders(self) -> list[str]:
-        """First parts of the names, asked for as such."""
-        with self._speaking("", "listed"):
+        """Return the first parts of the names. The service lists them without the objects below."""
+        with self._translated_errors("", "listed"):
             pages = self._client.list_blobs(
                 self._bucket, prefix=self._prefix, delimiter="/", fields=_LISTED, page_size=PAGE, **self._call
             )
@@ -158,28 +158,28 @@ class CloudStore:
             return sorted({name.removeprefix(self._prefix).rstrip("/") for name in pages.prefixes} - {""})
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """List objects, a thousand a call."""
+        """Yield the objects with a prefix, from calls that list a thousand each."""
         for blob in self._listing(prefix, page_size=PAGE):
-            if not blob.name.endswith("/"):  # as the console makes a folder
+            if not blob.name.endswith("/"):  # the console makes such an object for a folder
                 yield _stored(blob.name.removeprefix(self._prefix), blob)
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
-        with self._speaking(key, "removed"), contextlib.suppress(exceptions.NotFound):
+        """Delete an object, if it is there."""
+        with self._translated_errors(key, "deleted"), contextlib.suppress(exceptions.NotFound):
             self._blob(key).delete(**self._call)
 
     def open_path(self, key: str) -> str:
-        """``gs://bucket/prefix/key``: rasterio opens it with the credentials that GDAL finds."""
+        """Return ``gs://bucket/prefix/key``. Rasterio opens it with the credentials that GDAL finds."""
         return f"{self.uri}/{check_key(key)}"
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A temporary folder of this machine."""
+        """Yield a temporary folder of this machine."""
         with tempfile.TemporaryDirectory(prefix="pixel-quarry-") as folder:
             yield Path(folder)
 
     def sweep(self, prefix: str = "") -> int:
-        """Nothing: an object that was not finished was never there."""
+        """Return 0: an unfinished upload never becomes an object."""
         return 0
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -188,37 +188,38 @@ class CloudStore:
         return self._bucket.blob(self._prefix + check_key(key))
 
     def _upload(self, key: str, data: bytes, metadata: dict[str, str], **conditions: int) -> Stored:
-        """Create an object; the service holds the checksum against what it got, and we hold what it says against ours.
+        """Create an object. The service verifies our checksum, and we verify the checksum that it returns.
 
         Raises:
-            PreconditionFailed: something else is there.
+            PreconditionFailed: Something else is stored there.
         """
         blob = self._blob(key)
         blob.metadata = metadata
-        with self._speaking(key, "written", but=(exceptions.PreconditionFailed,) if conditions else ()):
+        with self._translated_errors(key, "written", but=(exceptions.PreconditionFailed,) if conditions else ()):
             blob.upload_from_string(
                 data, content_type="application/octet-stream", checksum="crc32c", **conditions, **self._call
             )
-        return self._whole(key, blob, crc32c(data))
+        return self._verified(key, blob, crc32c(data))
 
-    def _whole(self, key: str, blob: Blob, checksum: str) -> Stored:
-        """Hold what the service says of an object against what was sent; what is damaged is removed."""
+    def _verified(self, key: str, blob: Blob, checksum: str) -> Stored:
+        """Compare the checksum of a stored object with that of the sent bytes. Delete a damaged object."""
         stored = _stored(key, blob)
         if stored.crc32c in {None, checksum}:
             return stored
         replaced = exceptions.NotFound, exceptions.PreconditionFailed
-        with self._speaking(key, "removed"), contextlib.suppress(*replaced):
+        with self._translated_errors(key, "deleted"), contextlib.suppress(*replaced):
             blob.delete(if_generation_match=int(stored.version), **self._call)
-        raise OutputDamaged(f"output = {self.uri!r}: {key} came to another checksum than was sent. Run again.")
+        raise OutputDamaged(f"output = {self.uri!r}: {key} was stored with another checksum than was sent. Run again.")
 
     def _listing(self, prefix: str, **paging: int) -> Iterator[Blob]:
-        with self._speaking(prefix, "listed"):
+        with self._translated_errors(prefix, "listed"):
             yield from self._client.list_blobs(
                 self._bucket, prefix=self._prefix + prefix, fields=_LISTED, **paging, **self._call
             )
 
     @contextlib.contextmanager
-    def _speaking(self, key: str, what: str, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    def _translated_errors(self, key: str, what: str, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Raise the library's errors, other than `but`, as errors of the output."""
         try:
             yield
         except but:
@@ -234,28 +235,28 @@ class CloudStore:
             self._fail(key, what, error)
 
     def _fail(self, key: str, what: str, error: Exception) -> NoReturn:
-        """Translate an error of the library. Its text is not shown where it may hold what was sent."""
+        """Raise a library's error as one of the output. Its text is not shown, since it may contain what was sent."""
         cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
         kind, status = kind_of(cause), status_of(cause)
         reason = type(cause).__name__ if status is None else f"HTTP {status}"
         remedy = REMEDIES.get(kind, "Run again.")
-        raise kind(f"output = {self.uri!r}: {key or 'it'} can't be {what} ({reason}). {remedy}") from error
+        raise kind(f"output = {self.uri!r}: {key or 'it'} cannot be {what} ({reason}). {remedy}") from error
 
 
-class _Reader(BlobReader):  # type: ignore[misc]  # it ships no types
-    """Reads an object in ranges; its errors are those of the output."""
+class _Reader(BlobReader):  # type: ignore[misc]  # the library has no types
+    """Reads an object in ranges, and raises errors of the output."""
 
-    def __init__(self, blob: Blob, speaking: Callable[[], AbstractContextManager[None]], **options: Any) -> None:
+    def __init__(self, blob: Blob, translated: Callable[[], AbstractContextManager[None]], **options: Any) -> None:
         super().__init__(blob, **options)
-        self._speaking = speaking
+        self._translated_errors = translated
 
     def read(self, size: int = -1) -> bytes:
-        with self._speaking():
+        with self._translated_errors():
             data: bytes = super().read(size)
         return data
 
     def seek(self, position: int, whence: int = 0) -> int:
-        with self._speaking():
+        with self._translated_errors():
             there: int = super().seek(position, whence)
         return there
 

@@ -15,7 +15,7 @@ from tasks.storage.store import (
     SignInExpired,
 )
 
-# Connections that a process keeps to Cloud Storage: as many as threads of a run may write at once.
+# Connections that a process keeps to Cloud Storage: one for each thread of a run, since all may write at once.
 CONNECTIONS = 128
 
 
@@ -23,18 +23,18 @@ def client(credentials: Any = None) -> Client:
     """Return a client with a connection for each thread of a run.
 
     Args:
-        credentials: None = Application Default Credentials, none at all where STORAGE_EMULATOR_HOST is set.
+        credentials: None = Application Default Credentials, or no credentials if STORAGE_EMULATOR_HOST is set.
 
     Raises:
-        SignInExpired: there are no credentials.
+        SignInExpired: There are no credentials, or they would go over plain http to an emulator on another machine.
     """
-    # Else each client asks for its bucket, for the sake of traces; the role that suffices may not.
+    # Otherwise each client reads the metadata of its bucket for traces, and the role Storage Object User forbids that.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator and credentials is not None and urlsplit(emulator).scheme == "http" and not _is_loopback(emulator):
         raise SignInExpired(
-            f"STORAGE_EMULATOR_HOST = {emulator!r} is plain http on another machine, and would be sent a token. "
-            "Unset it, or take an output without credentials."
+            f"STORAGE_EMULATOR_HOST = {emulator!r}: plain http to another machine would expose the access token. "
+            "Unset it, or give an output without credentials."
         )
     try:
         made = Client(project=None, credentials=credentials)
@@ -44,7 +44,7 @@ def client(credentials: Any = None) -> Client:
         ) from error
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS)
     for scheme in ("https://", "http://"):
-        made._http.mount(scheme, adapter)  # noqa: SLF001 - the library's pool of 10 has no other door
+        made._http.mount(scheme, adapter)  # noqa: SLF001 - no other way to enlarge the pool of 10
     return made
 
 

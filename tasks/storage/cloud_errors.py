@@ -1,4 +1,4 @@
-"""Errors of Cloud Storage's client, translated into those of an output."""
+"""Translate errors of the Cloud Storage client into errors of an output."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tasks.storage.store import (
 )
 
 REMEDIES: dict[type[StorageError], str] = {
-    OutputMissing: "Create the bucket, or give the name of one that is there.",
-    OutputDenied: "Let the account read and write objects there: role Storage Object User (roles/storage.objectUser).",
-    SignInExpired: "Sign in again (`gcloud auth application-default login`), or mend the key of the output's block.",
-    OutputBusy: "It may pass: run the same again.",
+    OutputMissing: "Create the bucket, or give the name of an existing one.",
+    OutputDenied: "Grant the account the role Storage Object User (roles/storage.objectUser) on the bucket.",
+    SignInExpired: "Sign in again (`gcloud auth application-default login`), or fix the key of the output's block.",
+    OutputBusy: "The cause may be temporary: run again.",
 }
 
 
 def status_of(error: Exception) -> int | None:
-    """Return the HTTP status of an error, which the library's uploads keep elsewhere than its other calls."""
+    """Return the HTTP status of an error, or None. The library's uploads keep it elsewhere than its other calls."""
     status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", None)
     return None if status is None else int(status)
 
 
 def kind_of(error: Exception) -> type[StorageError]:
-    """Return the type of an output's error that an error of the library stands for."""
+    """Return the class of the output's error for an error of the library."""
     status = status_of(error)
     if isinstance(error, DataCorruption) or (status == 400 and "CRC32C" in str(error)):
         return OutputDamaged
     if status in {404, 410} and "bucket does not exist" not in str(error):
-        return OutputBusy  # an object was replaced while it was read, or an upload is gone: both may be repeated
+        return OutputBusy  # an object was replaced while it was read, or an upload has expired: both can be repeated
     if status is not None:
         kinds = {401: SignInExpired, 403: OutputDenied, 404: OutputMissing, 408: OutputBusy, 429: OutputBusy}
         return kinds.get(status, OutputBusy if status >= 500 else StorageError)
@@ -48,5 +48,5 @@ def kind_of(error: Exception) -> type[StorageError]:
 
 
 def is_object(error: exceptions.NotFound) -> bool:
-    """Whether it is the object that was not found, and not its bucket."""
+    """Return whether the object was not found, and not its bucket."""
     return "bucket does not exist" not in str(error)

@@ -32,31 +32,31 @@ _KINDS: dict[int | None, type[StorageError]] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
     **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), OutputBusy),
 }
-# What is said of a key that is not there; a folder is no key.
+# Errors for a key at which nothing is stored. A folder is not a key.
 _NOTHING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalStore:
-    """A folder. Each file appears whole, under a temporary name until its bytes are on disk.
+    """A folder. Each file has a temporary name until its bytes are on disk, so it appears only when complete.
 
     Args:
-        root: The folder; it is made when the first file is written.
-        durable: Whether files and folders are brought to the disk (fsync) before they count: a receipt that outlives a
+        root: The folder. It is created when the first file is written.
+        durable: Whether files and folders are flushed to disk (fsync) before they count. A receipt that survives a
             power cut must not name a file that did not.
 
     Raises:
-        StorageError: it can't be the name of a folder.
+        StorageError: `root` cannot be the name of a folder.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self._durable = durable
         try:
             self.root = root.expanduser().absolute()
-            with contextlib.suppress(OSError):  # whether it can be written is told by writing
+            with contextlib.suppress(OSError):  # whether the folder is writable shows when it is written
                 self.root.stat()
-        except (RuntimeError, ValueError) as error:  # no such user; NUL, or half of a surrogate pair
+        except (RuntimeError, ValueError) as error:  # an unknown user, NUL, or half of a surrogate pair
             raise StorageError(
-                f"output = {str(root)!r}: it can't be the name of a folder ({error}). "
+                f"output = {str(root)!r}: it cannot be the name of a folder ({error}). "
                 "Give a folder that you may write to."
             ) from error
 
@@ -66,14 +66,14 @@ class LocalStore:
         return str(self.root)
 
     def check(self) -> str | None:
-        """Make the folder and write a file in it."""
-        probe = f".probe.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"  # which is not listed, and swept
+        """Create the folder and write a file in it. Return a warning if it is on a mounted object store."""
+        probe = f".probe.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"  # never listed, and swept if it is left
         self.put(probe, b"")
         self.delete(probe)
         return advice(self.root)
 
     def free_bytes(self) -> int | None:
-        """Free space of its disk, for this user."""
+        """Return the free bytes on the disk of the folder, for this user."""
         there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
         return shutil.disk_usage(there).free
 
@@ -86,7 +86,7 @@ class LocalStore:
         return Stored(key=key, size=len(data), version=version)
 
     def put_file(self, key: str, path: Path) -> Stored:
-        """Move a file to its place."""
+        """Move a file to its key."""
         destination = self._path(key)
         with self._writing(key):
             stamp(str(path))
@@ -97,7 +97,7 @@ class LocalStore:
         return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
-        """Write a tile; its fingerprint is in its name and its receipt."""
+        """Write a tile. Its fingerprint is in its name and in its receipt."""
         path = self._path(key)
         with self._writing(key), self._temporary(path, data) as (temporary, version):
             if seen is not None and self._version(path) == seen:
@@ -105,13 +105,13 @@ class LocalStore:
             elif not link(temporary, path):
                 with contextlib.suppress(FileNotFoundError):
                     return self._there(key, path, data)
-                if not link(temporary, path):  # the other was removed just now, and yet another came
+                if not link(temporary, path):  # the other file was deleted just now, and a third one came
                     return self._there(key, path, data)
             self._sync(os.path.dirname(path))
         return Stored(key=key, size=len(data), version=version)
 
     def get(self, key: str) -> bytes:
-        """Read a file."""
+        """Return the bytes of a file."""
         path = Path(self._path(key))
         try:
             return path.read_bytes()
@@ -121,7 +121,7 @@ class LocalStore:
             raise self._error(key, "read", error) from error
 
     def find(self, key: str) -> Stored | None:
-        """Look at a file."""
+        """Return the size and the version of a file."""
         try:
             facts = os.stat(self._path(key))
         except _NOTHING:
@@ -142,7 +142,7 @@ class LocalStore:
             raise self._error(key, "read", error) from error
 
     def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
-        """The files themselves."""
+        """Return the paths of the files themselves."""
         files = {key: Path(self._path(key)) for key in keys}
         for key, path in files.items():
             if not path.is_file():
@@ -150,7 +150,7 @@ class LocalStore:
         return files
 
     def folders(self) -> list[str]:
-        """Folders of the root, but hidden ones."""
+        """Return the folders in the root, except hidden ones."""
         try:
             with os.scandir(self.root) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
@@ -160,37 +160,37 @@ class LocalStore:
             raise self._error("it", "read", error) from error
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Walk the folder that the prefix names."""
+        """Yield the files with a prefix, from a walk through the folder of the prefix."""
         for path, entry in self._walk(folder_of(prefix)):
             if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
                 try:
                     facts = entry.stat()
-                except FileNotFoundError:  # gone meanwhile
+                except FileNotFoundError:  # deleted meanwhile
                     continue
                 except OSError as error:
                     raise self._error(path, "read", error) from error
                 yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def delete(self, key: str) -> None:
-        """Remove a file, and the folders that are empty without it."""
+        """Delete a file, and the folders that become empty."""
         path = self._path(key)
         try:
             os.unlink(path)
         except _NOTHING:
             return
         except OSError as error:
-            raise self._error(key, "removed", error) from error
-        with contextlib.suppress(OSError):  # the first that is not empty ends it
+            raise self._error(key, "deleted", error) from error
+        with contextlib.suppress(OSError):  # the first folder that is not empty ends the loop
             for part in Path(key).parents[:-1]:
                 os.rmdir(f"{self.root}/{part}")
 
     def open_path(self, key: str) -> str:
-        """The file's path."""
+        """Return the path of the file."""
         return self._path(key)
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder beside the output, on the same disk, so that files are moved and not copied."""
+        """Yield a folder inside the output: on the same disk, files are moved and not copied."""
         folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
         try:
             in_folder(str(folder), folder.mkdir)
@@ -203,7 +203,7 @@ class LocalStore:
                 folder.parent.rmdir()
 
     def sweep(self, prefix: str = "") -> int:
-        """Remove temporary files and workspaces of processes that ended."""
+        """Delete the temporary files and workspaces of processes that have ended, and return their number."""
         swept = 0
         for path, entry in self._walk(folder_of(prefix)):
             if entry.name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, entry.name.rsplit(".", 2)[-2]):
@@ -221,12 +221,12 @@ class LocalStore:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
-        # Plain strings: pathlib would keep each name of a tile, and costs a fifth of a small tile's time.
+        # Plain strings: pathlib would keep each tile's name in memory, and takes a fifth of a small tile's time.
         return f"{self.root}/{check_key(key)}"
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes | memoryview) -> Iterator[tuple[str, str]]:
-        """Write a file beside its place; yield its name and its version. The name is gone afterwards."""
+        """Write a temporary file beside a path. Yield its name and its version. The name is removed afterwards."""
         folder, name = os.path.split(path)
         temporary = f"{folder}/.{name}.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
@@ -243,14 +243,14 @@ class LocalStore:
                 os.unlink(temporary)
 
     def _there(self, key: str, path: str, data: bytes | memoryview) -> Stored:
-        """Return what is there already, if it is the same as ours."""
+        """Return the file that is already there, if its bytes are the same as ours."""
         with open(path, "rb") as file:
             facts = os.fstat(file.fileno())
             if facts.st_size == len(data) and file.read() == memoryview(data):
                 return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
         raise OutputConflict(
-            f"output = {self.uri!r}: {key} holds other bytes than were seen there. Does another version of this "
-            "project, or of GDAL, write to the same output? Let one end, or give another output."
+            f"output = {self.uri!r}: {key} holds other bytes than expected. Another version of this project, or of "
+            "GDAL, may be writing to the same output. Stop one of the two, or give another output."
         )
 
     @staticmethod
@@ -265,7 +265,7 @@ class LocalStore:
             sync(path)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Walk files, by key; hidden folders of the root are ours alone."""
+        """Yield the keys of files with their entries. Hidden folders in the root are not part of the output."""
         start = f"{self.root}/{folder}" if folder else str(self.root)
         try:
             with os.scandir(start) as found:
@@ -294,7 +294,7 @@ class LocalStore:
     def _error(self, key: str, what: str, error: OSError) -> StorageError:
         kind = _KINDS.get(error.errno, StorageError)
         remedy = {
-            OutputFull: "Free some space, or give an output on a disk with room.",
-            OutputBusy: "See to the mount, and run again.",
+            OutputFull: "Free some space, or give an output on a disk with more room.",
+            OutputBusy: "Check the mount, then run again.",
         }.get(kind, "Give a folder that you may write to.")
-        return kind(f"output = {self.uri!r}: {key} can't be {what} ({error.strerror or error}). {remedy}")
+        return kind(f"output = {self.uri!r}: {key} cannot be {what} ({error.strerror or error}). {remedy}")

@@ -1,4 +1,4 @@
-"""Files and folders as a local store needs them: made, stamped and named atomically."""
+"""File operations of the local store: create folders, set times, and give files their names atomically."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tasks.storage.store import (
 )
 
 T = TypeVar("T")
-# A file system without hard links says so in one of these ways.
+# Errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 def in_folder(path: str, make: Callable[[], T]) -> T:
-    """Make something in a folder that may not be there yet, or be removed at this moment."""
+    """Call `make`, which creates something at a path. Create the folder of the path as often as it is missing."""
     for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
             return make()
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # the latter, if it was removed just then
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # FileExistsError: it was just removed
             os.makedirs(os.path.dirname(path), exist_ok=True)
     return make()
 
@@ -34,14 +34,17 @@ def folder_of(prefix: str) -> str:
 
 
 def stamp(file: int | str) -> None:
-    """Give a file a time of its own: the kernel's stands still for milliseconds, and it is the file's version."""
+    """Give a file a modification time of its own, since it is the file's version.
+
+    The clock of the kernel stands still for milliseconds, so two writes could get the same time.
+    """
     now = time.time_ns()
     with contextlib.suppress(OSError):
         os.utime(file, ns=(now, now))
 
 
 def sync(path: str) -> None:
-    """Make sure that a file, or the names in a folder, are on disk."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -50,7 +53,7 @@ def sync(path: str) -> None:
 
 
 def link(temporary: str, path: str) -> bool:
-    """Give a file its name unless that is taken; return whether it has it."""
+    """Give a file its name unless the name is taken. Return whether the file has the name now."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -58,7 +61,7 @@ def link(temporary: str, path: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if os.path.lexists(path):  # another may still come between
+        if os.path.lexists(path):  # between this check and the next line, another file may come
             return False
         os.replace(temporary, path)
     return True

@@ -1,4 +1,4 @@
-"""Who makes a file that is not finished yet: by that, what a killed process left is told from what another writes."""
+"""The process that makes an unfinished file: it shows whether the file was left behind or is still being written."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import socket
 import time
 from pathlib import Path
 
-# What another machine left unfinished is swept away after a day: whether its process is alive can't be seen from here.
+# Unfinished files of another machine are removed after a day: whether its process is alive cannot be seen from here.
 FORGOTTEN_S = 86_400
 
 
 @functools.cache
 def place() -> str:
-    """Say where this process runs: only from there can be seen whether it still does."""
+    """Return an id of the place where this process runs: host, boot and PID namespace.
+
+    Only from the same place can a process be found alive or dead.
+    """
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         facts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
@@ -24,12 +27,12 @@ def place() -> str:
 
 
 def owner() -> str:
-    """Say which process this is."""
+    """Return an id of this process: its place and its process id."""
     return f"{place()}-{os.getpid()}"
 
 
 def left_behind(entry: os.DirEntry[str], made_by: str) -> bool:
-    """Whether the process that made a file or folder has ended."""
+    """Return whether the process that made a file or folder has ended. `made_by` begins with its `owner`."""
     where, _, rest = made_by.partition("-")
     process = rest.partition("-")[0]
     if where == place() and process.isdecimal():

@@ -1,4 +1,4 @@
-"""Receipts: what became of every tile of a batch, as JSON beside the tiles."""
+"""Receipts: what became of each tile of a batch, as JSON beside the tiles."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ Status = Literal["stored", "empty", "failed"]
 _STATUSES = frozenset(get_args(Status))
 
 RECEIPTS = "receipts"
-# How the text of a receipt says that a tile has no valid pixel, and so no file.
+# The text in a receipt for a tile without a valid pixel, which has no file.
 EMPTY = b'"status":"empty"'
-# Receipts that are read at once: each waits for a store that may be far away.
+# Number of receipts that are read at a time: a store may be far away.
 READERS = 16
-# Bytes of a receipt at the most: it has 20,000 tiles at the most. More is none of ours, and would fill the memory.
+# Largest size of a receipt in bytes, which has at most 20,000 tiles. A larger file is not a receipt, and would fill the
+# memory.
 LARGEST = 512 << 20
 _NAME = re.compile(r"/(\d{9,})-(\d{9,})-[^/]+\.json$")
 _TEXT = (str, type(None))
-# How the reason of a failed tile begins: the class of its error. Receipts of before `error_kind` have it nowhere else.
+# The reason of a failed tile begins with the class of its error. Receipts without `error_kind` have the class only there.
 _KIND = re.compile(r"[^\W\d]\w*(?=: )")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileObject:
-    """One object of the store that holds pixels of a tile: its file, or a chunk of a cube."""
+    """One object in the store with pixels of a tile: its file, or a chunk of a cube."""
 
     key: str
-    """Where its bytes are."""
+    """Key of the object."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     crc32c: str | None = None
-    """Base64 of the big-endian checksum, as Cloud Storage shows it."""
+    """Base64 of the big-endian CRC32C, as Cloud Storage shows it."""
     version: str | None = None
-    """Of these very bytes: see :class:`tasks.storage.store.Stored`."""
+    """Version of exactly these bytes: see :class:`tasks.storage.store.Stored`."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TileObject:
-        """Return the object of these JSON values.
+        """Return the object of JSON values.
 
         Raises:
-            ValueError: a value is of another type, or the key is outside of the store.
+            ValueError: A value has the wrong type, or the key is outside the store.
         """
         one = cls(**value)
         if type(one.size) is not int or not isinstance(one.crc32c, _TEXT) or not isinstance(one.version, _TEXT):
-            raise ValueError(f"object {one.key!r}: its size, checksum or version is of another type")
+            raise ValueError(f"object = {one.key!r}: its size, checksum or version has the wrong type")
         check_key(one.key)
         return one
 
@@ -64,43 +65,43 @@ class TileReceipt:
     """What became of one tile."""
 
     index: int
-    """Its number in the plan."""
+    """Number of the tile in the plan."""
     fingerprint: str
-    """Identity of the tile."""
+    """Fingerprint of the tile."""
     status: Status
     objects: tuple[TileObject, ...] = ()
-    """Where its bytes are: one file, or several objects; none for an empty or failed tile."""
+    """The objects with its bytes: one file, or several objects. Empty for an empty or failed tile."""
     pixels: int = 0
-    """Number of pixels of a band that were asked for: those of the region, where it is clipped."""
+    """Number of requested pixels of one band. If the tile is clipped, only pixels inside the region count."""
     bands: Bands = field(default_factory=Bands)
-    """In the order of the plan; none for PNG and JPEG."""
+    """Summaries of the bands, in the order of the plan. Empty for PNG and JPEG."""
     attempts: int = 1
-    """Requests; 0 where the tile was found in the store, and only its receipt was lost."""
+    """Number of requests that were not throttled; 0 if the tile was found in the store without a receipt."""
     seconds: float = 0.0
-    """From the first request to the stored bytes."""
+    """Seconds from the first request to the stored bytes."""
     error_kind: str | None = None
-    """Class of the error for which it failed, such as ``Transient`` or ``ValueError``."""
+    """Class of the error that made the tile fail, such as ``Transient`` or ``ValueError``."""
     reason: str | None = None
-    """Why it failed, in words."""
+    """Class and message of the error that made the tile fail."""
 
     @property
     def key(self) -> str | None:
-        """Where its file is; None where it has none, or is more than one object."""
+        """Key of its file; None if it has no file, or more than one object."""
         return self.objects[0].key if len(self.objects) == 1 else None
 
     @property
     def crc32c(self) -> str | None:
-        """Checksum of its file; None where it has none, or is more than one object."""
+        """Checksum of its file; None if it has no file, or more than one object."""
         return self.objects[0].crc32c if len(self.objects) == 1 else None
 
     @property
     def size(self) -> int:
-        """Bytes of all its objects."""
+        """Size of all its objects in bytes."""
         return sum(one.size for one in self.objects)
 
     @property
     def valid_share(self) -> float | None:
-        """Share of valid band-pixels, 0 to 1; None where it is not known."""
+        """Share of valid pixels in all bands, 0 to 1; None if it is not known."""
         if self.status == "empty":
             return 0.0
         counts = [band.valid for band in self.bands if band.valid is not None]
@@ -108,16 +109,16 @@ class TileReceipt:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TileReceipt:
-        """Return the receipt of these JSON values, in the present form or in the first one.
+        """Return the receipt of JSON values, in the present form or in the first one.
 
         Raises:
-            ValueError: a value is of another type, or a key is outside of the store.
+            ValueError: A value has the wrong type, or a key is outside the store.
         """
         values = dict(value) if "objects" in value else _in_present_form(value)
         numbers, kind = (values["index"], values["pixels"], values["attempts"]), values["error_kind"]
         if any(type(number) is not int for number in numbers) or values["status"] not in _STATUSES:
-            raise ValueError(f"tile {values['index']!r}: no receipt of a tile")
-        values["status"] = sys.intern(values["status"])  # one string for all receipts, as for the kinds of errors
+            raise ValueError(f"tile = {values['index']!r}: a number has the wrong type, or the status is unknown")
+        values["status"] = sys.intern(values["status"])  # one string for all receipts, as for error_kind
         values["error_kind"] = None if kind is None else sys.intern(kind)
         values["objects"] = tuple(map(TileObject.from_json, values["objects"]))
         values["bands"] = Bands.from_json(values["bands"])
@@ -125,11 +126,11 @@ class TileReceipt:
 
 
 def _in_present_form(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a tile's receipt of the first form: one file, and the kind of an error in its reason."""
+    """Convert the fields of a tile's receipt from the first form, which has one file and no `error_kind`."""
     values = dict(value)
     file = {name: values.pop(name) for name in ("key", "size", "crc32c", "version")}
     if type(file["size"]) is not int:
-        raise ValueError(f"size = {file['size']!r}: no number of bytes")
+        raise ValueError(f"size = {file['size']!r}: must be a number of bytes")
     values["objects"] = () if file["key"] is None else (file,)
     kind = _KIND.match(values["reason"] or "") if values["status"] == "failed" else None
     values["error_kind"] = None if kind is None else kind[0]
@@ -138,7 +139,7 @@ def _in_present_form(value: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of the tiles [start, stop) of a plan; of some of them only, where the run was stopped."""
+    """What became of the tiles [start, stop) of a plan. If the run was stopped, it lists only some of them."""
 
     plan: str
     """Fingerprint of the plan."""
@@ -147,39 +148,46 @@ class Receipt:
     tiles: tuple[TileReceipt, ...]
 
     def encode(self) -> bytes:
-        """Return JSON."""
+        """Return the receipt as JSON."""
         return orjson.dumps(self, default=list)
 
     @property
     def complete(self) -> bool:
-        """Whether it speaks of every tile of its range, and none of them failed."""
+        """Whether it lists every tile of its range, and none of them failed."""
         return len(self.tiles) == self.stop - self.start and all(tile.status != "failed" for tile in self.tiles)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Receipt:
-        """Read a receipt back.
+        """Return the receipt of JSON values.
 
         Raises:
-            ValueError: it is none, or names a file outside of the store.
+            ValueError: A value is wrong, or a key is outside the store.
         """
         start, stop = value["start"], value["stop"]
         if not (type(start) is int and type(stop) is int and 0 <= start < stop):
-            raise ValueError(f"start = {start!r}, stop = {stop!r}: no range of tiles")
+            raise ValueError(f"start = {start!r}, stop = {stop!r}: must be integers with 0 <= start < stop")
         return cls(plan=value["plan"], start=start, stop=stop, tiles=tuple(map(TileReceipt.from_json, value["tiles"])))
 
 
 def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
-    """Return how many tiles there are of each status."""
+    """Return the number of tiles of each status."""
     counts = Counter(tile.status for tile in tiles)
     return {status: counts[status] for status in get_args(Status)}
 
 
 def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") -> str:
-    """Return where the receipt of a batch is.
+    """Return the key of the receipt of a batch.
 
-    Each run writes its own, and each process that runs the batch, so that none takes another's from it.
+    Each run, and each call that runs the batch, writes a receipt of its own, so that none overwrites another.
+
+    Args:
+        folder: Folder of the plan.
+        start: Number of the first tile.
+        stop: Number after that of the last tile.
+        run: Id of the run.
+        call: Id of the call that runs the batch.
     """
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:8]  # an id may be anything, and is part of a file's name
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", run)[:8]  # an id may hold any character, and is part of a file name
     writer = f"{name}-{call[:8]}" if call else name
     return f"{folder}/{RECEIPTS}/{start:09d}-{stop:09d}-{writer}.json"
 
@@ -187,13 +195,13 @@ def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") ->
 def read_receipts(
     store: Store, folder: str, *, speaking_of: Sequence[bytes] = (b"",), tiles: range | None = None
 ) -> Iterator[tuple[str, Receipt]]:
-    """Return the receipts of a plan, each with its key. One that can't be read is passed over: its tiles do not count.
+    """Yield the receipts of a plan, each with its key. A file that is not a valid receipt is skipped.
 
     Args:
-        store: Where.
-        folder: Of the plan.
-        speaking_of: What the text of a receipt must hold to be worth reading: any of these.
-        tiles: Those receipts alone whose names say that they are of some of these tiles; None = all.
+        store: The output.
+        folder: Folder of the plan.
+        speaking_of: A receipt is parsed only if its text contains one of these.
+        tiles: Read only receipts whose names overlap these tile numbers; None = all receipts.
     """
     names = ((stored, _NAME.search(stored.key)) for stored in store.list(f"{folder}/{RECEIPTS}/"))
     keys = sorted(
@@ -205,7 +213,7 @@ def read_receipts(
     def read(key: str) -> bytes:
         try:
             return store.get(key)
-        except KeyError:  # pruned since it was listed
+        except KeyError:  # pruned after it was listed
             return b""
 
     with ThreadPoolExecutor(READERS) as pool:

@@ -1,4 +1,4 @@
-"""The store protocol: where bytes go, by key, and the errors that say what is wrong with the place."""
+"""The store protocol: read and write bytes by key. And the errors of an output."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tasks.errors import QuarryError
 
 
 class StorageError(QuarryError, OSError):
-    """The output can't be read or written; the message says which, why and what to do."""
+    """The output cannot be read or written. The message names the output, the reason and what to do."""
 
     passing: ClassVar[bool] = False
-    """Whether the same may succeed a while later, without anybody's doing."""
+    """Whether the error is temporary: the same call may succeed later without any change."""
 
 
 class OutputFull(StorageError):
@@ -23,31 +23,31 @@ class OutputFull(StorageError):
 
 
 class OutputDenied(StorageError):
-    """The output is there, but may not be read or written."""
+    """The output exists, but may not be read or written."""
 
 
 class OutputMissing(StorageError):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 class SignInExpired(StorageError):
-    """The credentials are refused, or no longer taken: expired, revoked, or none."""
+    """The credentials are refused (expired or revoked), or there are none."""
 
 
 class OutputBusy(StorageError):
-    """Throttled (429), out of service (5xx) or out of reach, after the library's own retries."""
+    """The output is throttled (429), out of service (5xx) or does not answer, after the library's own retries."""
 
     passing = True
 
 
 class OutputDamaged(StorageError):
-    """What was stored, or read, has another checksum than what was sent."""
+    """Stored or read bytes have another checksum than the sent bytes."""
 
     passing = True
 
 
 class OutputConflict(StorageError):
-    """Other bytes are there than those that were seen before: somebody else writes under the same name."""
+    """A key holds other bytes than expected: another process writes other bytes under the same name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,54 +57,54 @@ class Stored:
     key: str
     """Relative POSIX path."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     version: str
-    """Changes whenever the bytes are written: generation (Cloud Storage), time of modification in ns (folder)."""
+    """Changes whenever the bytes are written: generation (Cloud Storage), modification time in ns (folder)."""
     crc32c: str | None = None
-    """Base64 of the big-endian checksum, where the store itself keeps one."""
+    """Base64 of the big-endian CRC32C; None if the store keeps none."""
     fingerprint: str | None = None
-    """Identity of the tile, where the store has a place for it beside the bytes."""
+    """Fingerprint of the tile; None if the store keeps none beside the bytes."""
 
 
 class Store(Protocol):
-    """Bytes by key, below one root. Keys are relative POSIX paths, see :func:`check_key`.
+    """Bytes by key, below one root. Keys are relative POSIX paths: see :func:`check_key`.
 
-    Every method may raise :class:`StorageError` (a subclass where the cause is known), and ``ValueError`` for a key
-    that could leave the root.
+    Every method may raise :class:`StorageError` (a subclass if the cause is known), and ``ValueError`` for a key that
+    could leave the root.
     """
 
     @property
     def uri(self) -> str:
-        """The root, as the user would write it."""
+        """The address of the root, as the user would write it."""
         ...
 
     def check(self) -> str | None:
-        """See that the output is there and can be used; return what the user should know of it, if anything."""
+        """Check that the output exists and can be used. Return a warning for the user, or None."""
         ...
 
     def free_bytes(self) -> int | None:
-        """Room that is left; None where there is no limit."""
+        """Return the free space in bytes; None if there is no limit."""
         ...
 
     def put(self, key: str, data: bytes | memoryview) -> Stored:
-        """Write whole or not at all, over whatever is there: a reader never sees a part."""
+        """Write bytes completely or not at all, and replace what is there. A reader never sees a part."""
         ...
 
     def put_file(self, key: str, path: Path) -> Stored:
-        """As `put`, from a file in a `workspace`, which is then gone."""
+        """Write the bytes of a file as `put` does. The file is in a `workspace`, and is gone afterwards."""
         ...
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
-        """Write a tile: where nothing is, or over just what was seen there. The same bytes are as good as ours.
+        """Write a tile if its key is free or holds the version that was seen. If the same bytes are there, keep them.
 
         Args:
-            key: Where.
-            data: Its bytes.
-            fingerprint: Its identity.
-            seen: Version of what it is to replace.
+            key: Key of the tile.
+            data: Bytes of the tile.
+            fingerprint: Fingerprint of the tile.
+            seen: Version that the tile may replace; None = nothing was seen.
 
         Raises:
-            OutputConflict: other bytes are there than those that were seen.
+            OutputConflict: The key holds other bytes than those that were seen.
         """
         ...
 
@@ -112,52 +112,52 @@ class Store(Protocol):
         """Return the bytes of a key.
 
         Raises:
-            KeyError: there is no such key.
+            KeyError: There is no such key.
         """
         ...
 
     def find(self, key: str) -> Stored | None:
-        """Return what is known of a key; None if nothing is there."""
+        """Return what is known of a key; None if nothing is stored there."""
         ...
 
     def open(self, key: str) -> IO[bytes]:
-        """Open what is there for reading a part of it.
+        """Open the bytes of a key, to read a part of them.
 
         Raises:
-            KeyError: there is no such key.
+            KeyError: There is no such key.
         """
         ...
 
     def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
-        """Return a file of this machine for each key: its own, or a copy in the folder.
+        """Return a file on this machine for each key: the stored file itself, or a copy in the folder.
 
         Raises:
-            KeyError: one of them is not there.
+            KeyError: One of the keys does not exist.
         """
         ...
 
     def folders(self) -> list[str]:
-        """The first parts of all keys that have more than one, in order."""
+        """Return the first parts of all keys that have more than one part, sorted."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """All that begins with a prefix, in no particular order; what is not finished is passed over."""
+        """Yield what is stored at all keys with a prefix, in no particular order, without unfinished files."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove what is there, if anything."""
+        """Delete what is stored at a key, if anything."""
         ...
 
     def open_path(self, key: str) -> str:
-        """A path of the key that rasterio opens."""
+        """Return a path with which rasterio opens the bytes of a key."""
         ...
 
     def workspace(self) -> AbstractContextManager[Path]:
-        """A folder of this machine for files that are made before they are put."""
+        """Return a context with a folder on this machine, for files that are made before they are stored."""
         ...
 
     def sweep(self, prefix: str = "") -> int:
-        """Remove what killed processes left unfinished; return how many."""
+        """Delete the unfinished files of killed processes, and return their number."""
         ...
 
 
@@ -165,9 +165,10 @@ def check_key(key: str) -> str:
     """Return the key if it stays below the root of its store.
 
     Raises:
-        ValueError: an absolute path, `..`, an empty part or a backslash, which could leave the root.
+        ValueError: The key is an absolute path, or has `.`, `..`, an empty part, a backslash or NUL, and so could leave
+            the root.
     """
     parts = key.split("/")
     if not key or "\\" in key or "\0" in key or set(parts) & {"", ".", ".."}:
-        raise ValueError(f"key = {key!r}: must be a relative path of plain parts, such as 'tiles/r0000_c0000.tif'.")
+        raise ValueError(f"key = {key!r}: must be a relative path of plain parts. Example: 'tiles/r0000_c0000.tif'.")
     return key
