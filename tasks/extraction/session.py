@@ -180,7 +180,7 @@ class FetchSession:
         self.leave()
 
     def leave(self) -> None:
-        """Stop the session. The process may end once requests in flight have had `tile_queue.GRACE_S` seconds to end."""
+        """Stop the session. Requests in flight have `tile_queue.GRACE_S` seconds to end; then the process may end."""
         self.hold.leave(self.deadlines.computing_s)
         self.stop.set()
 

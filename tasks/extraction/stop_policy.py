@@ -47,7 +47,7 @@ class FailureStreak:
             in_a_row, succeeded = self._in_a_row, self._succeeded
         reason = f"{type(error).__name__}: {error}"
         if not succeeded and in_a_row >= self._policy.at_first:
-            failed = f"The first {in_a_row} tiles all failed with the same class of error, as would the rest."
+            failed = f"The first {in_a_row} tiles all failed with one class of error. The rest would fail, too."
             kind_of_end = OutOfReach if passing else GivenUp
             raise kind_of_end(f"{failed} {reason} Fix the cause, then run again.")
         if passing and in_a_row >= self._policy.in_a_row:

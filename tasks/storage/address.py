@@ -42,7 +42,7 @@ def bucket_of(address: str) -> tuple[str, str]:
     with contextlib.suppress(ValueError):
         if found:
             return found["bucket"], check_key(found["prefix"]) if found["prefix"] else ""
-    raise StorageError(f"output = {address!r}: not a bucket name and a prefix of plain parts. Give gs://bucket/prefix.")
+    raise StorageError(f"output = {address!r}: the bucket name or the prefix is not valid. Give gs://bucket/prefix.")
 
 
 def open_store(address: str) -> Store:

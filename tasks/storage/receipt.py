@@ -29,7 +29,7 @@ READERS = 16
 LARGEST = 512 << 20
 _NAME = re.compile(r"/(\d{9,})-(\d{9,})-[^/]+\.json$")
 _TEXT = (str, type(None))
-# The reason of a failed tile begins with the class of its error. Receipts without `error_kind` have the class only there.
+# The reason of a failed tile begins with the class of its error. Receipts without `error_kind` name it only there.
 _KIND = re.compile(r"[^\W\d]\w*(?=: )")
 
 

@@ -77,7 +77,7 @@ def check_resumes(job, sandbox, state, error, words):
         (errno.EDQUOT, OutputFull, "Free some space"),
         (errno.EACCES, OutputDenied, "Give a folder that you may write to"),
         (errno.EROFS, OutputDenied, "Give a folder that you may write to"),
-        (errno.ESTALE, OutputBusy, "See to the mount"),
+        (errno.ESTALE, OutputBusy, "Check the mount"),
     ],
 )
 def test_a_folder_that_fails_in_mid_run(job, sandbox, tmp_path, monkeypatch, code, error, words):
@@ -134,7 +134,7 @@ def test_credentials_that_expire_in_mid_run(job, sandbox, cloud, tmp_path):
     state = region(job)
     watcher.join()
     cloud.refuse_tokens = False
-    check_resumes(job, sandbox, state, SignInExpired, "mend the key of the output's block")
+    check_resumes(job, sandbox, state, SignInExpired, "fix the key of the output's block")
     again = region(job)
     assert {run["state"]["name"] for run in task_runs(again) if run["name"].startswith("tiles ")} == {"Cached"}
 
@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_before_the_first_pixel(job, sandbox, tmp_path, monk
     monkeypatch.setattr(local.shutil, "disk_usage", lambda _: type("usage", (), {"free": 1000}))
     state = region(job | {"output": str(tmp_path)})
     assert state.message.startswith("BadInputError: output = ")
-    assert "1.0 kB are free, and the 72 tiles that are missing take" in state.message
+    assert "1.0 kB are free, and the 72 missing tiles take" in state.message
     assert pixel_requests(sandbox) == 0
 
 

@@ -194,7 +194,7 @@ def test_an_asset_that_was_updated_is_fetched_anew_and_its_old_plan_is_supersede
         os.utime(tmp_path / "scenes" / "landsat8_224078_20200518.tif", ns=(1, 1))
         late = audit_output(given.model_copy(update={"repair": True}), return_state=True)
     assert late.is_failed()
-    assert "was updated since" in late.message
+    assert "was updated since it was planned" in late.message
 
 
 def test_quota_endpoint_tags_and_batches_fetch_nothing_anew(sandbox, tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def test_every_fault_is_named_for_its_tile_and_no_other(store):
         1: f"damaged: {len(kept[plan.key(1)]) - 9:,} bytes instead of {len(kept[plan.key(1)]):,}",
         3: "damaged: checksum ",
         5: "failed: Rejected: no such band (HTTP 400)",
-        **dict.fromkeys((6, 7, 10, 11), "unreceipted: stored, but no receipt says what"),
+        **dict.fromkeys((6, 7, 10, 11), "unreceipted: stored, but no receipt lists it"),
         **dict.fromkeys((6 + EMPTY, 9), "missing: never stored"),
     }
     for verify in ("quick", "full"):
@@ -173,7 +173,7 @@ def test_while_a_plan_cannot_be_read_nothing_is_unclaimed(store, wrong):
     store.put(f"{gone.folder}/plan.json", text)
     found = read_audit(store)
     assert found.unreadable.keys() == {gone.folder}
-    assert found.unreadable[gone.folder].startswith("plan.json can't be read: ")
+    assert found.unreadable[gone.folder].startswith("plan.json cannot be read: ")
     assert ([each.plan.folder for each in found.plans], found.unclaimed, found.foreign) == ([plan.folder], (), ())
     with pytest.raises(AuditError, match=gone.folder):
         check_whole(found)
@@ -288,7 +288,7 @@ def test_the_asset_is_named_that_was_updated_since(monkeypatch, store, given, no
     if expected is None:
         check_unchanged(None, each)
         return
-    with pytest.raises(BadInputError, match=f"{expected} was updated since") as refused:
+    with pytest.raises(BadInputError, match=f"{expected} was updated since it was planned") as refused:
         check_unchanged(None, each)
     assert refused.value.value == plan.folder
 
@@ -301,5 +301,5 @@ def test_an_asset_of_which_nothing_is_missing_is_not_asked_for(monkeypatch, stor
     named = replace(plan, sources=(plan.sources[0], replace(plan.sources[1], origin="second")))
     store.put(f"{plan.folder}/plan.json", json.dumps(named.json()).encode())
     (each,) = read_audit(store).plans
-    with pytest.raises(BadInputError, match="second was updated since"):
+    with pytest.raises(BadInputError, match="second was updated since it was planned"):
         check_unchanged(None, each)

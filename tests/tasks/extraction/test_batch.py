@@ -256,15 +256,15 @@ def test_a_tile_that_is_refused_is_counted_and_its_kind_is_stored(plan, sandbox,
 def test_a_plan_that_is_gone_or_another_is_said_before_the_first_request(plan, sandbox, tmp_path):
     address = str(tmp_path)
     store, key = open_store(address), f"{plan.folder}/plan.json"
-    with pytest.raises(StorageError, match=r"it is gone\. Run the flow"):
+    with pytest.raises(StorageError, match=r"it no longer exists\. Run the flow"):
         run_batch(batch_of(plan, address, sandbox), SHARE)
     other = replace(plan, tile_format=TileFormat(masks="unknown", codec="none"))
     store.put(key, json.dumps(other.json()).encode())
-    with pytest.raises(StorageError, match="another run has put another in its place"):
+    with pytest.raises(StorageError, match="another run has replaced it"):
         run_batch(batch_of(plan, address, sandbox), SHARE)
     for data in (b'{"plan": ', b'{"plan": 1}'):
         store.put(key, data)
-        with pytest.raises(StorageError, match="can't be read"):
+        with pytest.raises(StorageError, match="cannot be read"):
             run_batch(batch_of(plan, address, sandbox), SHARE)
     stored(plan, address)
     with pytest.raises(BadInputError, match=f"stop = {len(plan) + 1}: the plan has {len(plan)} tiles"):

@@ -196,19 +196,19 @@ def test_what_cannot_fit_is_refused_and_what_may_not_is_warned_of(output):
     with pytest.raises(BadInputError) as refused:
         check_free_space(room(959), plan, missing=6)
     assert str(refused.value) == (
-        "output = '/out/put': 959 Bytes are free, and the 6 tiles that are missing take 3.8 kB before compression. "
-        "Free some space, or give an output with more room; nothing was fetched."
+        "output = '/out/put': 959 Bytes are free, and the 6 missing tiles take 3.8 kB before compression. "
+        "Free some space, or give an output with more room. Nothing was fetched."
     )
     for free in (960, WHOLE - 1):
         warning = check_free_space(room(free), plan, missing=6)
-        assert "6 tiles that are missing take 3.8 kB before compression: it may not suffice." in warning
+        assert "6 missing tiles take 3.8 kB before compression. The free space may not suffice." in warning
     assert check_free_space(room(WHOLE), plan, missing=6) is None
 
 
 @pytest.mark.parametrize("output", [TileFormat(codec="none"), NPY], ids=lambda output: output.file_format)
 def test_what_is_not_compressed_needs_room_for_all_of_it(output):
     plan = series(1, 2, output=output)
-    with pytest.raises(BadInputError, match=r"3\.8 kB are free, and the 6 tiles that are missing take 3\.8 kB\. Free"):
+    with pytest.raises(BadInputError, match=r"3\.8 kB are free, and the 6 missing tiles take 3\.8 kB\. Free"):
         check_free_space(room(WHOLE - 1), plan, missing=6)
     assert check_free_space(room(WHOLE), plan, missing=6) is None
 

@@ -51,7 +51,7 @@ def test_two_batches_of_one_run_in_two_threads_share_a_session_and_neither_ends_
 
 @pytest.mark.parametrize(("in_flight", "of"), [(0, 40), (41, 40), (-1, 40)])
 def test_a_share_is_a_part_of_the_quota(in_flight, of):
-    with pytest.raises(BadInputError, match=f"in_flight = {in_flight}: a share is at least 1"):
+    with pytest.raises(BadInputError, match=f"in_flight = {in_flight}: a share is at least 1 request"):
         FixedShare(in_flight=in_flight, of=of)
 
 

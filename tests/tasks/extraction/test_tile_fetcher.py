@@ -278,7 +278,7 @@ def test_many_equal_refusals_without_a_success_stop_the_run(tmp_path):
         fetcher = TileFetcher(plan=a_plan, ask=fetch, session=session, store=LocalStore(tmp_path))
         outcome = extract(fetcher, 0, len(a_plan))
     assert isinstance(outcome.error, GivenUp)
-    assert "first 20 tiles all failed alike" in str(outcome.error)
+    assert "first 20 tiles all failed with one class of error" in str(outcome.error)
     assert "B99" in str(outcome.error)
     assert len(calls) <= 21
     assert len(outcome.receipt.tiles) == 19

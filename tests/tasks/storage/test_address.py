@@ -41,7 +41,10 @@ def test_an_address_is_always_the_same_store(tmp_path, monkeypatch, service):
 )
 def test_what_is_no_bucket_is_refused_by_name(address):
     for call in (bucket_of, open_store, open_store):
-        with pytest.raises(StorageError, match=r"^output = 'gs://.*': no bucket .+ Give gs://bucket/prefix\.$"):
+        with pytest.raises(
+            StorageError,
+            match=r"^output = 'gs://.*': the bucket name or the prefix is not valid\. Give gs://bucket/prefix\.$",
+        ):
             call(address)
 
 

@@ -187,7 +187,9 @@ def test_what_passes_is_waited_for(store, server, name, status):
 def test_what_does_not_pass_in_time_may_pass_later(new, server, name, status):
     store = new(IMPATIENT)
     server.faults.append(Fault(match=PATHS[name], status=status))
-    with pytest.raises(OutputBusy, match=rf"^output = '{store.uri}': .+ can't be .*{status}.* It may pass") as failure:
+    with pytest.raises(
+        OutputBusy, match=rf"^output = '{store.uri}': .+ cannot be .*{status}.* The cause may be temporary"
+    ) as failure:
         ALL[name](store)
     assert failure.value.passing
     server.faults.clear()
@@ -198,7 +200,10 @@ def test_what_does_not_pass_in_time_may_pass_later(new, server, name, status):
 def test_where_nobody_listens_it_may_pass(name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with connected(url) as client, pytest.raises(OutputBusy, match=r"\(ConnectionError\)\. It may pass: run the same"):
+    with (
+        connected(url) as client,
+        pytest.raises(OutputBusy, match=r"\(ConnectionError\)\. The cause may be temporary: run"),
+    ):
         ALL[name](CloudStore(BUCKET, "p", client, again=IMPATIENT))
 
 
@@ -236,7 +241,7 @@ def test_what_another_does_to_the_damaged_is_left(store, server, monkeypatch, an
 @pytest.mark.parametrize("name", ["get", "at hand"])
 def test_what_is_damaged_on_its_way_back_is_found(store, server, name):
     server.faults.append(Fault(match="GET /download/", kind="corrupt_download", times=1))
-    with pytest.raises(OutputDamaged, match=rf"^output = '{store.uri}': k can't be read .+ Run again\.$") as failure:
+    with pytest.raises(OutputDamaged, match=rf"^output = '{store.uri}': k cannot be read .+ Run again\.$") as failure:
         READS[name](store)
     assert failure.value.passing
     assert READS[name](store) == b"before"
@@ -245,7 +250,7 @@ def test_what_is_damaged_on_its_way_back_is_found(store, server, name):
 def test_a_tile_is_ours_by_its_fingerprint_and_its_bytes(store, server):
     ours = store.commit("t", SHORT, fingerprint="f")
     for fingerprint, data, seen in (("g", SHORT, None), ("f", b"abd", None), ("f", b"abd", "1"), ("g", SHORT, "1")):
-        with pytest.raises(OutputConflict, match="t holds other bytes than were seen"):
+        with pytest.raises(OutputConflict, match="t holds other bytes than expected"):
             store.commit("t", data, fingerprint=fingerprint, seen=seen)
     server.calls.clear()
     assert store.commit("t", SHORT, fingerprint="f") == store.commit("t", SHORT, fingerprint="f", seen="1") == ours
@@ -262,7 +267,9 @@ def test_a_tile_is_ours_by_its_fingerprint_and_its_bytes(store, server):
 @pytest.mark.parametrize("name", ALL)
 def test_a_refusal_says_what_to_do(store, server, name):
     server.faults.append(Fault(match=PATHS[name], status=403))
-    with pytest.raises(OutputDenied, match=rf"'{store.uri}': .+ 403.* Let the account .+objectUser\)\.$") as failure:
+    with pytest.raises(
+        OutputDenied, match=rf"'{store.uri}': .+ 403.* Grant the account .+objectUser\) on the bucket\.$"
+    ) as failure:
         ALL[name](store)
     assert not failure.value.passing
     assert server.faults[0].seen == 1
@@ -294,14 +301,16 @@ def test_an_object_that_is_replaced_while_it_is_read_may_be_read_again(store, ch
     with store.open("k") as file:
         file.read(1)
         change(store)
-        with pytest.raises(OutputBusy, match=r"k can't be read \(HTTP 404\)\. It may pass: run the same again\."):
+        with pytest.raises(
+            OutputBusy, match=r"k cannot be read \(HTTP 404\)\. The cause may be temporary: run again\."
+        ):
             file.read()
 
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_an_upload_that_is_no_more_may_be_begun_again(store, server, status):
     server.faults.append(Fault(match="PUT /upload/", status=status))
-    with pytest.raises(OutputBusy, match=rf"can't be written \(HTTP {status}\)\. It may pass"):
+    with pytest.raises(OutputBusy, match=rf"cannot be written \(HTTP {status}\)\. The cause may be temporary"):
         put_file(store, LONG)
 
 

@@ -19,7 +19,7 @@ KINDS = {
     OutputBusy: (errno.ESTALE, errno.ETIMEDOUT),
     StorageError: (errno.EIO,),
 }
-REMEDIES = {OutputFull: "Free some space, or give", OutputBusy: "See to the mount, and run again."}
+REMEDIES = {OutputFull: "Free some space, or give", OutputBusy: "Check the mount, then run again."}
 WAYS = {
     "put": lambda store, _: store.put("a/k", b"new"),
     "put_file": lambda store, file: store.put_file("a/k", file),
@@ -73,7 +73,7 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_rest(store, monkeypatch, tmp
         WAYS[way](store, tmp_path / "f")
     monkeypatch.undo()
     assert type(failure.value) is kind
-    said = rf"output = '{store.root}': (a|b)/(k|l) can't be written \({os.strerror(number)}\)\. .+\."
+    said = rf"output = '{store.root}': (a|b)/(k|l) cannot be written \({os.strerror(number)}\)\. .+\."
     assert re.fullmatch(said, str(failure.value))
     assert REMEDIES.get(kind, "Give a folder that you may write to.") in str(failure.value)
     assert (store.get("a/k"), store.find("a/k"), files(store.root)) == (b"old", old, ["a/k"])
@@ -93,7 +93,7 @@ def test_what_can_not_be_read_is_told_as_such(store, monkeypatch, name, call):
     store.put("k", b"")
     failing(monkeypatch, name, errno.EACCES)
     with pytest.raises(
-        OutputDenied, match=r"^output = .+ can't be (read|removed) \(Permission denied\)\. Give a folder"
+        OutputDenied, match=r"^output = .+ cannot be (read|deleted) \(Permission denied\)\. Give a folder"
     ):
         call(store)
 
@@ -121,7 +121,7 @@ def test_a_full_disk_is_told_so_and_goes_on_with_room(small, tmp_path):
         lambda: store.commit("k", big, fingerprint="f", seen=old.version),
         lambda: store.commit("tiles/t", big, fingerprint="f"),
     ):
-        with pytest.raises(OutputFull, match=r"can't be written \(No space left on device\)\. Free some space"):
+        with pytest.raises(OutputFull, match=r"cannot be written \(No space left on device\)\. Free some space"):
             call()
     with pytest.raises(OutputFull, match="No space left"), store.workspace() as folder:
         (folder / "mosaic.tif").write_bytes(big)
@@ -247,7 +247,7 @@ def test_an_output_that_is_a_file_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "a\0b", "half \ud800 of a pair"])
 def test_what_can_t_name_a_folder_is_refused(root):
-    with pytest.raises(StorageError, match=r"^output = '.+: it can't be the name of a folder .+\. Give a folder"):
+    with pytest.raises(StorageError, match=r"^output = '.+: it cannot be the name of a folder .+\. Give a folder"):
         open_store(root)
 
 

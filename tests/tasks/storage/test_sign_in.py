@@ -32,7 +32,7 @@ CALLS = {
     "check": lambda store: store.check(),
     "delete": lambda store: store.delete("k"),
 }
-SIGN_IN = r"^output = 'gs://pixels/.+': .+ can't be .+\. Sign in again \(`gcloud auth application-default login`\), or"
+SIGN_IN = r"^output = 'gs://pixels/.+': .+ cannot be .+\. Sign in again \(`gcloud auth application-default login`\), or"
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_where_no_token_can_be_had_for_now_it_may_pass(server, key, name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}/token"
     credentials = Credentials.from_service_account_info(key | {"token_uri": nowhere})
-    with connected(server.url, credentials) as client, pytest.raises(OutputBusy, match="It may pass"):
+    with connected(server.url, credentials) as client, pytest.raises(OutputBusy, match="The cause may be temporary"):
         CALLS[name](CloudStore(BUCKET, "p", client, again=IMPATIENT))
 
 
@@ -115,7 +115,7 @@ def test_tokens_that_are_not_given_for_now_may_be_later(store, server, monkeypat
     monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
     server.expire_tokens()
     server.faults.append(Fault(match="POST /token", status=503))
-    with pytest.raises(OutputBusy, match="It may pass"):
+    with pytest.raises(OutputBusy, match="The cause may be temporary"):
         store.get("k")
     server.faults.clear()
     assert store.get("k") == b""
@@ -175,7 +175,9 @@ def test_no_token_goes_to_another_machine_as_plain_text(account, server, monkeyp
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, sent)
     for credentials in (account, AnonymousCredentials()):
-        with pytest.raises(SignInExpired, match="plain http on another machine, and would be sent a token") as failure:
+        with pytest.raises(
+            SignInExpired, match="plain http to another machine would expose the access token"
+        ) as failure:
             connected(url, credentials)
         assert url in str(failure.value)
     for here, given in ((url, None), ("https://storage.example", account), ("http://[::1]:80", account)):
