@@ -140,7 +140,7 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
     plans, unreadable = plans_of(store)
     if folder is not None and folder not in {*plans, *unreadable}:
         there = ", ".join(sorted(plans)) or "none"
-        raise BadInputError("plan", folder, f"{store.uri} has no such plan", f"The plans there are: {there}")
+        raise BadInputError("plan", folder, f"{store.uri} has no such plan", f"Plans in this output: {there}")
     audits = [
         _audited(plan, stored, read_checkpoint(plan, store, verify=verify))
         for name, (plan, stored) in plans.items()
@@ -166,7 +166,7 @@ def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, Stored]], dict[str, st
     for name in store.folders():
         stored = None if name == TILES else store.find(f"{name}/{PLAN}")
         if stored is None and name != TILES and next(store.list(f"{name}/{RECEIPTS}/"), None):
-            unreadable[name] = f"{PLAN} is missing. Run the flow that made it again: the flow writes it"
+            unreadable[name] = f"{PLAN} is missing. Run the flow that made it again to restore it"
         if stored is not None:
             try:
                 plan = Plan.from_json(json.loads(store.get(stored.key)))

@@ -47,7 +47,7 @@ class Batch(BaseModel):
     start: int = Field(ge=0)
     """Number of the first tile."""
     stop: int
-    """Number after that of the last tile."""
+    """Number of the last tile + 1."""
     connection: ConnectionReference
     pace: Pace = Pace()
     """Limits of the run, even if the quota would grant more."""
@@ -185,7 +185,7 @@ def run_batch(
         begun = session.begun.get(batch) or begin_batch(opened, session)
         try:
             return _finish(begun)
-        except (KeyboardInterrupt, SystemExit):  # send nothing more, but wait for requests in flight, for the receipt
+        except (KeyboardInterrupt, SystemExit):  # send nothing more, wait for requests in flight, write the receipt
             session.leave()
             with contextlib.suppress(Exception):
                 _finish(begun)
@@ -236,7 +236,7 @@ def _finish(begun: RunningBatch) -> dict[str, Any]:
 
 
 def _known(opened: OpenBatch) -> dict[str, Any]:
-    """Return the summary of a batch whose tiles are all stored. Write its receipt unless it has one already."""
+    """Return the summary of a batch without missing tiles. Write its receipt unless it already has one."""
     batch, receipt = opened.batch, opened.receipt(())
     if span := opened.checkpoint.span(batch.start, batch.stop):
         return _summary(span.key, receipt, fetched=0)

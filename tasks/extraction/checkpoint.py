@@ -23,13 +23,13 @@ class Fault(StrEnum):
     """What can be wrong with a tile of a plan."""
 
     DAMAGED = "damaged"
-    """The stored bytes do not match its receipt."""
+    """The stored bytes do not match the tile's receipt."""
     MISSING = "missing"
-    """Nothing is stored at its key."""
+    """Nothing is stored at the tile's key."""
     FAILED = "failed"
-    """It was requested, but could not be fetched."""
+    """The tile was requested, but could not be fetched."""
     UNRECEIPTED = "unreceipted"
-    """Something is stored at its key, but no receipt lists it."""
+    """Something is stored at the tile's key, but no receipt lists the tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def read_checkpoint(
         store: The output.
         verify: ``full`` reads the bytes of every tile, ``quick`` only those of tiles in doubt.
         start: Number of the first tile.
-        stop: Number after that of the last tile; None = the end of the plan.
+        stop: Number of the last tile + 1; None = the end of the plan.
 
     Raises:
         IndexError: The plan has no such tiles.
@@ -166,7 +166,7 @@ def _prefix(plan: Plan, tiles: range) -> str:
     if len(names) == 1 and len(tiles) < count:
         names = [names[0] + (plan.tiles.name(index % count) or "") for index in tiles]
     # Keys are listed by prefix, which need not be a folder.
-    return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - a prefix of text is right here
+    return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - a prefix of the text is wanted
 
 
 def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Iterable[TileReceipt]]) -> dict[str, Stored]:
@@ -193,7 +193,7 @@ def _verified(
         if known:
             tiles[index] = known[0]
             continue
-        # Each of several receipts may be that of the stored bytes: an image may change between two receipts.
+        # If a tile has several receipts, any may be that of the stored bytes: an image may change between them.
         doubtful += {tuple((one.key, one.crc32c) for one in tile.objects): tile for tile, _ in good}.values()
         if not good and (fault := found[-1][1]):
             faults[index] = fault

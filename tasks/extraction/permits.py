@@ -35,7 +35,7 @@ class Pace:
     """Slots of the whole quota, of which the run may use `in_flight`; None = the run may use the whole quota."""
     burst_s: float = 0.4
     """Seconds by which a process may lag behind its rate and then catch up. Threads wake late, and a run sends all its
-    first requests at once. Earth Engine counts by the minute, so a burst of less than half a second does not matter."""
+    first requests at once. Earth Engine counts by the minute, so this is no excess if it is less than half a second."""
     probe_s: float = 0.1
     """Seconds for which the first request goes alone, unless it is answered sooner. A request that is plainly wrong is
     refused before anything is computed, while the answer to a good one may take minutes."""
@@ -119,7 +119,7 @@ class Permits:
 
     @property
     def reserve(self) -> float:
-        """Seconds that must be left of a lease to send a request on it: as long as other requests took, or take."""
+        """Seconds that must be left of a lease to send a request: as long as others took, or have taken so far."""
         with self._changed:
             return self._needed(self._clock())
 
@@ -221,9 +221,9 @@ class Permits:
                 self._window, self._alone_until = 1.0, float("inf")
 
     def throttled(self, begun: float, *, wait_s: float | None = None, pause: bool = True) -> None:
-        """Record that Earth Engine throttled a request, and halve the requests in flight.
+        """Record that Earth Engine throttled a request, and reduce the window to half of the requests in flight.
 
-        Requests that were sent before the last halving do not halve them again.
+        Requests that were sent before the last reduction do not reduce the window again.
 
         Args:
             begun: Time of the clock at which the request was sent.

@@ -97,7 +97,7 @@ class _Fixed:
     """The hold of a fixed share. All holds on a share in one process, at once or in sequence, use the same slots."""
 
     _all: ClassVar[dict[FixedShare, list[_Fixed]]] = {}
-    """By share, open holds, and closed ones whose requests Earth Engine may still compute for minutes."""
+    """Holds by share: the open ones, and closed ones whose requests Earth Engine may still compute for minutes."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
     LOOK_S: ClassVar[float] = 0.5
 

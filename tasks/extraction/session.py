@@ -2,8 +2,8 @@
 
 A session outlives each batch, and this makes one process fast: as soon as the last tile of a batch is taken, threads
 go on with the next batch, whenever Prefect or another engine starts the task of that batch. A process has at most one
-session for each run, and `FetchSession.of` finds it. Otherwise a process keeps only caches between batches: those of
-stores (`tasks.storage.address`) and plans (`tasks.extraction.stored_plan`).
+session for each run, and `FetchSession.of` finds it. Between batches, a process also keeps caches of stores
+(`tasks.storage.address`) and of plans (`tasks.extraction.stored_plan`).
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class FetchSession:
         self.leave()
 
     def leave(self) -> None:
-        """Stop the session. Requests in flight have `tile_queue.GRACE_S` seconds to end; then the process may end."""
+        """Stop the session. The process may end after `tile_queue.GRACE_S` seconds, in which requests may still end."""
         self.hold.leave(self.deadlines.computing_s)
         self.stop.set()
 

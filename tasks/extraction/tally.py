@@ -18,7 +18,7 @@ class Tally:
     """Number of pixel requests that ended, with an answer or an error."""
     throttled: int = 0
     longest_s: float = 0.0
-    """Seconds of the longest of the last requests. It decays slowly, so that one hang does not count for ever."""
+    """Seconds that the longest recent request took. They decay slowly, so that one hang does not count for ever."""
     restricted: bool = False
     """Whether the last answer showed that the project's requests in flight are restricted."""
     begun: float | None = None

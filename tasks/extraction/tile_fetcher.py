@@ -82,7 +82,7 @@ class TileFetcher:
                 error_kind=type(error).__name__,
                 reason=f"{type(error).__name__}: {error}",
             )
-        self.session.verdict.succeeded()  # before `prove`, which releases requests that may fail sooner
+        self.session.verdict.succeeded()  # before `prove`: it releases more requests, and they may fail first
         self.session.permits.prove()
         return receipt
 

@@ -15,7 +15,7 @@ LOOK_S = 1.0
 # Longest time in seconds between two receipts of a running batch. Tiles that a killed process stored after its last
 # receipt are not lost: the next run finds them, but must read each of them.
 KEEP_S = 10.0
-# Seconds in which requests that are in flight when a session stops may end and be stored.
+# Seconds that requests in flight have to end and be stored after a session has stopped.
 GRACE_S = 20.0
 
 
@@ -46,15 +46,15 @@ class TileQueue:
                 self._fail(error)
 
     def wait(self, keep: Callable[[Sequence[TileReceipt]], None]) -> tuple[Sequence[TileReceipt], BaseException | None]:
-        """Wait until all tiles have ended, or until the session was stopped and `GRACE_S` seconds have passed.
+        """Wait until all tiles have ended. After a stop, wait at most `GRACE_S` seconds for the tiles in work.
 
         Args:
             keep: Called now and then with the receipts of the tiles that have ended, so that a killed process loses
                 little.
 
         Returns:
-            The receipts of the tiles that ended, and the error that stopped the session before the rest, or None. Of
-            several errors it is the cause, not a consequence. It is ``Stopped`` if the cause lies elsewhere.
+            The receipts of the tiles that ended, and the error that stopped the session, or None. If there are several
+            errors, it is the cause and not a consequence. It is ``Stopped`` if the session was stopped elsewhere.
         """
         begun = kept = time.monotonic()
         known = 0

@@ -12,7 +12,7 @@ from typing import Any, overload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandSummary:
-    """Summary of the valid pixels of one band. A mean, min or max is None if no pixel is counted or it is infinite."""
+    """Summary of the valid pixels of one band. `mean`, `min` and `max` are None if no pixel counts or if infinite."""
 
     valid: int | None
     """Number of valid pixels; None if the mask is unknown, and all pixels count."""

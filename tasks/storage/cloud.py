@@ -85,7 +85,7 @@ class CloudStore:
         return stored
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
-        """Create an object, or replace the generation that was seen. Its metadata hold the fingerprint."""
+        """Create an object, or replace the generation that was seen. The fingerprint is in its metadata."""
         data = bytes(data)
         for generation in (int(seen or 0), 0):
             try:

@@ -28,7 +28,7 @@ def client(credentials: Any = None) -> Client:
     Raises:
         SignInExpired: There are no credentials, or they would go over plain http to an emulator on another machine.
     """
-    # Otherwise each client reads the metadata of its bucket for traces, and the role Storage Object User forbids that.
+    # Otherwise each client reads the metadata of its bucket, for traces. Storage Object User does not allow that.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator and credentials is not None and urlsplit(emulator).scheme == "http" and not _is_loopback(emulator):

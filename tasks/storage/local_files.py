@@ -19,11 +19,14 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EX
 
 
 def in_folder(path: str, make: Callable[[], T]) -> T:
-    """Call `make`, which creates something at a path. Create the folder of the path as often as it is missing."""
+    """Call `make`, which creates something at a path. If the folder of the path is missing, create it and try again.
+
+    Another process may delete the empty folder at any moment.
+    """
     for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
             return make()
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # FileExistsError: it was just removed
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # FileExistsError: it was just deleted
             os.makedirs(os.path.dirname(path), exist_ok=True)
     return make()
 
@@ -61,7 +64,7 @@ def link(temporary: str, path: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if os.path.lexists(path):  # between this check and the next line, another file may come
+        if os.path.lexists(path):  # after this check, another process may still create it
             return False
         os.replace(temporary, path)
     return True

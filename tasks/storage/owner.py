@@ -1,4 +1,4 @@
-"""The process that makes an unfinished file: it shows whether the file was left behind or is still being written."""
+"""The owner of an unfinished file: the process that writes it. If it has ended, the file was left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORGOTTEN_S = 86_400
 def place() -> str:
     """Return an id of the place where this process runs: host, boot and PID namespace.
 
-    Only from the same place can a process be found alive or dead.
+    Whether a process still runs can be seen only from the same place.
     """
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ _STATUSES = frozenset(get_args(Status))
 RECEIPTS = "receipts"
 # The text in a receipt for a tile without a valid pixel, which has no file.
 EMPTY = b'"status":"empty"'
-# Number of receipts that are read at a time: a store may be far away.
+# Number of receipts that are read at the same time, since a store may be far away.
 READERS = 16
 # Largest size of a receipt in bytes, which has at most 20,000 tiles. A larger file is not a receipt, and would fill the
 # memory.
@@ -183,7 +183,7 @@ def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") ->
     Args:
         folder: Folder of the plan.
         start: Number of the first tile.
-        stop: Number after that of the last tile.
+        stop: Number of the last tile + 1.
         run: Id of the run.
         call: Id of the call that runs the batch.
     """

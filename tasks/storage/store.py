@@ -1,4 +1,4 @@
-"""The store protocol: read and write bytes by key. And the errors of an output."""
+"""The store protocol, which reads and writes bytes by key, and the errors of an output."""
 
 from __future__ import annotations
 
