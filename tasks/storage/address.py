@@ -42,7 +42,10 @@ def bucket_of(address: str) -> tuple[str, str]:
     with contextlib.suppress(ValueError):
         if found:
             return found["bucket"], check_key(found["prefix"]) if found["prefix"] else ""
-    raise StorageError(f"output = {address!r}: the bucket name or the prefix is not valid. Give gs://bucket/prefix.")
+    raise StorageError(
+        f"output = {address!r}: a bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes or "
+        "underscores, and its prefix has no empty part, `.` or `..`. Give gs://bucket/prefix."
+    )
 
 
 def open_store(address: str) -> Store:

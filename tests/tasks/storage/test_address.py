@@ -43,7 +43,7 @@ def test_what_is_no_bucket_is_refused_by_name(address):
     for call in (bucket_of, open_store, open_store):
         with pytest.raises(
             StorageError,
-            match=r"^output = 'gs://.*': the bucket name or the prefix is not valid\. Give gs://bucket/prefix\.$",
+            match=r"^output = 'gs://.*': a bucket has a name of 3 to 222 .+\. Give gs://bucket/prefix\.$",
         ):
             call(address)
 
