@@ -32,7 +32,7 @@ def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> 
         log.warning("%s", warning)
     if sweep:
         store.sweep()
-    if checkpoint.tiles or checkpoint.there:
+    if checkpoint.tiles or checkpoint.unverified:
         kinds = Counter(fault.kind for fault in checkpoint.faults.values())
         log.info(
             "%d of %d tiles are stored%s%s (looked up in %.1f s)",
@@ -40,7 +40,7 @@ def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> 
             len(plan),
             "".join(f", {count} {kind}" for kind, count in sorted(kinds.items())),
             f", {unreceipted} without a receipt"
-            if (unreceipted := len(set(checkpoint.there) - set(checkpoint.faults)))
+            if (unreceipted := len(set(checkpoint.unverified) - set(checkpoint.faults)))
             else "",
             time.monotonic() - begun,
         )

@@ -12,6 +12,7 @@ from tasks.earthengine.connection import Connection
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
 from tasks.extraction.checkpoint import TILES, Checkpoint, Fault, TileFault, read_checkpoint
+from tasks.extraction.stored_plan import PLAN
 from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
@@ -59,7 +60,6 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
             )
 
 
-PLAN = "plan.json"
 # The possible states of a tile, in the order in which an audit lists them.
 KINDS = ("stored", "empty", Fault.FAILED, Fault.MISSING, Fault.DAMAGED, Fault.UNRECEIPTED)
 UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt lists it")
@@ -188,6 +188,6 @@ def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
     for index in checkpoint.missing(0, len(plan)):
         fault = checkpoint.faults.get(index)
         if fault is None:
-            fault = UNRECEIPTED if index in checkpoint.there else NEVER_STORED
+            fault = UNRECEIPTED if index in checkpoint.unverified else NEVER_STORED
         faults.append(FaultyTile(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
     return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=tuple(faults))

@@ -66,7 +66,7 @@ class Checkpoint:
     """Complete batches whose tiles are all verified, in order and without overlap."""
     receipts: tuple[Span, ...] = ()
     """The ranges of all receipts of this plan that were read, complete or not."""
-    there: Mapping[int, Stored] = field(default_factory=dict)
+    unverified: Mapping[int, Stored] = field(default_factory=dict)
     """What is stored at the keys of tiles that are not verified, by number."""
     faults: Mapping[int, TileFault] = field(default_factory=dict)
     """What is wrong with tiles that have a receipt (damaged, missing or failed), by number."""
@@ -89,7 +89,7 @@ class Checkpoint:
         """
         fault = self.faults.get(index)
         may_be_whole = fault is None or fault.kind is Fault.FAILED  # a tile that failed may have been stored later
-        return self.there.get(index) if may_be_whole else None
+        return self.unverified.get(index) if may_be_whole else None
 
 
 def read_checkpoint(
@@ -132,23 +132,25 @@ def read_checkpoint(
                     candidates[tile.index].append(tile)
     listing = _listed(plan, store, own, candidates)
     tiles, faults = _verified(candidates, listing, store, verify)
-    there: dict[int, Stored] = {}
+    unverified: dict[int, Stored] = {}
     if len(tiles) < len(own):
         if part and plan.home is not None:  # tiles had other numbers before the series grew
             before = [receipt for _, receipt in read_receipts(store, plan.folder) if receipt.plan != plan.fingerprint]
         if listing or before or (part and next(store.list(_prefix(plan, range(len(plan)))), None)):
             identities = {plan.tile_fingerprint(index): index for index in own if index not in tiles}
             places = {index: plan.key(index, identity) for identity, index in identities.items()}
-            there = {index: listing[key] for index, key in places.items() if key in listing}
+            unverified = {index: listing[key] for index, key in places.items() if key in listing}
             for others in (before, _elsewhere(plan, store, own)):  # other plans are read only if tiles are missing
                 found, damaged = _verified(_candidates_of(others, identities, places), listing, store, verify)
                 tiles |= found
                 faults = {index: fault for index, fault in (damaged | faults).items() if index not in tiles}
-                there = {index: stored for index, stored in there.items() if index not in tiles}
+                unverified = {index: stored for index, stored in unverified.items() if index not in tiles}
                 if len(tiles) == len(own):
                     break
     read = tuple(Span(start=start, stop=stop, key=key) for key, start, stop, _ in receipts)
-    return Checkpoint(tiles=tiles, spans=tuple(_spans(receipts, tiles)), receipts=read, there=there, faults=faults)
+    return Checkpoint(
+        tiles=tiles, spans=tuple(_spans(receipts, tiles)), receipts=read, unverified=unverified, faults=faults
+    )
 
 
 def _range(plan: Plan, start: int, stop: int | None) -> range:
@@ -249,7 +251,7 @@ def _elsewhere(plan: Plan, store: Store, own: range) -> Iterator[Receipt]:
     marks = (_prefix(plan, own).encode(), EMPTY)
     for folder in store.folders():
         if folder not in {TILES, plan.folder}:
-            for _, receipt in read_receipts(store, folder, speaking_of=marks):
+            for _, receipt in read_receipts(store, folder, containing=marks):
                 yield receipt
 
 

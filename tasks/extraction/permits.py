@@ -106,13 +106,13 @@ class Permits:
 
     # Leases: what the quota grants ---------------------------------------------------------------------------------
 
-    def hold(self, lease: Hashable, slots: int, until: float = float("inf")) -> None:
+    def hold_lease(self, lease: Hashable, slots: int, until: float = float("inf")) -> None:
         """Count a lease of some slots, valid until a time of the clock. Call it again to extend the lease."""
         with self._changed:
             self._leases[lease] = _Lease(slots, until)
             self._changed.notify_all()
 
-    def drop(self, lease: Hashable) -> None:
+    def drop_lease(self, lease: Hashable) -> None:
         """Send nothing more on a lease. The lease may be released once `in_flight` is not above `slots`."""
         with self._changed:
             self._leases.pop(lease, None)

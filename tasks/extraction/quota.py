@@ -129,7 +129,7 @@ class _Fixed:
     def close(self) -> None:
         """Give the slots back, except those of requests that may still be computed."""
         self._closed.set()
-        self._permits.drop(self)
+        self._permits.drop_lease(self)
         with self._lock:
             self._slots = 0
             self._prune()
@@ -142,7 +142,7 @@ class _Fixed:
             others = [hold for hold in self._all[self._share] if hold is not self]
             needed = sum(hold._slots or hold._permits.in_flight for hold in others)  # noqa: SLF001 - the same class
             self._slots = max(self._slots, self._share.in_flight - needed)
-            self._permits.hold(self, self._slots)
+            self._permits.hold_lease(self, self._slots)
             return self._slots
 
     def _keep_growing(self) -> None:

@@ -67,7 +67,7 @@ class FetchSession:
         self.cancelled = threading.Event()
         """Set, in addition to `stop`, when the run was cancelled."""
         self.tally = Tally()
-        self.verdict = FailureStreak()
+        self.failure_streak = FailureStreak()
         self.sizes = Sizes()
         self.begun: dict[Any, Any] = {}
         """By batch, what `tasks.extraction.batch.begin_batch` returned for each batch that has not ended."""

@@ -71,7 +71,7 @@ class TileFetcher:
         except (*FATAL, Stopped):
             raise
         except (EarthEngineError, ValueError) as error:  # ValueError: no GeoTIFF can hold these pixels and their mask
-            self.session.verdict.failed(error)
+            self.session.failure_streak.failed(error)
             return TileReceipt(
                 index=index,
                 fingerprint=fingerprint,
@@ -82,7 +82,7 @@ class TileFetcher:
                 error_kind=type(error).__name__,
                 reason=f"{type(error).__name__}: {error}",
             )
-        self.session.verdict.succeeded()  # before `prove`: it releases more requests, and they may fail first
+        self.session.failure_streak.succeeded()  # before `prove`: it releases more requests, and they may fail first
         self.session.permits.prove()
         return receipt
 
@@ -149,7 +149,7 @@ class TileFetcher:
 
     def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
         """Encode and store the pixels of a tile. Stored bytes are replaced only if they are the version seen before."""
-        seen = self.checkpoint.there.get(index)
+        seen = self.checkpoint.unverified.get(index)
         making = encode(self.plan, index, fingerprint, pixels)
         with self.session.entered_in_pool(making) if self.plan.tile_format.file_format == GDALS else making as made:
             kept = []

@@ -64,7 +64,7 @@ class LeaseBook:
     def remove(self, lease: Lease) -> bool:
         """Remove a lease; return whether it was in the book."""
         with self._lock:
-            self._permits.drop(lease.id)
+            self._permits.drop_lease(lease.id)
             known = lease in self._leases
             if known:
                 self._leases.remove(lease)
@@ -94,7 +94,7 @@ class LeaseBook:
                 chosen += [lease for lease in reversed(leases) if lease not in chosen][:1]
             for lease in chosen:
                 lease.retiring = True
-                self._permits.drop(lease.id)
+                self._permits.drop_lease(lease.id)
 
     def retired(self) -> Sequence[Lease]:
         """Return the retiring leases that no request in flight needs, in the order in which to release them."""
@@ -126,7 +126,7 @@ class LeaseBook:
         if not lease.retiring:
             # Prefect, too, renews the lease of a tag, and for no longer than this.
             seconds = min(lease.seconds, LEASE_S) if lease.of_tag else lease.seconds
-            self._permits.hold(lease.id, lease.slots, lease.renewed + seconds)
+            self._permits.hold_lease(lease.id, lease.slots, lease.renewed + seconds)
 
 
 def tag_lease(lease: UUID) -> Lease:

@@ -280,7 +280,7 @@ class LeaseKeeper:
                     needed -= lease.slots
                 else:
                     self._client.release_concurrency_slots_with_lease(lease.id)
-            self._permits.drop(lease.id)
+            self._permits.drop_lease(lease.id)
         if self._demand:
             with contextlib.suppress(httpx.HTTPError):
                 self._client.release_concurrency_slots_with_lease(self._demand.id)

@@ -49,7 +49,7 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
     if product.is_there:
         return product.key
     with store.workspace() as folder:
-        files = store.at_hand([tile.key for tile in own if tile.key is not None], folder)
+        files = store.local_copies([tile.key for tile in own if tile.key is not None], folder)
         pieces = []
         for tile in own:
             if tile.key is not None:

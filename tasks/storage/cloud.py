@@ -136,7 +136,7 @@ class CloudStore:
         reader: Any = _Reader(blob, partial(self._translated_errors, key, "read"), chunk_size=RANGE, **self._call)
         return cast("IO[bytes]", reader)
 
-    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
         """Copy objects into the folder, several at a time, and return the copies."""
 
         def copied(key: str) -> tuple[str, Path]:

@@ -141,7 +141,7 @@ class LocalStore:
         except OSError as error:
             raise self._error(key, "read", error) from error
 
-    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
         """Return the paths of the files themselves."""
         files = {key: Path(self._path(key)) for key in keys}
         for key, path in files.items():

@@ -193,14 +193,14 @@ def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") ->
 
 
 def read_receipts(
-    store: Store, folder: str, *, speaking_of: Sequence[bytes] = (b"",), tiles: range | None = None
+    store: Store, folder: str, *, containing: Sequence[bytes] = (b"",), tiles: range | None = None
 ) -> Iterator[tuple[str, Receipt]]:
     """Yield the receipts of a plan, each with its key. A file that is not a valid receipt is skipped.
 
     Args:
         store: The output.
         folder: Folder of the plan.
-        speaking_of: A receipt is parsed only if its text contains one of these.
+        containing: A receipt is parsed only if its text contains one of these.
         tiles: Read only receipts whose names overlap these tile numbers; None = all receipts.
     """
     names = ((stored, _NAME.search(stored.key)) for stored in store.list(f"{folder}/{RECEIPTS}/"))
@@ -218,7 +218,7 @@ def read_receipts(
 
     with ThreadPoolExecutor(READERS) as pool:
         for key, data in zip(keys, pool.map(read, keys), strict=True):
-            if any(word in data for word in speaking_of):
+            if any(word in data for word in containing):
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     yield key, Receipt.from_json(orjson.loads(data))
 

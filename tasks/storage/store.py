@@ -128,7 +128,7 @@ class Store(Protocol):
         """
         ...
 
-    def at_hand(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
         """Return a file on this machine for each key: the stored file itself, or a copy in the folder.
 
         Raises:

@@ -39,7 +39,7 @@ def told(store, plan):
 def test_all_of_an_earlier_output_is_known_and_nothing_is_fetched(name, verify, tmp_path):
     store, plan = copied(name, tmp_path)
     checkpoint = read_checkpoint(plan, store, verify=verify)
-    assert (sorted(checkpoint.tiles), checkpoint.faults, checkpoint.there) == (list(range(len(plan))), {}, {})
+    assert (sorted(checkpoint.tiles), checkpoint.faults, checkpoint.unverified) == (list(range(len(plan))), {}, {})
     written = told(store, plan)
     for index, tile in checkpoint.tiles.items():
         one = written[plan.tile_fingerprint(index)]

@@ -171,7 +171,7 @@ def test_all_of_a_whole_output_is_verified(output, verify):
     checkpoint = read_checkpoint(plan, store, verify=verify)
     assert sorted(checkpoint.tiles) == list(range(12))
     assert [(span.start, span.stop) for span in checkpoint.spans] == [(0, 7), (7, 12)]
-    assert (checkpoint.there, checkpoint.faults, list(checkpoint.missing(0, 12))) == ({}, {}, [])
+    assert (checkpoint.unverified, checkpoint.faults, list(checkpoint.missing(0, 12))) == ({}, {}, [])
     assert {index for index, tile in checkpoint.tiles.items() if tile.status == "empty"} == {EMPTY, EMPTY + 6}
     assert checkpoint.span(7, 12).key == receipt_key(plan.folder, 7, 12, "run-0001")
     assert checkpoint.span(0, 12) is None
@@ -216,7 +216,7 @@ def test_what_is_harmed_is_found_and_only_that_is_fetched_again(whole, tmp_path_
     checkpoint = read_checkpoint(plan, store, verify=verify)
     assert kinds(checkpoint) == expected
     assert list(checkpoint.missing(0, 12)) == sorted(expected)
-    assert set(checkpoint.there) == {index for index, kind in expected.items() if kind == "damaged"}
+    assert set(checkpoint.unverified) == {index for index, kind in expected.items() if kind == "damaged"}
     clean = [batch for batch in ((0, 7), (7, 12)) if not set(range(*batch)) & set(expected)]
     assert [(span.start, span.stop) for span in checkpoint.spans] == clean
     (receipt,), asked = extract(plan, store, checkpoint=checkpoint, run="run-0002")
@@ -250,7 +250,7 @@ def test_tiles_that_failed_are_not_verified_and_have_their_reason(tmp_path):
     checkpoint = read_checkpoint(plan, store)
     assert checkpoint.faults == dict.fromkeys((0, 4), TileFault(Fault.FAILED, "Rejected: no such band (HTTP 400)"))
     assert {str(fault) for fault in checkpoint.faults.values()} == {"failed: Rejected: no such band (HTTP 400)"}
-    assert (list(checkpoint.missing(0, 6)), checkpoint.spans, checkpoint.there) == ([0, 4], (), {})
+    assert (list(checkpoint.missing(0, 6)), checkpoint.spans, checkpoint.unverified) == ([0, 4], (), {})
     assert extract(plan, store, checkpoint=checkpoint, run="run-0002")[1] == [0, 4]
     assert len(read_checkpoint(plan, store).tiles) == 6
 
@@ -360,7 +360,7 @@ def restricted(whole, plan, start, stop):
         tiles=within(whole.tiles),
         spans=tuple(span for span in whole.spans if start <= span.start and span.stop <= stop),
         receipts=tuple(span for span in whole.receipts if span.start < stop and start < span.stop),
-        there=within(whole.there),
+        there=within(whole.unverified),
         faults=within(whole.faults),
     )
 

@@ -7,7 +7,7 @@ import sys
 import urllib.request
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
@@ -26,6 +26,7 @@ from tasks.storage.receipt import TileReceipt
 from tests.tasks.extraction.test_checkpoint import series
 
 
+@settings(deadline=None)  # half a million steps
 @given(st.integers(1, 500_000), st.integers(1, 200), st.lists(st.one_of(st.none(), st.floats(0.01, 200)), max_size=9))
 def test_batches_cover_the_plan_and_none_is_empty_or_too_large(count, in_flight, rates):
     left, rates = count, rates or [None]

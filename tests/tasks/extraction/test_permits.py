@@ -32,7 +32,7 @@ def permits(clock=None, *, slots=40, reserve=0.0, **pace):
     clock = clock or Clock()
     pool = Permits(Pace(**{"per_second": 1e9} | pace), clock=clock, wait=clock.wait, reserve=lambda: reserve)
     if slots:
-        pool.hold("lease", slots)
+        pool.hold_lease("lease", slots)
     pool.prove()
     return pool
 
@@ -50,7 +50,7 @@ def entered(pool):
 def test_the_slots_of_leases_are_never_passed():
     """Nine threads, three slots: three are inside together, and never a fourth."""
     pool, lock, state = Permits(Pace(per_second=1e9)), threading.Lock(), {"now": 0, "peak": 0}
-    pool.hold("lease", 3)
+    pool.hold_lease("lease", 3)
     pool.prove()
     gate = threading.Barrier(3)
 
@@ -74,7 +74,7 @@ def test_the_slots_of_leases_are_never_passed():
 def unproven():
     clock = Clock()
     pool = Permits(Pace(per_second=1e9), clock=clock, wait=clock.wait)
-    pool.hold("lease", 40)
+    pool.hold_lease("lease", 40)
     return clock, pool
 
 
@@ -122,16 +122,16 @@ def test_a_first_request_that_is_throttled_lets_none_follow():
 def test_nothing_is_sent_without_a_lease_that_holds_for_long_enough():
     clock = Clock()
     pool = permits(clock, slots=0, reserve=10)
-    pool.hold("extra", 30, until=clock.now + 60)
-    pool.hold("tag", 1, until=clock.now + 20)
+    pool.hold_lease("extra", 30, until=clock.now + 60)
+    pool.hold_lease("tag", 1, until=clock.now + 20)
     assert pool.slots == 31
     clock.now += 10
     assert pool.slots == 30
     clock.now += 40
     assert pool.slots == 0
-    pool.hold("extra", 30, until=clock.now + 60)  # renewed
+    pool.hold_lease("extra", 30, until=clock.now + 60)  # renewed
     assert pool.slots == 30
-    pool.drop("extra")
+    pool.drop_lease("extra")
     assert pool.slots == 0
     stop = threading.Event()
     stop.set()
@@ -142,7 +142,7 @@ def test_nothing_is_sent_without_a_lease_that_holds_for_long_enough():
 def test_a_request_that_is_not_answered_yet_says_how_long_others_may_take():
     clock = Clock()
     pool = permits(clock, slots=0, reserve=10)
-    pool.hold("lease", 40, until=clock.now + 60)
+    pool.hold_lease("lease", 40, until=clock.now + 60)
     with pool.permit(NEVER):
         clock.now += 29
         assert (pool.reserve, pool.slots) == (29, 40)
@@ -153,10 +153,10 @@ def test_a_request_that_is_not_answered_yet_says_how_long_others_may_take():
 
 def test_a_dropped_lease_may_be_released_once_its_requests_have_ended():
     pool = permits(slots=0)
-    pool.hold("large", 3)
-    pool.hold("small", 2)
+    pool.hold_lease("large", 3)
+    pool.hold_lease("small", 2)
     taken = entered(pool)
-    pool.drop("large")
+    pool.drop_lease("large")
     assert (pool.in_flight, pool.slots) == (5, 2)
     assert not pool.wait_idle(0, beyond=pool.slots)
     for permit in taken[:3]:

@@ -72,41 +72,41 @@ def test_every_knob_has_a_default(policy):
     assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(policy))
 
 
-def failing(verdict, error, times):
+def failing(failure_streak, error, times):
     for _ in range(times):
-        verdict.failed(error)
+        failure_streak.failed(error)
 
 
 def test_equal_failures_before_any_success_give_the_run_up():
-    verdict = FailureStreak()
-    failing(verdict, Rejected("no band 'B99'"), 19)
+    failure_streak = FailureStreak()
+    failing(failure_streak, Rejected("no band 'B99'"), 19)
     with pytest.raises(GivenUp, match="no band 'B99'"):
-        verdict.failed(Rejected("no band 'B99'"))
+        failure_streak.failed(Rejected("no band 'B99'"))
 
 
 def test_failures_of_several_kinds_or_after_a_success_do_not():
-    verdict = FailureStreak()
-    failing(verdict, Rejected("no band 'B99'"), 19)
-    verdict.failed(TooHeavy("User memory limit exceeded."))
-    failing(verdict, Rejected("no band 'B99'"), 19)
-    verdict.succeeded()
-    failing(verdict, Rejected("no band 'B99'"), 1_000)
+    failure_streak = FailureStreak()
+    failing(failure_streak, Rejected("no band 'B99'"), 19)
+    failure_streak.failed(TooHeavy("User memory limit exceeded."))
+    failing(failure_streak, Rejected("no band 'B99'"), 19)
+    failure_streak.succeeded()
+    failing(failure_streak, Rejected("no band 'B99'"), 1_000)
 
 
 def test_refusals_that_name_each_tile_are_alike():
-    verdict = FailureStreak()
+    failure_streak = FailureStreak()
     for letter in "abcdefghijklmnopqrs":
-        verdict.failed(Rejected(f"Image.load: 'asset-{letter}' not found."))
+        failure_streak.failed(Rejected(f"Image.load: 'asset-{letter}' not found."))
     with pytest.raises(GivenUp):
-        verdict.failed(Rejected("Image.load: 'asset-z' not found."))
+        failure_streak.failed(Rejected("Image.load: 'asset-z' not found."))
 
 
 def test_an_outage_gives_a_run_up_though_tiles_have_succeeded():
-    verdict = FailureStreak()
-    verdict.succeeded()
+    failure_streak = FailureStreak()
+    failure_streak.succeeded()
     for _ in range(49):
-        failing(verdict, Transient("Nothing answers at http://127.0.0.1:9."), 1)
-        failing(verdict, Throttled("429"), 1)
-    failing(verdict, Transient("503"), 1)
+        failing(failure_streak, Transient("Nothing answers at http://127.0.0.1:9."), 1)
+        failing(failure_streak, Throttled("429"), 1)
+    failing(failure_streak, Transient("503"), 1)
     with pytest.raises(GivenUp, match="out of reach"):
-        verdict.failed(Transient("Nothing answers at http://127.0.0.1:9."))
+        failure_streak.failed(Transient("Nothing answers at http://127.0.0.1:9."))

@@ -69,7 +69,7 @@ def test_tiles_whose_receipts_are_lost_are_told_again_without_a_request(tmp_path
     checkpoint = read_checkpoint(plan, store)
     stored = [tile.index for tile in receipt.tiles if tile.status == "stored"]
     assert len(stored) >= 3
-    assert (sorted(checkpoint.there), dict(checkpoint.tiles), checkpoint.faults) == (stored, {}, {})
+    assert (sorted(checkpoint.unverified), dict(checkpoint.tiles), checkpoint.faults) == (stored, {}, {})
     (again,), asked = extract(plan, store, fetch=Earth(mask, dtype), checkpoint=checkpoint)
     found = output.file_format == "GEO_TIFF"  # of the formats, it alone says which tile it is
     assert asked == [tile.index for tile in receipt.tiles if tile.status == "empty" or not found]
@@ -84,7 +84,7 @@ def test_of_some_lost_receipts_the_others_stand(tmp_path):
     forget(store, plan, 7)
     checkpoint = read_checkpoint(plan, store)
     assert [(span.start, span.stop) for span in checkpoint.spans] == [(0, 7)]
-    assert (sorted(checkpoint.tiles), sorted(checkpoint.there)) == (list(range(7)), [7, 9, 10, 11])
+    assert (sorted(checkpoint.tiles), sorted(checkpoint.unverified)) == (list(range(7)), [7, 9, 10, 11])
     assert extract(plan, store, checkpoint=checkpoint)[1] == [EMPTY + 6]
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_such_tile_is_not_taken_for_one_but_replaced(tmp_path, output
     }
     store.put(key, wrong.get(foreign, foreign))
     checkpoint = read_checkpoint(plan, store)
-    assert 1 in checkpoint.there
+    assert 1 in checkpoint.unverified
     _, asked = extract(plan, store, checkpoint=checkpoint)
     assert asked == ([1, EMPTY] if output.file_format == "GEO_TIFF" else list(range(6)))
     assert tiles_of(store) == before
@@ -168,7 +168,7 @@ def test_a_run_says_what_is_stored_before_and_sweeps_what_killed_ones_left(tmp_p
     os.utime(left, (0, 0))  # of a process elsewhere, a day ago
     with caplog.at_level(logging.INFO, "pixel_quarry"):
         checkpoint = look_up(plan, store, verify="quick")
-    assert (len(checkpoint.tiles), len(checkpoint.there)) == (5, 1)
+    assert (len(checkpoint.tiles), len(checkpoint.unverified)) == (5, 1)
     words = {"unreceipted": "1 without a receipt", "damaged": "1 damaged"}[how]
     assert any(f"5 of 6 tiles are stored, {words} (" in message for message in caplog.messages)
     assert not left.exists()

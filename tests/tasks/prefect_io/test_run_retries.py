@@ -130,7 +130,7 @@ def test_what_another_plan_has_stored_counts_with_the_number_that_it_has_here(tm
     for index, tile in checkpoint.tiles.items():
         assert (tile.index, tile.fingerprint) == (index, plan.tile_fingerprint(index))
         assert tile.key in {plan.key(index), None}
-    assert (checkpoint.there, checkpoint.faults, checkpoint.spans) == ({}, {}, ())
+    assert (checkpoint.unverified, checkpoint.faults, checkpoint.spans) == ({}, {}, ())
     assert extract(plan, output, checkpoint=checkpoint)[1] == list(checkpoint.missing(0, len(plan)))
     assert {key: data for key, data in tiles_of(output).items() if key in before} == before
     assert sorted(read_checkpoint(plan, output).tiles) == list(range(len(plan)))
@@ -158,7 +158,7 @@ def test_what_a_receipt_says_of_another_tile_at_the_same_place_does_not_count(tm
     whole = plan.tile_fingerprint(1)
     output.put(receipt.key, output.get(receipt.key).replace(whole.encode(), f"{whole[:-1]}?".encode()))
     checkpoint = read_checkpoint(plan, output)
-    assert (sorted(checkpoint.tiles), sorted(checkpoint.there)) == ([0, EMPTY, 3, 4, 5], [1])
+    assert (sorted(checkpoint.tiles), sorted(checkpoint.unverified)) == ([0, EMPTY, 3, 4, 5], [1])
 
 
 def test_a_tile_that_failed_here_counts_once_another_plan_has_stored_it(tmp_path):
@@ -166,7 +166,7 @@ def test_a_tile_that_failed_here_counts_once_another_plan_has_stored_it(tmp_path
     extract(plan, output, fetch=Earth(refused={plan.request(1).body}))
     extract(THREE, output, checkpoint=read_checkpoint(THREE, output))
     checkpoint = read_checkpoint(plan, output)
-    assert (sorted(checkpoint.tiles), checkpoint.faults, checkpoint.there) == (list(range(6)), {}, {})
+    assert (sorted(checkpoint.tiles), checkpoint.faults, checkpoint.unverified) == (list(range(6)), {}, {})
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_another_request_finds_nothing_of_the_old_output_and_leaves_it(tmp_path,
     before = tiles_of(output)
     assert not {plan.key(i) for i in range(12)} & {other.key(i) for i in range(len(other))}
     checkpoint = read_checkpoint(other, output)
-    assert (checkpoint.tiles, checkpoint.there, checkpoint.faults, checkpoint.spans) == ({}, {}, {}, ())
+    assert (checkpoint.tiles, checkpoint.unverified, checkpoint.faults, checkpoint.spans) == ({}, {}, {}, ())
     extract(other, output, checkpoint=checkpoint)
     assert {key: data for key, data in tiles_of(output).items() if key in before} == before
     assert len(read_checkpoint(plan, output, verify="full").tiles) == 12
@@ -201,7 +201,7 @@ def test_one_image_that_was_updated_leaves_the_others_as_they_are(tmp_path):
     extract(plan, output)
     other = replace(plan, sources=(plan.sources[0], replace(plan.sources[1], version="v2")))
     checkpoint = read_checkpoint(other, output)
-    assert (sorted(checkpoint.tiles), checkpoint.there) == ([0, 1, EMPTY, 3, 4, 5], {})
+    assert (sorted(checkpoint.tiles), checkpoint.unverified) == ([0, 1, EMPTY, 3, 4, 5], {})
 
 
 def test_names_are_no_part_of_what_a_tile_is(tmp_path):

@@ -27,9 +27,9 @@ def put_file(store, data, key="k"):
         return store.put_file(key, folder / "f")
 
 
-def at_hand(store):
+def local_copies(store):
     with store.workspace() as folder:
-        return store.at_hand(["k"], folder)["k"].read_bytes()
+        return store.local_copies(["k"], folder)["k"].read_bytes()
 
 
 def read(store):
@@ -48,7 +48,7 @@ READS = {
     "get": lambda store: store.get("k"),
     "find": lambda store: store.find("k"),
     "open": read,
-    "at hand": at_hand,
+    "at hand": local_copies,
     "list": lambda store: list(store.list()),
     "folders": lambda store: store.folders(),
     "check": lambda store: store.check(),

@@ -26,7 +26,7 @@ def test_no_key_leaves_the_root(store, key, tmp_path):
         lambda: store.get(key),
         lambda: store.find(key),
         lambda: store.open(key),
-        lambda: store.at_hand([key], tmp_path),
+        lambda: store.local_copies([key], tmp_path),
         lambda: store.delete(key),
         lambda: store.open_path(key),
     ):

@@ -298,8 +298,8 @@ def test_just_those_that_speak_of_something_are_read(store):
     for key, start in zip(keys, (0, 1, 10), strict=True):
         store.put(key, receipt(start, start + 1, "stored").encode())
 
-    def told(speaking_of):
-        return [key for key, _ in read_receipts(store, "p", speaking_of=[speaking_of])]
+    def told(containing):
+        return [key for key, _ in read_receipts(store, "p", containing=[containing])]
 
     assert told(b"") == told(b'"stored"') == keys
     assert told(b'"f1"') == [keys[1]]

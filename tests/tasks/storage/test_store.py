@@ -46,7 +46,7 @@ def test_what_is_there_is_what_was_written_last(place, tmp_path_factory, writes)
             there[key] = data
     assert {stored.key: stored for stored in store.list()} == {key: told[key] for key in there}
     assert store.folders() == sorted({key.partition("/")[0] for key in there if "/" in key})
-    files = store.at_hand(iter(there), tmp_path_factory.mktemp("at hand"))
+    files = store.local_copies(iter(there), tmp_path_factory.mktemp("at hand"))
     assert set(files) == set(there)
     for key, data in there.items():
         assert store.find(key) == told[key]
@@ -112,7 +112,7 @@ def test_who_reads_a_part_does_not_get_another_write_s(place, monkeypatch):
 def test_what_is_not_there_is_told_so(store, key, tmp_path):
     store.put("folder/file", b"")
     store.put("file", b"")
-    for read in (store.get, store.open, lambda key: store.at_hand(["file", key], tmp_path)):
+    for read in (store.get, store.open, lambda key: store.local_copies(["file", key], tmp_path)):
         with pytest.raises(KeyError, match=key):
             read(key)
     assert store.find(key) is None
