@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect_gcp import GcpCredentials, GcsBucket
 
 from deployments.provision.account import Account, Options, settle
-from deployments.provision.automation import Automation, tell_of_failures
+from deployments.provision.automation import Automation, failure_notification
 from deployments.provision.blocks import BlockType, block_id
 from deployments.provision.declaration import DECLARATION, read
 from deployments.provision.deployment import Deployment, WorkPool, undeclared
@@ -234,7 +234,7 @@ def _automations(client: SyncPrefectClient, notify: str | None) -> list[Thing]:
     if block is None:
         remedy = "Save a notification block in the UI (Blocks), such as a Slack Webhook, and give `slack-webhook/name`"
         raise BadInputError("notify", notify, "no such block on the Prefect server", remedy)
-    return [*found, Automation(tell_of_failures(block, str(settings.ui_url)))]
+    return [*found, Automation(failure_notification(block, str(settings.ui_url)))]
 
 
 if __name__ == "__main__":

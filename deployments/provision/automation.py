@@ -64,7 +64,7 @@ def _values(core: AutomationCore) -> Values:
     return values | {"actions": dict(enumerate(action.model_dump() for action in core.actions))}
 
 
-def tell_of_failures(block_id: UUID, ui: str) -> AutomationCore:
+def failure_notification(block_id: UUID, ui: str) -> AutomationCore:
     """Return the automation that sends a notification when a run of a deployment fails or crashes.
 
     Args:

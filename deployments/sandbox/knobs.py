@@ -110,7 +110,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=text)
         else:
-            shown = "off" if default in (None, 0.0) else default
+            shown = "off" if default is None or (default == 0.0 and knob.name != "seed") else default
             parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
 
 

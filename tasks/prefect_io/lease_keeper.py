@@ -291,4 +291,5 @@ class LeaseKeeper:
             self._waiting_since = now
         elif now - self._waiting_since >= PATIENCE_S:
             self._waiting_since = now
-            self._log.warning("Waiting for slots: %s.", reason)
+            waits = "Leases are not up to date" if self._permits.slots else "Waiting for slots"
+            self._log.warning("%s: %s.", waits, reason)

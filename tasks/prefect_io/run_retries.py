@@ -20,7 +20,7 @@ from tasks.storage.store import StorageError
 LONGEST_S = 3600.0
 
 
-def passes(error: BaseException) -> bool:
+def run_may_pass(error: BaseException) -> bool:
     """Return whether the same run may succeed later, although nothing is changed."""
     ours = EarthEngineError | StorageError | ExtractionFailedError | ServerAwayError
     return isinstance(error, ours) and error.passing
@@ -37,7 +37,7 @@ def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
         retries: Retries that a run has in total.
         delay_s: Longest delay before the first retry, in seconds: see :func:`delay_before`.
     """
-    if not flow_run.id or not passes(error):
+    if not flow_run.id or not run_may_pass(error):
         return False
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run.id)

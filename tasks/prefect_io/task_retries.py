@@ -24,21 +24,21 @@ class RetryOptions(TypedDict):
     retry_condition_fn: Any
 
 
-def passes(error: object) -> bool:
+def task_may_pass(error: object) -> bool:
     """Return whether a task that failed with this error may succeed later, although nothing is changed."""
     return isinstance(error, EarthEngineError | StorageError) and error.passing
 
 
-def if_it_passes(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def if_task_may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Return whether Prefect retries a failed task: only if its error may pass."""
     del task, task_run
-    return passes(state.result(raise_on_failure=False))
+    return task_may_pass(state.result(raise_on_failure=False))
 
 
 RETRIED = RetryOptions(
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(FIRST_DELAY_S),
     retry_jitter_factor=1.0,
-    retry_condition_fn=if_it_passes,
+    retry_condition_fn=if_task_may_pass,
 )
 """Options for every task that holds no slot: `@task(..., **RETRIED)`."""

@@ -23,7 +23,7 @@ from tasks.prefect_io.quota_limit import QuotaLimit
 from tasks.prefect_io.result_cache import key_of
 from tasks.prefect_io.results_storage import check_apart, results_uri
 from tasks.prefect_io.server import ServerAwayError
-from tasks.prefect_io.task_retries import if_it_passes, passes
+from tasks.prefect_io.task_retries import if_task_may_pass, task_may_pass
 from tasks.storage.store import OutputBusy, OutputFull
 from tests.flows.conftest import forget_requests, pixel_requests, task_runs, turn
 
@@ -287,4 +287,4 @@ class State:
     ],
 )
 def test_only_what_passes_is_repeated(error, again):
-    assert passes(error) == again == if_it_passes(None, None, State(error))
+    assert task_may_pass(error) == again == if_task_may_pass(None, None, State(error))
