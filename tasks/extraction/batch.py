@@ -17,8 +17,8 @@ from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.transport import fetch
 from tasks.errors.input import BadInputError
 from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
-from tasks.extraction.openers import PLAIN, Opener
 from tasks.extraction.permits import Pace
+from tasks.extraction.plain_opener import PLAIN, Opener
 from tasks.extraction.quota import Quota
 from tasks.extraction.session import FetchSession
 from tasks.extraction.stored_plan import open_plan

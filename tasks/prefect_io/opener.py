@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.earthengine.connection import Connection, ConnectionReference
 from tasks.errors.input import BadInputError
-from tasks.extraction.openers import PLAIN
+from tasks.extraction.plain_opener import PLAIN
 from tasks.prefect_io.flow_run import of_deployment, run_logger
 from tasks.prefect_io.output_block import forget_blocks, open_block
 from tasks.prefect_io.results_storage import check_apart, results_uri
@@ -20,11 +20,11 @@ class PrefectOpener:
     """Opens the output and the connection of a batch. Saved blocks are read from the Prefect server of the process."""
 
     def store(self, output: str) -> Store:
-        """See `tasks.extraction.openers.Opener`."""
+        """See `tasks.extraction.plain_opener.Opener`."""
         return open_block(output) if is_block(output) else open_store(output)
 
     def connection(self, reference: ConnectionReference) -> Connection:
-        """See `tasks.extraction.openers.Opener`."""
+        """See `tasks.extraction.plain_opener.Opener`."""
         if reference.block is None:
             return PLAIN.connection(reference)
         # Imported here, because the import takes a second, and a run without a block does not need it.

@@ -17,8 +17,8 @@ from tasks.errors.input import BadInputError
 from tasks.extraction import batch as batch_module
 from tasks.extraction.batch import Batch, begin_batch, open_batch, run_batch
 from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
-from tasks.extraction.openers import PLAIN
 from tasks.extraction.permits import Pace
+from tasks.extraction.plain_opener import PLAIN
 from tasks.extraction.quota import FixedShare
 from tasks.extraction.session import FetchSession
 from tasks.extraction.stored_plan import open_plan, remember_plan
