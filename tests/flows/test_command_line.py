@@ -160,7 +160,7 @@ def test_the_list_of_commands_loads_no_flow():
     ("arguments", "message"),
     [
         (["--image.asset", SCENE, "--scale=-3"], "scale = '-3': -3 is less than or equal to the minimum of 0."),
-        (["--image.asset", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: no band 'B99'."),
+        (["--image.asset", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: there is no band 'B99'."),
         (["--image.asset", SCENE], "scale = None: with crs = utm it must be given."),
         (["--scale=30"], "image = None: missing."),
         (["--scale=30", "--colour=secret"], "Unknown option: --colour."),

@@ -247,7 +247,7 @@ def test_each_type_keeps_its_range(kind: str) -> None:
         ({"changed": f"{MODIS}/2020_03_06"}, f"'changed' cannot be '{MODIS}/2020_03_06'"),
         ({"changed": f"{MARCH},"}, "'changed' cannot be ''"),
         ({"changed": MODIS}, f"'changed' cannot be '{MODIS}'"),
-        ({"changed": [MARCH]}, "it is str | None, such as MODIS/"),
+        ({"changed": [MARCH]}, "it must be str | None, such as MODIS/"),
         ({"until": "2020-01-01", "changed": "none", "p_500": 0.1}, "'changed' cannot be 'none'"),
     ],
 )

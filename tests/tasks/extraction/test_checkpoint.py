@@ -360,7 +360,7 @@ def restricted(whole, plan, start, stop):
         tiles=within(whole.tiles),
         spans=tuple(span for span in whole.spans if start <= span.start and span.stop <= stop),
         receipts=tuple(span for span in whole.receipts if span.start < stop and start < span.stop),
-        there=within(whole.unverified),
+        unverified=within(whole.unverified),
         faults=within(whole.faults),
     )
 
