@@ -77,12 +77,13 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
         table, plot = series(store, extraction.plan, tiles)
     pictures = evenly_spaced([Picture(date, key) for date, key in files.items()])
+    picture = extraction.show(contact_sheet(store, extraction.plan, pictures))
     result = TimeseriesResult(
         **extraction.result(),
         files={date: extraction.path(key) for date, key in files.items()},
         table=extraction.path(table),
         plot=extraction.path(plot),
-        quicklook=extraction.show(contact_sheet(store, extraction.plan, pictures)),
+        quicklook=picture,
     )
     return extraction.finish(parameters, result)
 

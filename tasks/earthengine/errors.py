@@ -19,12 +19,9 @@ cross threads, processes and Prefect's results. No message shows a token, an Aut
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tasks.errors import QuarryError
-
-if TYPE_CHECKING:
-    pass
 from tasks.errors.redaction import redacted
 
 Action = Literal["retry", "slow down", "split", "fail the tile", "stop the run"]

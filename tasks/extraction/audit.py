@@ -139,7 +139,7 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
     listed = list(store.list(f"{TILES}/"))
     plans, unreadable = plans_of(store)
     if folder is not None and folder not in {*plans, *unreadable}:
-        there = ", ".join(sorted(plans)) or "none"
+        there = ", ".join(sorted({*plans, *unreadable})) or "none"
         raise BadInputError("plan", folder, f"{store.uri} has no such plan", f"Plans in this output: {there}")
     audits = [
         _audited(plan, stored, read_checkpoint(plan, store, verify=verify))

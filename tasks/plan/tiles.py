@@ -153,7 +153,17 @@ class RegionTiles:
     @property
     def largest(self) -> int:
         """Number of a tile that has as many pixels as any. The first tile may be clipped at an edge."""
-        return 0 if self.kept is None else max(range(len(self)), key=lambda i: self.tiling.window(self.place(i)).pixels)
+        if self.kept is None:
+            return 0
+        shape, side = self.tiling.geobox.shape, self.tiling.tile_size
+        whole, most, largest = min(side, shape.x) * min(side, shape.y), 0, 0
+        for number, tile in enumerate(self.kept):
+            pixels = self.tiling.window(tile).pixels
+            if pixels > most:
+                most, largest = pixels, number
+            if most == whole:  # nearly always one of the first
+                break
+        return largest
 
     def grid(self, tile: int) -> PixelGrid:
         """Return the pixel grid of a tile."""
