@@ -125,13 +125,24 @@ class Ui:
 
     def submit(self) -> None:
         """Send the form."""
+        self._known = self._runs()
         self.page.get_by_role("button", name="Submit").click()
 
     def view_run(self) -> str:
         """Open the run that was just started, and return its id."""
-        self.page.get_by_role("button", name="View run").last.click()  # shown twice, one over the other
+        try:
+            # Shown twice, one over the other, and for seconds only: on a busy machine it is gone before it is clicked.
+            self.page.get_by_role("button", name="View run").last.click(timeout=15_000)
+        except TooLateError:
+            (run,) = self._runs() - self._known
+            self.page.goto(f"{self.up.url}/runs/flow-run/{run}")
         self.page.wait_for_url("**/runs/flow-run/*")
         return self.page.url.rpartition("/")[2].partition("?")[0]
+
+    def _runs(self) -> set[str]:
+        """The ids of all runs but those of schedules."""
+        found = ask(f"{self.up.url}/api/flow_runs/filter", "POST", {"limit": 200})
+        return {run["id"] for run in found if not run["auto_scheduled"]}
 
     def expect_state(self, name: str) -> None:
         """Wait until the page of a run shows a state."""
