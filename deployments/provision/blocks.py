@@ -40,7 +40,7 @@ class BlockType(Thing):
     def declared(self) -> Values:
         """The checksum of its schema, and its texts in the forms."""
         # Prefect gives the texts and the checksum of a class only by private methods.
-        kind = self.kind._to_block_type()  # noqa: SLF001
+        kind = self.kind._to_block_type()  # noqa: SLF001 - Prefect has no public way to a type that is not registered
         return {"schema": _checksum(self.kind), **(_texts(kind) if self.has_texts else {})}
 
     def read(self, client: SyncPrefectClient) -> Values | None:
