@@ -153,7 +153,7 @@ Points = Annotated[
 ]
 
 
-class Areal(ExtractionParameters):
+class ArealParameters(ExtractionParameters):
     """Parameters of an extraction of an area."""
 
     clip: Annotated[bool | None, Field(title="Clip")] = None
@@ -181,11 +181,11 @@ class Areal(ExtractionParameters):
         return self
 
 
-class RegionParameters(Areal):
+class RegionParameters(ArealParameters):
     """A region of one image: its tiles, then one mosaic."""
 
 
-class TimeseriesParameters(Areal):
+class TimeseriesParameters(ArealParameters):
     """Every image of a collection between two dates, or since a date, over one grid."""
 
     image: ImageChoice

@@ -16,7 +16,7 @@ from tasks.extraction.quota import Quota
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.leases import PrefectLeases
 from tasks.prefect_io.opener import PREFECT
-from tasks.prefect_io.result_cache import ByBatch
+from tasks.prefect_io.result_cache import BatchCachePolicy
 from tasks.storage.store import StorageError
 
 
@@ -27,7 +27,7 @@ from tasks.storage.store import StorageError
     task_run_name="tiles {batch.start}-{batch.stop}",
     retries=0,
     log_prints=False,
-    cache_policy=ByBatch(),
+    cache_policy=BatchCachePolicy(),
     persist_result=True,
     result_serializer="json",
 )

@@ -17,7 +17,7 @@ from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
 from tasks.storage.receipt import RECEIPTS
-from tasks.storage.store import Store, Stored
+from tasks.storage.store import Store, StoreEntry
 
 
 def check_whole(audit: Audit) -> None:
@@ -87,7 +87,7 @@ class PlanAudit:
 
     plan: Plan
     checkpoint: Checkpoint
-    stored: Stored
+    stored: StoreEntry
     """The stored ``plan.json``."""
     faults: tuple[FaultyTile, ...]
 
@@ -112,7 +112,7 @@ class Audit:
     """Folders whose plan cannot be read, each with the reason."""
     superseded: tuple[str, ...]
     """Folders of superseded plans. A newer, complete plan makes the same request of an image that has changed since."""
-    unclaimed: tuple[Stored, ...]
+    unclaimed: tuple[StoreEntry, ...]
     """Tiles of this project that belong to no plan, or only to superseded plans. Empty if a plan cannot be read."""
     foreign: tuple[str, ...]
     """Keys of files below `tiles` that this project did not write."""
@@ -159,9 +159,9 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
     )
 
 
-def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, Stored]], dict[str, str]]:
+def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, StoreEntry]], dict[str, str]]:
     """Return the plans of an output by folder, and the reasons why others cannot be read, also by folder."""
-    plans: dict[str, tuple[Plan, Stored]] = {}
+    plans: dict[str, tuple[Plan, StoreEntry]] = {}
     unreadable: dict[str, str] = {}
     for name in store.folders():
         stored = None if name == TILES else store.find(f"{name}/{PLAN}")
@@ -183,7 +183,7 @@ def claimed_by(plans: Iterable[Plan]) -> set[str]:
     return {plan.key(index) for plan in plans for index in range(len(plan))}
 
 
-def _audited(plan: Plan, stored: Stored, checkpoint: Checkpoint) -> PlanAudit:
+def _audited(plan: Plan, stored: StoreEntry, checkpoint: Checkpoint) -> PlanAudit:
     faults = []
     for index in checkpoint.missing(0, len(plan)):
         fault = checkpoint.faults.get(index)

@@ -14,7 +14,7 @@ from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
 from tasks.storage.checksum import crc32c
 from tasks.storage.receipt import EMPTY, READERS, Receipt, TileObject, TileReceipt, read_receipts
-from tasks.storage.store import Store, Stored
+from tasks.storage.store import Store, StoreEntry
 
 TILES = "tiles"
 
@@ -66,7 +66,7 @@ class Checkpoint:
     """Complete batches whose tiles are all verified, in order and without overlap."""
     receipts: tuple[Span, ...] = ()
     """The ranges of all receipts of this plan that were read, complete or not."""
-    unverified: Mapping[int, Stored] = field(default_factory=dict)
+    unverified: Mapping[int, StoreEntry] = field(default_factory=dict)
     """What is stored at the keys of tiles that are not verified, by number."""
     faults: Mapping[int, TileFault] = field(default_factory=dict)
     """What is wrong with tiles that have a receipt (damaged, missing or failed), by number."""
@@ -81,7 +81,7 @@ class Checkpoint:
         found = self.spans[place : place + 1]
         return found[0] if found and (found[0].start, found[0].stop) == (start, stop) else None
 
-    def unreceipted(self, index: int) -> Stored | None:
+    def unreceipted(self, index: int) -> StoreEntry | None:
         """Return what is stored at the key of a tile that no receipt lists as stored; None if nothing is.
 
         A process that was killed before it wrote its receipt leaves such a tile. The tile was stored completely, so it
@@ -132,7 +132,7 @@ def read_checkpoint(
                     candidates[tile.index].append(tile)
     listing = _listed(plan, store, own, candidates)
     tiles, faults = _verified(candidates, listing, store, verify)
-    unverified: dict[int, Stored] = {}
+    unverified: dict[int, StoreEntry] = {}
     if len(tiles) < len(own):
         if part and plan.home is not None:  # tiles had other numbers before the series grew
             before = [receipt for _, receipt in read_receipts(store, plan.folder) if receipt.plan != plan.fingerprint]
@@ -171,7 +171,9 @@ def _prefix(plan: Plan, tiles: range) -> str:
     return os.path.commonprefix([min(names), max(names)])  # noqa: RUF071 - a prefix of the text is wanted
 
 
-def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Iterable[TileReceipt]]) -> dict[str, Stored]:
+def _listed(
+    plan: Plan, store: Store, own: range, candidates: Mapping[int, Iterable[TileReceipt]]
+) -> dict[str, StoreEntry]:
     """Return what is stored at the keys of some tiles, by key. For all tiles of a plan, return all keys of a prefix."""
     listed = store.list(_prefix(plan, own))
     if len(own) == len(plan):
@@ -182,7 +184,7 @@ def _listed(plan: Plan, store: Store, own: range, candidates: Mapping[int, Itera
 
 
 def _verified(
-    candidates: Mapping[int, Iterable[TileReceipt]], listing: Mapping[str, Stored], store: Store, verify: Verify
+    candidates: Mapping[int, Iterable[TileReceipt]], listing: Mapping[str, StoreEntry], store: Store, verify: Verify
 ) -> tuple[dict[int, TileReceipt], dict[int, TileFault]]:
     """Return the tiles whose stored bytes match one of their receipts, and the faults of the others, both by number."""
     tiles: dict[int, TileReceipt] = {}
@@ -212,7 +214,7 @@ def _verified(
     return tiles, faults
 
 
-def _compared(tile: TileReceipt, listing: Mapping[str, Stored]) -> tuple[TileFault | None, bool]:
+def _compared(tile: TileReceipt, listing: Mapping[str, StoreEntry]) -> tuple[TileFault | None, bool]:
     """Compare a tile with the listing. Return its fault or None, and whether that is sure without reading its bytes."""
     if tile.status != "stored":
         return (None if tile.status == "empty" else TileFault(Fault.FAILED, str(tile.reason))), True

@@ -90,13 +90,13 @@ class FixedShare:
     ) -> Hold:
         """See `Quota`."""
         del run_id, wanted, on_cancel  # no other process uses the share, and without a server a run is not cancelled
-        return _Fixed(self, permits)
+        return _FixedHold(self, permits)
 
 
-class _Fixed:
+class _FixedHold:
     """The hold of a fixed share. All holds on a share in one process, at once or in sequence, use the same slots."""
 
-    _all: ClassVar[dict[FixedShare, list[_Fixed]]] = {}
+    _all: ClassVar[dict[FixedShare, list[_FixedHold]]] = {}
     """Holds by share: the open ones, and closed ones whose requests Earth Engine may still compute for minutes."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
     LOOK_S: ClassVar[float] = 0.5
@@ -168,4 +168,4 @@ class _Fixed:
         cls._all, cls._lock = {}, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_Fixed.forget)
+os.register_at_fork(after_in_child=_FixedHold.forget)

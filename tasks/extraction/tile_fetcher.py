@@ -22,7 +22,7 @@ from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.retry_policy import RetryPolicy
 from tasks.extraction.session import FetchSession
 from tasks.extraction.splitting import fetch_in_parts
-from tasks.extraction.tile_file import FRAMES, Pixels, TileFile, assemble, decode, encode, pixels_wanted, read_back
+from tasks.extraction.tile_file import FRAMES, TileFile, TilePixels, assemble, decode, encode, pixels_wanted, read_back
 from tasks.plan.choices import FileFormat
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import PixelGrid
@@ -101,17 +101,17 @@ class TileFetcher:
         kept = TileObject(key=stored.key, size=stored.size, crc32c=crc32c(data), version=stored.version)
         return _receipt(index, fingerprint, made, (kept,), attempts=0, begun=begun)
 
-    def _pieces(self, index: int, tries: list[PixelGrid]) -> list[Piece[Pixels]]:
+    def _pieces(self, index: int, tries: list[PixelGrid]) -> list[Piece[TilePixels]]:
         grid = self.plan.grid(index)
         if self.plan.locate(index)[0].wire in FRAMES:
             return [Piece(window=Window.of(grid.shape), content=self._ask(index, grid, tries))]
         return fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.session.sizes)
 
-    def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> Pixels:
+    def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> TilePixels:
         """Send one request for a tile or a part of it, and repeat it if that may help."""
         request = self.plan.request(index, grid)
 
-        def call() -> Pixels:
+        def call() -> TilePixels:
             with self.session.permits.permit(self.session.stop):
                 tries.append(grid)
                 try:
@@ -147,7 +147,7 @@ class TileFetcher:
         tally.request(time.monotonic() - sent, throttled=False)
         return answer
 
-    def _stored(self, index: int, fingerprint: str, pixels: Pixels, attempts: int, begun: float) -> TileReceipt:
+    def _stored(self, index: int, fingerprint: str, pixels: TilePixels, attempts: int, begun: float) -> TileReceipt:
         """Encode and store the pixels of a tile. Stored bytes are replaced only if they are the version seen before."""
         seen = self.checkpoint.unverified.get(index)
         making = encode(self.plan, index, fingerprint, pixels)

@@ -35,7 +35,7 @@ FRAMES = {"PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"), "JPEG": (b"\xff\xd8"
 
 
 @dataclass(frozen=True)
-class Pixels:
+class TilePixels:
     """The pixels of an answer: its bytes, and the decoded raster. The raster of a picture is None."""
 
     raster: Raster | None
@@ -54,7 +54,7 @@ class TileFile:
     """Summary of the valid pixels of each band, in the order of the plan. Empty for pictures."""
 
 
-def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -> Pixels:
+def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -> TilePixels:
     """Decode an answer for a tile, or for a part of it.
 
     Raises:
@@ -66,7 +66,7 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
         head, tail = FRAMES[source.wire]
         if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
             raise Transient(f"The answer is not a complete {source.wire} file ({len(data)} bytes).")
-        return Pixels(None, data)
+        return TilePixels(None, data)
     bands = tuple(band.id for band in plan.bands)
     read = decode_npy if source.wire == "NPY" else decode_geotiff
     try:
@@ -75,18 +75,18 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
         raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
     if raster.valid is None and plan.tile_format.masks != "unknown":
         raise Rejected("The answer does not show which pixels are masked. Use masks=exact, or masks=unknown.")
-    return Pixels(raster, data)
+    return TilePixels(raster, data)
 
 
-def assemble(plan: Plan, index: int, pieces: Sequence[Piece[Pixels]]) -> Pixels:
+def assemble(plan: Plan, index: int, pieces: Sequence[Piece[TilePixels]]) -> TilePixels:
     """Return the pixels of a tile: stitch its parts, and mask the pixels outside the region of the plan."""
     pixels = pieces[0].content if len(pieces) == 1 else _stitched(plan, pieces, plan.grid(index))
     within = _within(plan, index)
-    return pixels if within is None or pixels.raster is None else Pixels(clipped(pixels.raster, within), b"")
+    return pixels if within is None or pixels.raster is None else TilePixels(clipped(pixels.raster, within), b"")
 
 
 @contextlib.contextmanager
-def encode(plan: Plan, index: int, fingerprint: str, pixels: Pixels) -> Iterator[TileFile]:
+def encode(plan: Plan, index: int, fingerprint: str, pixels: TilePixels) -> Iterator[TileFile]:
     """Encode and measure the pixels of a tile. Yield what is stored; its bytes are valid inside the `with` block."""
     summary = measure(plan, index, pixels.raster)
     if pixels.raster is not None and pixels.raster.empty:
@@ -139,23 +139,23 @@ def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) ->
     return raster
 
 
-def _stitched(plan: Plan, pieces: Sequence[Piece[Pixels]], grid: PixelGrid) -> Pixels:
-    def pieces_of(kind: Callable[[Pixels], T]) -> list[Piece[T]]:
+def _stitched(plan: Plan, pieces: Sequence[Piece[TilePixels]], grid: PixelGrid) -> TilePixels:
+    def pieces_of(kind: Callable[[TilePixels], T]) -> list[Piece[T]]:
         return [Piece(window=piece.window, content=kind(piece.content)) for piece in pieces]
 
     data = b""
     if plan.tile_format.file_format == "NPY":
         data = stitch_npy(pieces_of(lambda pixels: pixels.data), grid.shape)
-    return Pixels(stitch_rasters(pieces_of(_raster), grid.geobox), data)
+    return TilePixels(stitch_rasters(pieces_of(_raster), grid.geobox), data)
 
 
-def _raster(pixels: Pixels) -> Raster:
+def _raster(pixels: TilePixels) -> Raster:
     assert pixels.raster is not None  # pictures are never split
     return pixels.raster
 
 
 def _file(
-    plan: Plan, index: int, fingerprint: str, pixels: Pixels
+    plan: Plan, index: int, fingerprint: str, pixels: TilePixels
 ) -> contextlib.AbstractContextManager[bytes | memoryview]:
     if pixels.raster is None or plan.tile_format.file_format != "GEO_TIFF":
         return contextlib.nullcontext(pixels.data)

@@ -23,7 +23,7 @@ VERSION = 1
 
 
 @dataclass
-class ByBatch(CachePolicy):
+class BatchCachePolicy(CachePolicy):
     """Cache policy of batches: the key does not depend on the run, the quota, the connection or the worker."""
 
     def compute_key(

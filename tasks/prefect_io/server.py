@@ -49,7 +49,7 @@ def raise_if_refused(error: httpx.HTTPError) -> None:
         ) from error
 
 
-class Impatient(httpx.HTTPTransport):
+class ImpatientTransport(httpx.HTTPTransport):
     """Repeats a request at once if SQLite was locked (503), but not if the server does not answer.
 
     Prefect's own client would wait from two seconds to a minute, and leases would expire meanwhile.
@@ -82,5 +82,5 @@ def server() -> SyncPrefectClient:
         settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # For https, the transport is Prefect's own, with the user's settings: such a server does not use SQLite.
     if url.startswith("http://"):
-        settings["transport"] = Impatient(verify=settings.get("verify", True))
+        settings["transport"] = ImpatientTransport(verify=settings.get("verify", True))
     return get_client(httpx_settings=settings, sync_client=True)

@@ -11,7 +11,7 @@ import orjson
 
 from tasks.storage.checksum import crc32c, crc32c_of_file
 from tasks.storage.receipt import RECEIPTS, TileReceipt
-from tasks.storage.store import Store, Stored
+from tasks.storage.store import Store, StoreEntry
 
 # Part of the identity of every product. To be raised when the same tiles give another file.
 VERSION = 1
@@ -81,7 +81,7 @@ class Product:
             checksum = crc32c_of_file(file)
         return self._noted(self._same(path.stat().st_size, checksum) or self.store.put_file(self.key, path), checksum)
 
-    def _same(self, size: int, checksum: str) -> Stored | None:
+    def _same(self, size: int, checksum: str) -> StoreEntry | None:
         """Return the stored file if it has the same bytes.
 
         It is not replaced then: another run may be reading it, and in a bucket its read would fail.
@@ -89,7 +89,7 @@ class Product:
         stored = self.store.find(self.key)
         return stored if stored is not None and (stored.size, stored.crc32c) == (size, checksum) else None
 
-    def _noted(self, stored: Stored, checksum: str) -> str:
+    def _noted(self, stored: StoreEntry, checksum: str) -> str:
         note = {"made_of": self.made_of, "size": stored.size, "version": stored.version, "crc32c": checksum}
         self.store.put(self._note, orjson.dumps(note))
         return self.key

@@ -24,7 +24,7 @@ from tasks.storage.cloud_errors import REMEDIES, is_object, kind_of, status_of
 from tasks.storage.store import (
     OutputConflict,
     OutputDamaged,
-    Stored,
+    StoreEntry,
     check_key,
 )
 
@@ -70,11 +70,11 @@ class CloudStore:
         """Return None: a bucket has no limit."""
         return None
 
-    def put(self, key: str, data: bytes | memoryview) -> Stored:
+    def put(self, key: str, data: bytes | memoryview) -> StoreEntry:
         """Write an object, and replace any that is there."""
         return self._upload(key, bytes(data), {})
 
-    def put_file(self, key: str, path: Path) -> Stored:
+    def put_file(self, key: str, path: Path) -> StoreEntry:
         """Upload a file, in parts if it is large, and delete it."""
         blob = self._blob(key)
         with self._translated_errors(key, "written"):
@@ -84,7 +84,7 @@ class CloudStore:
         path.unlink()
         return stored
 
-    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
+    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> StoreEntry:
         """Create an object, or replace the generation that was seen. The fingerprint is in its metadata."""
         data = bytes(data)
         for generation in (int(seen or 0), 0):
@@ -115,7 +115,7 @@ class CloudStore:
                 raise KeyError(key) from None
         return data
 
-    def find(self, key: str) -> Stored | None:
+    def find(self, key: str) -> StoreEntry | None:
         """Return the metadata of an object."""
         blob = self._blob(key)
         with self._translated_errors(key, "read"):
@@ -157,7 +157,7 @@ class CloudStore:
                 pass
             return sorted({name.removeprefix(self._prefix).rstrip("/") for name in pages.prefixes} - {""})
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         """Yield the objects with a prefix, from calls that list a thousand each."""
         for blob in self._listing(prefix, page_size=PAGE):
             if not blob.name.endswith("/"):  # the console makes such an object for a folder
@@ -187,7 +187,7 @@ class CloudStore:
     def _blob(self, key: str) -> Blob:
         return self._bucket.blob(self._prefix + check_key(key))
 
-    def _upload(self, key: str, data: bytes, metadata: dict[str, str], **conditions: int) -> Stored:
+    def _upload(self, key: str, data: bytes, metadata: dict[str, str], **conditions: int) -> StoreEntry:
         """Create an object. The service verifies our checksum, and we verify the checksum that it returns.
 
         Raises:
@@ -201,7 +201,7 @@ class CloudStore:
             )
         return self._verified(key, blob, crc32c(data))
 
-    def _verified(self, key: str, blob: Blob, checksum: str) -> Stored:
+    def _verified(self, key: str, blob: Blob, checksum: str) -> StoreEntry:
         """Compare the checksum of a stored object with that of the sent bytes. Delete a damaged object."""
         stored = _stored(key, blob)
         if stored.crc32c in {None, checksum}:
@@ -261,8 +261,8 @@ class _Reader(BlobReader):  # type: ignore[misc]  # the library has no types
         return there
 
 
-def _stored(key: str, blob: Blob) -> Stored:
+def _stored(key: str, blob: Blob) -> StoreEntry:
     fingerprint = (blob.metadata or {}).get("fingerprint")
-    return Stored(
+    return StoreEntry(
         key=key, size=int(blob.size), version=str(blob.generation), crc32c=blob.crc32c, fingerprint=fingerprint
     )

@@ -21,7 +21,7 @@ from tasks.storage.store import (
     OutputDenied,
     OutputFull,
     StorageError,
-    Stored,
+    StoreEntry,
     check_key,
 )
 
@@ -77,15 +77,15 @@ class LocalStore:
         there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
         return shutil.disk_usage(there).free
 
-    def put(self, key: str, data: bytes | memoryview) -> Stored:
+    def put(self, key: str, data: bytes | memoryview) -> StoreEntry:
         """Write a file: temporary name, fsync, rename, fsync of its folder."""
         path = self._path(key)
         with self._writing(key), self._temporary(path, data) as (temporary, version):
             os.replace(temporary, path)
             self._sync(os.path.dirname(path))
-        return Stored(key=key, size=len(data), version=version)
+        return StoreEntry(key=key, size=len(data), version=version)
 
-    def put_file(self, key: str, path: Path) -> Stored:
+    def put_file(self, key: str, path: Path) -> StoreEntry:
         """Move a file to its key."""
         destination = self._path(key)
         with self._writing(key):
@@ -94,9 +94,9 @@ class LocalStore:
             facts = os.stat(path)
             in_folder(destination, lambda: os.replace(path, destination))
             self._sync(os.path.dirname(destination))
-        return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+        return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
-    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
+    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> StoreEntry:
         """Write a tile. Its fingerprint is in its name and in its receipt."""
         path = self._path(key)
         with self._writing(key), self._temporary(path, data) as (temporary, version):
@@ -108,7 +108,7 @@ class LocalStore:
                 if not link(temporary, path):  # the other file was deleted just now, and a third one came
                     return self._there(key, path, data)
             self._sync(os.path.dirname(path))
-        return Stored(key=key, size=len(data), version=version)
+        return StoreEntry(key=key, size=len(data), version=version)
 
     def get(self, key: str) -> bytes:
         """Return the bytes of a file."""
@@ -120,7 +120,7 @@ class LocalStore:
         except OSError as error:
             raise self._error(key, "read", error) from error
 
-    def find(self, key: str) -> Stored | None:
+    def find(self, key: str) -> StoreEntry | None:
         """Return the size and the version of a file."""
         try:
             facts = os.stat(self._path(key))
@@ -130,7 +130,7 @@ class LocalStore:
             raise self._error(key, "read", error) from error
         if stat.S_ISDIR(facts.st_mode):
             return None
-        return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+        return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def open(self, key: str) -> IO[bytes]:
         """Open a file."""
@@ -159,7 +159,7 @@ class LocalStore:
         except OSError as error:
             raise self._error("it", "read", error) from error
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         """Yield the files with a prefix, from a walk through the folder of the prefix."""
         for path, entry in self._walk(folder_of(prefix)):
             if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
@@ -169,7 +169,7 @@ class LocalStore:
                     continue
                 except OSError as error:
                     raise self._error(path, "read", error) from error
-                yield Stored(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
+                yield StoreEntry(key=path, size=facts.st_size, version=str(facts.st_mtime_ns))
 
     def delete(self, key: str) -> None:
         """Delete a file, and the folders that become empty."""
@@ -242,12 +242,12 @@ class LocalStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
-    def _there(self, key: str, path: str, data: bytes | memoryview) -> Stored:
+    def _there(self, key: str, path: str, data: bytes | memoryview) -> StoreEntry:
         """Return the file that is already there, if its bytes are the same as ours."""
         with open(path, "rb") as file:
             facts = os.fstat(file.fileno())
             if facts.st_size == len(data) and file.read() == memoryview(data):
-                return Stored(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+                return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
         raise OutputConflict(
             f"output = {self.uri!r}: {key} holds other bytes than expected. Another version of this project, or of "
             "GDAL, may be writing to the same output. Stop one of the two, or give another output."

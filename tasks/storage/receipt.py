@@ -44,7 +44,7 @@ class TileObject:
     crc32c: str | None = None
     """Base64 of the big-endian CRC32C, as Cloud Storage shows it."""
     version: str | None = None
-    """Version of exactly these bytes: see :class:`tasks.storage.store.Stored`."""
+    """Version of exactly these bytes: see :class:`tasks.storage.store.StoreEntry`."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TileObject:

@@ -51,7 +51,7 @@ class OutputConflict(StorageError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class StoreEntry:
     """What is known of stored bytes without reading them."""
 
     key: str
@@ -86,15 +86,15 @@ class Store(Protocol):
         """Return the free space in bytes; None if there is no limit."""
         ...
 
-    def put(self, key: str, data: bytes | memoryview) -> Stored:
+    def put(self, key: str, data: bytes | memoryview) -> StoreEntry:
         """Write bytes completely or not at all, and replace what is there. A reader never sees a part."""
         ...
 
-    def put_file(self, key: str, path: Path) -> Stored:
+    def put_file(self, key: str, path: Path) -> StoreEntry:
         """Write the bytes of a file as `put` does. The file is in a `workspace`, and is gone afterwards."""
         ...
 
-    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> Stored:
+    def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> StoreEntry:
         """Write a tile if its key is free or holds the version that was seen. If the same bytes are there, keep them.
 
         Args:
@@ -116,7 +116,7 @@ class Store(Protocol):
         """
         ...
 
-    def find(self, key: str) -> Stored | None:
+    def find(self, key: str) -> StoreEntry | None:
         """Return what is known of a key; None if nothing is stored there."""
         ...
 
@@ -140,7 +140,7 @@ class Store(Protocol):
         """Return the first parts of all keys that have more than one part, sorted."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoreEntry]:
         """Yield what is stored at all keys with a prefix, in no particular order, without unfinished files."""
         ...
 
