@@ -64,7 +64,7 @@ format: $(READY) ## Put the code in its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## Compile the lock anew (no index addresses, with hashes)
+lock: ## Compile the lock again (no index addresses, with hashes)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --no-strip-extras --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --upgrade --quiet --output-file requirements.lock
 
