@@ -32,7 +32,7 @@ class Pace:
     """Requests a second that all runs of the project together may send. The share of a process in this rate is the
     share of its slots in the quota."""
     quota: int | None = None
-    """Slots of the whole quota, of which the run may use `in_flight`; None = the run may use the whole quota."""
+    """Slots of the whole quota. The run may use `in_flight` of them; None = the run may use all."""
     burst_s: float = 0.4
     """Seconds by which a process may lag behind its rate and then catch up. Threads wake late, and a run sends all its
     first requests at once. Earth Engine counts by the minute, so this is no excess if it is less than half a second."""

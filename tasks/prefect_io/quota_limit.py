@@ -72,7 +72,7 @@ class QuotaLimit:
 
     @property
     def wanted(self) -> str:
-        """The name of the second limit, of which each process takes as many slots as it could use."""
+        """The name of the second limit. Each process takes as many of its slots as it could use of the quota."""
         return f"{self.name}:wanted"
 
     def read(self, client: SyncPrefectClient, *, wanted: int) -> LimitState:

@@ -1,4 +1,4 @@
-"""Coverage maps: pictures of which tiles are stored, empty, planned, missing or failed, on a map and by date."""
+"""Coverage maps: the status of each tile (stored, empty, planned, missing, failed), on a map and by date."""
 
 from __future__ import annotations
 
