@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tenacity
 from google.cloud.storage.retry import DEFAULT_RETRY
 from prefect.client.orchestration import get_client
 
@@ -80,6 +81,17 @@ def turn(url: str, **knobs: object) -> None:
     urllib.request.urlopen(request).close()
 
 
+def _is_behind(runs: list[dict]) -> bool:
+    """Whether a task run has no state, or one before its end: the server writes them as events come, after the run."""
+    return any(run["state"] is None or run["state"]["type"] in {"PENDING", "RUNNING"} for run in runs)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_result(_is_behind),
+    wait=tenacity.wait_fixed(0.2),
+    stop=tenacity.stop_after_delay(20),
+    retry_error_callback=lambda state: state.outcome.result(),
+)
 def task_runs(state) -> list[dict]:
     """The task runs of a flow run, as the server has them."""
     with get_client(sync_client=True) as client:
