@@ -1,5 +1,6 @@
 """Ad hoc Python: an image of one's own goes in, a typed result or one typed error comes out, server or none."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -25,6 +26,7 @@ from flows.region import RegionResult
 from flows.timeseries import TimeseriesResult
 from tasks.earthengine.connection import ensure_client
 from tasks.errors.input import InputError
+from tasks.prefect_io.server import ServerAwayError
 from tests.flows.conftest import forget_requests, heeding_interrupts, pixel_requests, turn
 from tests.flows.test_notebook import wait_for_requests
 
@@ -104,6 +106,21 @@ def test_what_goes_wrong_is_one_typed_error_without_frames_of_the_engine(prefect
     shown = "".join(traceback.format_exception(caught.value))
     assert shown.count("Traceback") == 1
     assert "site-packages" not in shown
+
+
+def test_an_error_of_the_prefect_server_is_one_typed_error_too(monkeypatch):
+    @contextlib.contextmanager
+    def away(*_):
+        try:
+            raise OSError("of the transport")
+        except OSError as error:
+            raise ServerAwayError("no answer") from error
+        yield
+
+    monkeypatch.setattr(adhoc, "ready", away)
+    with pytest.raises(ServerAwayError) as caught:
+        adhoc.region(StoredImage(asset=SCENE), region=LAKE, scale=30)
+    assert "OSError" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command line: its options are the form's fields, its words the form's, its exit codes say what happened."""
 
+import contextlib
 import os
 import pty
 import re
@@ -15,10 +16,12 @@ from pydantic import ValidationError
 import flows.parameters
 from deployments.sandbox.process import running
 from flows.audit import audit_output
-from flows.command_line import COMMANDS, run
+from flows.command_line import COMMANDS, FAILED, run
 from flows.command_options import command, options
 from flows.parameters import AuditParameters, ExtractionParameters, RegionParameters
 from flows.region import RegionResult
+from tasks.prefect_io.server import ServerAwayError, ServerRefusedError
+from tasks.raster.decode import CorruptPixelsError
 from tests.flows.conftest import heeding_interrupts, turn
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -273,3 +276,21 @@ def test_the_audit_s_options_are_its_form_s():
     assert parse(AuditParameters, "--repair", "--verify=full", "--no-prune") == AuditParameters(
         repair=True, verify="full"
     )
+
+
+@pytest.mark.parametrize(
+    "error", [ServerAwayError("no answer"), ServerRefusedError("it refuses"), CorruptPixelsError("cut off")], ids=repr
+)
+def test_every_error_of_the_project_ends_a_command_with_one_message(error, capsys, monkeypatch):
+    """Whatever a flow raises: only what the project does not define is left to Python, with its traceback."""
+
+    @contextlib.contextmanager
+    def failing(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr("flows.start.ready", failing)
+    with pytest.raises(SystemExit) as left:
+        run(["region", "--image.asset", SCENE, "--scale=30"])
+    assert left.value.code == FAILED
+    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
