@@ -111,10 +111,7 @@ def test_what_goes_wrong_is_one_typed_error_without_frames_of_the_engine(prefect
 def test_an_error_of_the_prefect_server_is_one_typed_error_too(monkeypatch):
     @contextlib.contextmanager
     def away(*_):
-        try:
-            raise OSError("of the transport")
-        except OSError as error:
-            raise ServerAwayError("no answer") from error
+        raise ServerAwayError("no answer") from OSError("of the transport")
         yield
 
     monkeypatch.setattr(adhoc, "ready", away)
