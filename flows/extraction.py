@@ -10,6 +10,7 @@ from functools import partial
 
 from flows.background import LARGE, in_background, prepare_products
 from flows.batches import fetch_plan
+from flows.image_parameters import RecipeImage
 from flows.lookup import look_up
 from flows.parameters import ExtractionParameters
 from flows.results import Extraction
@@ -80,9 +81,8 @@ def check_recipe_allowed(parameters: ExtractionParameters) -> None:
     Raises:
         BadInputError: The recipe is neither built in nor on the list.
     """
-    recipe = parameters.image_spec().recipe
-    if recipe is not None and of_deployment():
-        check_allowed(recipe)
+    if isinstance(parameters.image, RecipeImage) and of_deployment():
+        check_allowed(parameters.image.recipe)
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,9 @@ def test_python_runs(readme, block, reader, sandbox_url, prefect_server):
     assert namespace["result"].failed == 0
 
 
-def check_command(command, told, log):
+def check_command(command, shown, log):
     """What it leaves on standard output, on standard error, and in the folder where it was run."""
-    assert '"failed": 0' in json.dumps(json.loads(told))  # nothing else is there
+    assert '"failed": 0' in json.dumps(json.loads(shown))  # nothing else is there
     assert not re.search(r"[\x1b\r]|\d% ", log)  # a bar is for a terminal
     assert any(Path("output", "tiles").rglob("*.tif")) != ("--plan-only" in command)
 
@@ -121,12 +121,12 @@ def first(prefect_server, sandbox_url, tmp_path_factory):
     words = [sys.executable, *shlex.split(FIRST)[1:]]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
-    return SimpleNamespace(folder=folder, told=done.stdout, log=done.stderr)
+    return SimpleNamespace(folder=folder, shown=done.stdout, log=done.stderr)
 
 
 def test_the_first_command_runs_in_a_shell(first, monkeypatch):
     monkeypatch.chdir(first.folder)
-    check_command(FIRST, first.told, first.log)
+    check_command(FIRST, first.shown, first.log)
 
 
 @pytest.mark.parametrize("command", [line for line in commands_of("python -m flows") if line != FIRST])
@@ -178,11 +178,11 @@ def test_the_quota_is_set_and_freed_by_these_commands(prefect_server):
 def test_the_table_of_errors_says_what_the_code_does():
     table = section("tasks/earthengine/README.md", "Errors")
     rows = re.findall(r"^\| ([`\w, ]+) \| [^|]+ \| ([a-z ]+)", table, re.MULTILINE)
-    told = {name: action.strip() for names, action in rows for name in re.findall(r"`(\w+)`", names)}
+    shown = {name: action.strip() for names, action in rows for name in re.findall(r"`(\w+)`", names)}
     kinds = [
         kind for kind in kinds_of(EarthEngineError) if kind is not Stopped and kind.__module__.startswith("tasks.")
     ]
-    assert told == {kind.__name__: kind.action for kind in kinds}
+    assert shown == {kind.__name__: kind.action for kind in kinds}
     stop, retry = StopPolicy(), RetryPolicy()
     assert f"{stop.at_first} tiles in a row fail with one class of error before any tile is fetched" in table
     assert f"or {stop.in_a_row} in a row with `Transient` or `Throttled`" in table
@@ -195,8 +195,8 @@ def test_the_table_of_errors_says_what_the_code_does():
 
 def test_the_table_of_the_output_s_errors_says_what_the_code_does():
     table = section("tasks/storage/README.md", "Errors of the output")
-    told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \|", table, re.MULTILINE))
-    assert told == {kind.__name__: "yes" if kind.passing else "no" for kind in kinds_of(StorageError)}
+    shown = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \|", table, re.MULTILINE))
+    assert shown == {kind.__name__: "yes" if kind.passing else "no" for kind in kinds_of(StorageError)}
 
 
 def kinds_of(kind):
@@ -210,9 +210,9 @@ def test_the_parameters_of_the_quota_have_these_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE)
     assert len(rows) == 4
     account = Account(connection=Connection(project="my-project"))
-    told = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
+    shown = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
     assert all(
-        told.get(name, ExtractionParameters.model_fields[name].default) == float(default) for name, default in rows
+        shown.get(name, ExtractionParameters.model_fields[name].default) == float(default) for name, default in rows
     )
 
 

@@ -14,3 +14,13 @@ QuarryError
 
 class QuarryError(Exception):
     """Base of all exceptions of this project. Each of them can be pickled."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same may succeed later, although nothing is changed: an outage, throttling."""
+        return False
+
+
+def may_pass(error: object) -> bool:
+    """Return whether what failed with this error may succeed later, although nothing is changed."""
+    return isinstance(error, QuarryError) and error.passing

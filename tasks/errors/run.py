@@ -17,6 +17,8 @@ class ExtractionFailedError(QuarryError, RuntimeError):
         passing: Whether all failures may be temporary, such as an outage.
     """
 
+    passing = False
+
     def __init__(self, message: str, passing: bool = False) -> None:
         super().__init__(message, passing)
         self.passing = passing

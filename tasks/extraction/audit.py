@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from tasks.earthengine.connection import Connection
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
 from tasks.extraction.checkpoint import TILES, Checkpoint, Fault, TileFault, read_checkpoint
-from tasks.extraction.stored_plan import PLAN
+from tasks.extraction.stored_plan import PLAN, parse_plan
 from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
@@ -169,8 +168,8 @@ def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, StoreEntry]], dict[str
             unreadable[name] = f"{PLAN} is missing. Run the flow that made it again to restore it"
         if stored is not None:
             try:
-                plan = Plan.from_json(json.loads(store.get(stored.key)))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                plan = parse_plan(store.get(stored.key))
+            except (ValueError, KeyError) as error:  # the latter if it was deleted just now
                 unreadable[name] = f"{PLAN} cannot be read: {error}"
             else:
                 if plan.folder == name:  # a plan in a copied folder does not count

@@ -39,6 +39,18 @@ def store_plan(store: Store, plan: Plan, *, name: str = PLAN) -> str:
     return key
 
 
+def parse_plan(data: bytes) -> Plan:
+    """Return a plan from the bytes of its file.
+
+    Raises:
+        ValueError: The bytes are not a plan of this version, or were changed.
+    """
+    try:
+        return Plan.from_json(json.loads(data))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
 def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
     """Return a stored plan.
 
@@ -60,8 +72,8 @@ def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
     except KeyError:
         raise StorageError(f"plan = {name[0]!r}: it no longer exists. Run the flow that made it again.") from None
     try:
-        plan = Plan.from_json(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        plan = parse_plan(data)
+    except ValueError as error:
         raise StorageError(
             f"plan = {name[0]!r}: it cannot be read ({error}). Run the flow that made it again."
         ) from error

@@ -10,20 +10,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.runtime import flow_run
 
-from tasks.earthengine.errors import EarthEngineError
-from tasks.errors.run import ExtractionFailedError, RunCancelled
+from tasks.errors import may_pass
+from tasks.errors.run import RunCancelled
 from tasks.prefect_io.progress import duration_text
-from tasks.prefect_io.server import ServerAwayError
-from tasks.storage.store import StorageError
 
 # The longest delay before a retry, in seconds.
 LONGEST_S = 3600.0
-
-
-def run_may_pass(error: BaseException) -> bool:
-    """Return whether the same run may succeed later, although nothing is changed."""
-    ours = EarthEngineError | StorageError | ExtractionFailedError | ServerAwayError
-    return isinstance(error, ours) and error.passing
 
 
 def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
@@ -37,7 +29,7 @@ def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
         retries: Retries that a run has in total.
         delay_s: Longest delay before the first retry, in seconds: see :func:`delay_before`.
     """
-    if not flow_run.id or not run_may_pass(error):
+    if not flow_run.id or not may_pass(error):
         return False
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run.id)

@@ -30,22 +30,13 @@ class CoreTask(Generic[P, R]):
     - Outside of a flow run, the function is simply called.
 
     Args:
-        function: The function that the task calls.
-        name: Name of the task in Prefect.
-        run_name: Name of its runs; fields in braces are arguments of the function.
+        function: The function of the core.
+        task: The task that calls it.
     """
 
-    def __init__(self, function: Callable[P, R], name: str, run_name: str | None = None) -> None:
-        self.fn = function
+    def __init__(self, function: Callable[P, R], task: Task[..., Any]) -> None:
+        self.fn, self.task = function, task
         functools.update_wrapper(self, function)
-        self.task: Task[..., Any] = Task(
-            fn=_one_message(function),
-            name=name,
-            task_run_name=run_name,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-            **RETRIED,
-        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task, wait for it, and return the result of the function, or raise its error."""
@@ -63,10 +54,7 @@ class CoreTask(Generic[P, R]):
 
     def with_retries(self, retries: int) -> CoreTask[P, R]:
         """Return the same task with at most `retries` retries."""
-        other: CoreTask[P, R] = CoreTask.__new__(CoreTask)
-        other.fn = self.fn
-        other.task = self.task.with_options(retries=min(retries, self.task.retries))
-        return other
+        return CoreTask(self.fn, self.task.with_options(retries=min(retries, self.task.retries)))
 
 
 def core_task(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]], CoreTask[P, R]]:
@@ -78,7 +66,15 @@ def core_task(name: str, *, run_name: str | None = None) -> Callable[[Callable[P
     """
 
     def decorate(function: Callable[P, R]) -> CoreTask[P, R]:
-        return CoreTask(function, name, run_name)
+        task: Task[..., Any] = Task(
+            fn=_one_message(function),
+            name=name,
+            task_run_name=run_name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            **RETRIED,
+        )
+        return CoreTask(function, task)
 
     return decorate
 

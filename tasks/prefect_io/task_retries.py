@@ -7,8 +7,7 @@ from typing import Any, TypedDict
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from tasks.earthengine.errors import EarthEngineError
-from tasks.storage.store import StorageError
+from tasks.errors import may_pass
 
 # Seconds before the first retry (doubled for each further one), and retries: a store or a back end restarts within a
 # minute.
@@ -24,21 +23,16 @@ class RetryOptions(TypedDict):
     retry_condition_fn: Any
 
 
-def task_may_pass(error: object) -> bool:
-    """Return whether a task that failed with this error may succeed later, although nothing is changed."""
-    return isinstance(error, EarthEngineError | StorageError) and error.passing
-
-
-def if_task_may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def if_error_may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Return whether Prefect retries a failed task: only if its error may pass."""
     del task, task_run
-    return task_may_pass(state.result(raise_on_failure=False))
+    return may_pass(state.result(raise_on_failure=False))
 
 
 RETRIED = RetryOptions(
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(FIRST_DELAY_S),
     retry_jitter_factor=1.0,
-    retry_condition_fn=if_task_may_pass,
+    retry_condition_fn=if_error_may_pass,
 )
 """Options for every task that holds no slot: `@task(..., **RETRIED)`."""

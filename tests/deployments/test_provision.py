@@ -252,7 +252,7 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
     (automation,) = kept.read_automations_by_name(crashed.NAME)
     kept.pause_automation(automation.id)
 
-    told = [
+    expected = [
         "block earth-engine-connection/pixel-quarry: requests_per_second 7 -> 100.0",
         f"limit {LIMIT}: limit 10 -> 40, active false -> true",
         'work pool pixel-quarry: base_job_template.job_configuration.command "bash" -> nothing',
@@ -265,13 +265,13 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
     check = provision("--check", "--requests-per-second", "100")
     assert check.code == 1
     assert set(check.lines) == {
-        *(f"would update {each}" for each in told),
+        *(f"would update {each}" for each in expected),
         f"would create {deleted}",
         "unchanged: 6 things",
     }
     mended = provision("--requests-per-second", "100")
     assert mended.code == 0, mended.error
-    assert set(mended.lines) == {*(f"updated {each}" for each in told), f"created {deleted}", "unchanged: 6 things"}
+    assert set(mended.lines) == {*(f"updated {each}" for each in expected), f"created {deleted}", "unchanged: 6 things"}
     assert provision("--check").lines == ["unchanged: 14 things"]
 
 
@@ -280,11 +280,11 @@ def test_a_deployment_that_is_declared_no_more_is_told(kept, provision, tmp_path
     provision()
     renamed = tmp_path / "prefect.yaml"
     renamed.write_text(DECLARATION.read_text().replace("name: incremental", "name: daily"))
-    told = "not declared: deployment extract-timeseries/incremental. Its schedules still start runs"
+    expected = "not declared: deployment extract-timeseries/incremental. Its schedules still start runs"
     done = provision("--file", str(renamed))
-    assert (done.code, told in done.text) == (0, True)
+    assert (done.code, expected in done.text) == (0, True)
     checked = provision("--file", str(renamed), "--check")
-    assert (checked.code, told in checked.text) == (1, True)
+    assert (checked.code, expected in checked.text) == (1, True)
     kept.delete_deployment(kept.read_deployment_by_name("extract-timeseries/daily").id)
     assert provision("--check").code == 0
 
@@ -539,8 +539,10 @@ def test_a_run_that_fails_is_told_of_and_one_of_somebody_else_is_not(kept, provi
     end = time.monotonic() + PATIENCE_S
     while not posted.found and time.monotonic() < end:
         time.sleep(0.2)
-    (told,) = posted.found
-    assert told["subject"] == "Pixel Quarry: region 30m is Failed"
-    assert told["body"].startswith("extract-region/region 30m is Failed: Flow run encountered an exception: ValueError")
-    assert "the asset is gone" in told["body"]
-    assert f"/runs/flow-run/{state.state_details.flow_run_id}\n" in told["body"]
+    (expected,) = posted.found
+    assert expected["subject"] == "Pixel Quarry: region 30m is Failed"
+    assert expected["body"].startswith(
+        "extract-region/region 30m is Failed: Flow run encountered an exception: ValueError"
+    )
+    assert "the asset is gone" in expected["body"]
+    assert f"/runs/flow-run/{state.state_details.flow_run_id}\n" in expected["body"]

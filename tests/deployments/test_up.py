@@ -103,9 +103,9 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(name, tmp_path, 
         ports = {"PORT": str(free_port()), "SANDBOX_PORT": str(free_port())} | {name: taken}
         arguments = ["--port", ports["PORT"], "--sandbox-port", ports["SANDBOX_PORT"], "--folder", str(tmp_path / "up")]
         assert main(["start", *arguments]) == 1
-        told = capsys.readouterr().err
-        assert f" {name}={taken} cannot be used" in f" {told}"
-        assert f"`make up {name}=" in told
+        message = capsys.readouterr().err
+        assert f" {name}={taken} cannot be used" in f" {message}"
+        assert f"`make up {name}=" in message
         assert not (tmp_path / "up").exists()
         assert marked(tmp_path / "up") == []
         assert main(["stop", "--folder", str(tmp_path / "up")]) == 0

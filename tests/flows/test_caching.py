@@ -15,6 +15,7 @@ from flows import batches as fetch_module
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks.earthengine.errors import BudgetExhausted, Rejected, Transient
+from tasks.errors import may_pass
 from tasks.errors.input import BadInputError
 from tasks.extraction import batch as batch_module
 from tasks.extraction import batching
@@ -23,7 +24,7 @@ from tasks.prefect_io.quota_limit import QuotaLimit
 from tasks.prefect_io.result_cache import key_of
 from tasks.prefect_io.results_storage import check_apart, results_uri
 from tasks.prefect_io.server import ServerAwayError
-from tasks.prefect_io.task_retries import if_task_may_pass, task_may_pass
+from tasks.prefect_io.task_retries import if_error_may_pass
 from tasks.storage.store import OutputBusy, OutputFull
 from tests.flows.conftest import forget_requests, pixel_requests, task_runs, turn
 
@@ -287,4 +288,4 @@ class State:
     ],
 )
 def test_only_what_passes_is_repeated(error, again):
-    assert task_may_pass(error) == again == if_task_may_pass(None, None, State(error))
+    assert may_pass(error) == again == if_error_may_pass(None, None, State(error))

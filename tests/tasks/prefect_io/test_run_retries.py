@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.earthengine import errors
+from tasks.errors import may_pass
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError, ExtractionFailedError, RunCancelled
 from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.completeness import check_complete
 from tasks.plan.plan import Band, TileFormat
 from tasks.prefect_io import run_retries as module
-from tasks.prefect_io.run_retries import LONGEST_S, delay_before, run_may_pass
+from tasks.prefect_io.run_retries import LONGEST_S, delay_before
 from tasks.storage import store
 from tasks.storage.receipt import TileReceipt
 from tests.tasks.extraction.test_checkpoint import EMPTY, Earth, extract, folder, kinds, series, tiles_of
@@ -40,8 +41,8 @@ def test_every_error_is_said_to_pass_or_to_last():
 
 @pytest.mark.parametrize("name", sorted(KINDS.keys() - {"EarthEngineError"}))
 def test_a_run_is_started_again_for_what_passes_alone(name):
-    assert run_may_pass(KINDS[name]("message")) is (name in PASSING)
-    assert run_may_pass(pickle.loads(pickle.dumps(KINDS[name]("message")))) is (name in PASSING)
+    assert may_pass(KINDS[name]("message")) is (name in PASSING)
+    assert may_pass(pickle.loads(pickle.dumps(KINDS[name]("message")))) is (name in PASSING)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_run_is_started_again_for_what_passes_alone(name):
     ids=lambda error: type(error).__name__,
 )
 def test_nothing_else_passes(error):
-    assert not run_may_pass(error)
+    assert not may_pass(error)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_failed_tiles_pass_if_the_errors_of_all_of_them_do(kinds, passing):
     expected = len(tiles) + (not kinds)  # else one is missing: why, nobody knows
     with pytest.raises(ExtractionFailedError) as failed:
         check_complete(tiles, expected=expected, output="out", allow_failures=False)
-    assert run_may_pass(failed.value) is passing
+    assert may_pass(failed.value) is passing
     retry_run = pickle.loads(pickle.dumps(failed.value))
     assert (type(retry_run), str(retry_run), retry_run.passing) == (ExtractionFailedError, str(failed.value), passing)
 

@@ -108,17 +108,17 @@ def test_packed_summaries_are_the_summaries(given):
 def test_a_receipt_that_was_written_is_read_back(tiles, plan, start, count):
     receipt = Receipt(plan=plan, start=start, stop=start + count, tiles=tuple(tiles))
     assert Receipt.from_json(json.loads(receipt.encode())) == receipt
-    for told, tile in zip(as_json(receipt)["tiles"], tiles, strict=True):
-        assert told["bands"] == [
+    for found_in, tile in zip(as_json(receipt)["tiles"], tiles, strict=True):
+        assert found_in["bands"] == [
             {"valid": b.valid, "counted": b.counted, "mean": b.mean, "min": b.min, "max": b.max} for b in tile.bands
         ]
 
 
 @given(st.integers(0, 5), st.lists(st.sampled_from(STATUSES), max_size=5))
 def test_it_is_complete_if_all_its_tiles_are_there_or_empty(more, statuses):
-    told = receipt(3, 3 + len(statuses) + more, *statuses)
-    assert told.complete == (more == 0 and "failed" not in statuses)
-    assert counted(told.tiles) == {status: statuses.count(status) for status in STATUSES}
+    found_in = receipt(3, 3 + len(statuses) + more, *statuses)
+    assert found_in.complete == (more == 0 and "failed" not in statuses)
+    assert counted(found_in.tiles) == {status: statuses.count(status) for status in STATUSES}
 
 
 def test_the_share_of_valid_pixels_is_of_all_that_were_asked_for():
@@ -214,18 +214,18 @@ def test_a_hundred_thousand_receipts_take_little_memory():
 
 
 def test_receipts_of_all_runs_are_read(store):
-    told = {
+    found_in = {
         receipt_key("plans/p", start, start + 2, run): receipt(start, start + 2, "stored", status)
         for start in (0, 2, 1_000_000_000)
         for run, status in (("0123456789", "failed"), ("abc", "empty"))
     }
-    for key, each in told.items():
+    for key, each in found_in.items():
         store.put(key, each.encode())
     store.put(receipt_key("plans/p2", 0, 2, "other"), receipt(0, 2).encode())
     store.put(receipt_key("plans", 0, 2, "other"), receipt(0, 2).encode())
-    assert dict(read_receipts(store, "plans/p")) == told
-    assert len(told) == 6
-    assert "plans/p/receipts/000000000-000000002-01234567.json" in told
+    assert dict(read_receipts(store, "plans/p")) == found_in
+    assert len(found_in) == 6
+    assert "plans/p/receipts/000000000-000000002-01234567.json" in found_in
     assert list(read_receipts(store, "plans/none")) == []
 
 
@@ -260,7 +260,9 @@ def test_no_json_is_more_than_passed_over(tmp_path_factory, value):
     store = LocalStore(tmp_path_factory.mktemp("store"), durable=False)
     store.put(receipt_key("p", 0, 1, "odd"), json.dumps(value).encode())
     store.put(receipt_key("p", 0, 1, "run"), receipt(0, 1, "stored").encode())
-    assert [told for key, told in read_receipts(store, "p") if key.endswith("run.json")] == [receipt(0, 1, "stored")]
+    assert [found_in for key, found_in in read_receipts(store, "p") if key.endswith("run.json")] == [
+        receipt(0, 1, "stored")
+    ]
 
 
 def test_a_receipt_that_is_removed_meanwhile_is_passed_over(store):
@@ -298,13 +300,13 @@ def test_just_those_that_speak_of_something_are_read(store):
     for key, start in zip(keys, (0, 1, 10), strict=True):
         store.put(key, receipt(start, start + 1, "stored").encode())
 
-    def told(containing):
+    def found_in(containing):
         return [key for key, _ in read_receipts(store, "p", containing=[containing])]
 
-    assert told(b"") == told(b'"stored"') == keys
-    assert told(b'"f1"') == [keys[1]]
-    assert told(b'"f1') == keys[1:]
-    assert told(b"nothing of the kind") == []
+    assert found_in(b"") == found_in(b'"stored"') == keys
+    assert found_in(b'"f1"') == [keys[1]]
+    assert found_in(b'"f1') == keys[1:]
+    assert found_in(b"nothing of the kind") == []
 
 
 @pytest.mark.parametrize(
