@@ -130,14 +130,15 @@ class Ui:
 
     def view_run(self) -> str:
         """Open the run that was just started, and return its id."""
-        try:
-            # Shown twice, one over the other, and for seconds only: on a busy machine it is gone before it is clicked.
+        # The button is shown twice, one over the other, and for seconds only. On a busy machine it is gone before it is
+        # clicked, or is clicked as it goes: the run is then opened by its id.
+        with contextlib.suppress(TooLateError):
             self.page.get_by_role("button", name="View run").last.click(timeout=15_000)
-        except TooLateError:
-            (run,) = self._runs() - self._known
+            self.page.wait_for_url("**/runs/flow-run/*", timeout=10_000)
+        (run,) = self._runs() - self._known
+        if run not in self.page.url:
             self.page.goto(f"{self.up.url}/runs/flow-run/{run}")
-        self.page.wait_for_url("**/runs/flow-run/*")
-        return self.page.url.rpartition("/")[2].partition("?")[0]
+        return run
 
     def _runs(self) -> set[str]:
         """The ids of all runs but those of schedules."""
