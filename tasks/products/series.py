@@ -24,12 +24,8 @@ def make_series(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple
     table, plot = (Product(store, plan.folder, name, made) for name in ("series.csv", "series.png"))
     if table.is_there and plot.is_there:
         return table.key, plot.key
-    points = list(series_points(plan, tiles))
-    with io.StringIO() as text:
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
-        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
-        table.put(text.getvalue().encode())
+    points = series_points(plan, tiles)
+    table.put(encoded(points))
     title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
     return table.key, plot.put(plot_series(points, title=title))
 
@@ -62,3 +58,12 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
                 )
             )
     return points
+
+
+def encoded(points: Sequence[SeriesPoint]) -> bytes:
+    """Return the table as CSV: a row for each point. See :func:`make_series`."""
+    with io.StringIO() as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
+        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
+        return text.getvalue().encode()
