@@ -40,6 +40,8 @@ class ImageRecord:
     """Expression of a computed image. None = a stored image."""
     version: str
     """See :class:`tasks.plan.plan.Source`."""
+    members: tuple[ImageInfo, ...] = ()
+    """Metadata of the images that it is a mosaic of. Empty = it is one image."""
 
     def bands(self, names: Sequence[str] | None) -> tuple[BandInfo, ...]:
         """Return some bands of the image.

@@ -22,8 +22,10 @@ from tasks.raster.region import Region
 
 if TYPE_CHECKING:
     import geopandas
-from tasks.plan.grids import check_touches, patch_tiles, region_box, region_tiles
+from tasks.plan.footprints import check_touches
+from tasks.plan.grids import region_box, region_tiles
 from tasks.plan.limits import check_limits
+from tasks.plan.patches import patch_tiles
 from tasks.plan.specs import PixelSpec
 
 

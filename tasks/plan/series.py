@@ -145,7 +145,15 @@ def _day(connection: Connection, collection: str, day: str, images: Sequence[Ima
     expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
     versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
     info = replace(images[0], id=None, time=_midnight(day))
-    return ImageRecord(name=name, origin=collection, info=info, asset=None, expression=expression, version=versions)
+    return ImageRecord(
+        name=name,
+        origin=collection,
+        info=info,
+        asset=None,
+        expression=expression,
+        version=versions,
+        members=tuple(images),
+    )
 
 
 def _midnight(day: str) -> datetime:

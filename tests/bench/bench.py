@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.plan.grids import patch_tiles
+from tasks.plan.patches import patch_tiles
 from tasks.raster.points import read_points
 from tests.bench import check, work
 from tests.bench.jobs import Outcome, Sample, run

@@ -22,7 +22,7 @@ from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from tasks.earthengine.connection import Connection, ensure_client
-from tasks.plan.grids import patch_tiles
+from tasks.plan.patches import patch_tiles
 from tasks.plan.plan import TileFormat
 from tasks.plan.planning import plan_patches, plan_region
 from tasks.plan.specs import ImageSpec, PixelSpec

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo import xy_
 
-from tasks.plan.grids import patch_tiles, region_box
+from tasks.plan.grids import region_box
+from tasks.plan.patches import patch_tiles
 from tasks.plan.plan import TileFormat
 from tasks.plan.planning import plan_region
 from tasks.plan.specs import ImageSpec, PixelSpec
