@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -27,7 +26,7 @@ from tasks.raster.encode import encoded_geotiff, tagged_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
-from tasks.storage.band_summary import Bands, BandSummary
+from tasks.storage.band_summary import Bands, BandSummary, summarized
 
 T = TypeVar("T")
 # First and last bytes of files that are stored as they were received: a truncated file is never accepted.
@@ -98,8 +97,7 @@ def encode(plan: Plan, index: int, fingerprint: str, pixels: TilePixels) -> Iter
 
 def measure(plan: Plan, index: int, raster: Raster | None) -> TileFile:
     """Return the pixel count and the band summaries of a tile, without its file."""
-    grid = plan.grid(index)
-    bands = Bands(_summaries(raster, grid.width * grid.height) if raster is not None else ())
+    bands = Bands(() if raster is None else _summaries(raster))
     return TileFile(objects=(), pixels=pixels_wanted(plan, index), bands=bands)
 
 
@@ -179,18 +177,6 @@ def _geometry(wkt: str) -> BaseGeometry:
     return shapely.from_wkt(wkt)
 
 
-def _summaries(raster: Raster, pixels: int) -> Iterator[BandSummary]:
+def _summaries(raster: Raster) -> Iterator[BandSummary]:
     for band in band_statistics(raster):
-        valid = None if band.valid_share is None else round(band.valid_share * pixels)
-        yield BandSummary(
-            valid=valid,
-            counted=band.counted,
-            mean=_finite(band.mean),
-            min=_finite(band.min),
-            max=_finite(band.max),
-        )
-
-
-def _finite(value: float | None) -> float | None:
-    """Return None for NaN and infinity: receipts are JSON, which has neither."""
-    return value if value is not None and math.isfinite(value) else None
+        yield summarized(valid=band.valid, counted=band.counted, sums=band.sums, low=band.min, high=band.max)

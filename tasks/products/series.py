@@ -11,6 +11,7 @@ from tasks.plan.plan import Plan
 from tasks.products.mosaic import of_source
 from tasks.products.product import Product, made_of
 from tasks.raster.series_plot import SeriesPoint, plot_series
+from tasks.storage.band_summary import combined
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
@@ -39,22 +40,16 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
     for number, source in enumerate(plan.sources):
         own = of_source(plan, tiles, number)
         for place, band in enumerate(plan.bands):
-            known = [tile.bands[place] for tile in own if len(tile.bands) > place]
-            lows = [summary.min for summary in known if summary.min is not None]
-            highs = [summary.max for summary in known if summary.max is not None]
+            whole = combined(tile.bands[place] for tile in own if len(tile.bands) > place)
             wanted = sum(tile.pixels for tile in own)
-            valid = sum(summary.valid or 0 for summary in known)
-            counted = sum(summary.counted for summary in known if summary.mean is not None)
-            total = sum(summary.counted * summary.mean for summary in known if summary.mean is not None)
-            unknown = any(summary.valid is None for summary in known)
             points.append(
                 SeriesPoint(
                     time=datetime.fromisoformat(source.time or source.label),
                     band=band.id,
-                    valid_share=None if unknown or not wanted else valid / wanted,
-                    mean=total / counted if counted else None,
-                    min=min(lows, default=None),
-                    max=max(highs, default=None),
+                    valid_share=None if whole.valid is None or not wanted else whole.valid / wanted,
+                    mean=whole.mean,
+                    min=whole.min,
+                    max=whole.max,
                 )
             )
     return points

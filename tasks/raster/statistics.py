@@ -1,13 +1,17 @@
-"""Statistics of each band: the share of valid pixels, and their mean, minimum and maximum."""
+"""Statistics of each band: the number of valid pixels, and their sum, minimum and maximum."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.raster.raster import Raster
+
+CHUNK = 1 << 16
+"""Number of pixels that are summed at a time, so that they fit the cache of a core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +20,22 @@ class BandStatistics:
 
     name: str
     """Name of the band."""
-    valid_share: float | None
-    """Share of valid pixels, 0 to 1 (a valid NaN counts as valid); None if the mask is not known."""
+    valid: int | None
+    """Number of valid pixels (a valid NaN counts as valid); None if the mask is not known."""
     counted: int
     """Number of pixels in the statistics below."""
-    mean: float | None
-    """Mean; None if no pixel is counted."""
+    sums: tuple[float, ...]
+    """Numbers that together are the sum without any rounding, so that a mean does not depend on the tiling. A sum that
+    NumPy has as infinite or NaN is one number."""
     min: float | None
     """Minimum; None if no pixel is counted."""
     max: float | None
     """Maximum; None if no pixel is counted."""
+
+    @property
+    def mean(self) -> float | None:
+        """Mean; None if no pixel is counted. It is NaN if both infinities occur."""
+        return math.fsum(self.sums) / self.counted if self.counted else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +61,50 @@ def _statistics(raster: Raster, i: int) -> BandStatistics:
     ends = band_range(raster, i)
     return BandStatistics(
         name=raster.bands[i],
-        valid_share=None if raster.valid is None else ends.valid / raster.values[i].size,
+        valid=None if raster.valid is None else ends.valid,
         counted=ends.counted,
-        mean=_mean(raster, i, ends.counted) if ends.counted else None,
+        sums=_sums(raster, i, ends.counted) if ends.counted else (),
         min=ends.low,
         max=ends.high,
     )
 
 
-def _mean(raster: Raster, i: int, counted: int) -> float:
+def _sums(raster: Raster, i: int, counted: int) -> tuple[float, ...]:
     data = raster.values[i]
     if data.dtype.kind != "f":  # masked pixels are zero, and the sum of integers is exact
-        return int(data.sum(dtype=np.int64)) / counted
+        total = int(data.sum(dtype=np.int64))
+        return float(total), float(total - int(float(total)))
     data = data if counted == data.size else _numbers(data, _mask(raster, i))
-    with np.errstate(invalid="ignore"):  # if both infinities occur, the mean is NaN
-        return float(data.mean(dtype=np.float64))
+    flat = data.ravel()
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinity among the pixels, or a sum beyond float64
+        parts = [part for start in range(0, flat.size, CHUNK) for part in _folded(flat[start : start + CHUNK])]
+        try:
+            return tuple(parts) if math.isfinite(math.fsum(parts)) else (float(data.sum(dtype=np.float64)),)
+        except (OverflowError, ValueError):  # of fsum: the sum is too large, or both infinities occur
+            return (float(data.sum(dtype=np.float64)),)
+
+
+def _folded(values: NDArray[np.generic]) -> list[float]:
+    """Return a few numbers with the same sum as the values, without any rounding.
+
+    Halves are added until one number is left. What the rounding of an addition loses is a float, too (Knuth's TwoSum),
+    and these floats are added in the same way.
+    """
+    parts = []
+    left = values.astype(np.float64)
+    while left.size:
+        lost = []
+        while left.size > 1:
+            half = left.size // 2
+            one, other = left[:half], left[half : 2 * half]
+            total = one + other
+            taken = total - one
+            rounded = (one - (total - taken)) + (other - taken)
+            lost.append(rounded[rounded != 0])
+            left = np.append(total, left[-1]) if left.size % 2 else total
+        parts.append(float(left[0]))
+        left = np.concatenate(lost) if lost else left[:0]
+    return parts
 
 
 def band_range(raster: Raster, i: int) -> BandRange:

@@ -149,7 +149,7 @@ class Receipt:
 
     def encode(self) -> bytes:
         """Return the receipt as JSON."""
-        return orjson.dumps(self, default=list)
+        return orjson.dumps(self, default=Bands.json)
 
     @property
     def complete(self) -> bool:

@@ -393,8 +393,9 @@ def test_statistics_are_of_numbers_and_receipts_are_json(tmp_path):
         receipt, _, _ = run(tmp_path, a_plan, t0=[file.getvalue()])
     first, second = receipt.tiles[0].bands
     assert (first.valid, first.counted, first.mean) == (256, 249, 10.0)
-    assert (second.mean, second.max, second.min) == (None, None, 0.0)
-    assert json.dumps(json.loads(receipt.encode()), allow_nan=False)
+    assert (second.mean, second.max, second.min) == (np.inf, np.inf, 0.0)
+    written = json.loads(json.dumps(json.loads(receipt.encode()), allow_nan=False))["tiles"][0]["bands"][1]
+    assert written == {"valid": 256, "counted": 256, "mean": "inf", "min": 0.0, "max": "inf", "rest": 0.0}
 
 
 def test_pixels_outside_a_clipped_region_are_masked_and_not_counted(tmp_path):
