@@ -251,9 +251,9 @@ class Sandbox:
                 response = _json(refusal.body(), refusal.status)
             except ClientDisconnect:  # gone before its request was read
                 response = Broken("dropped")
-            except Exception as error:  # noqa: BLE001 - a server answers, whatever happened, and logs it
+            except Exception:  # noqa: BLE001 - a server answers, whatever happened, and logs it
                 _LOG.exception("%s %s", asked.method, asked.url.path)
-                failure = Refusal(f"Internal error encountered. {type(error).__name__}: {error}", 500)
+                failure = Refusal("Internal error encountered. The sandbox's log says why.", 500)
                 response = _json(failure.body(), failure.status)
             if self.traffic.knobs.restricted:
                 response.headers.update(QUOTA_STATUS)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deployments.sandbox.interpreter.filters import numbers
-from deployments.sandbox.interpreter.imagecollections import sort_key
-from deployments.sandbox.interpreter.metadata import property_of
+from deployments.sandbox.interpreter.filters import field, numbers
+from deployments.sandbox.interpreter.imagecollections import identity, sort_key
 from deployments.sandbox.interpreter.reducers import ROWS, reduce_numbers
 from deployments.sandbox.interpreter.registry import add, function
+from deployments.sandbox.interpreter.strings import string
 from deployments.sandbox.interpreter.values import (
     Collection,
     Output,
@@ -19,7 +19,7 @@ from deployments.sandbox.refusal import Refusal
 
 
 def _column(collection: Collection, name: str) -> list[Any]:
-    found = (property_of(element, name) for element in collection.elements)
+    found = (field(element, name) for element in collection.elements)
     return [value for value in found if value is not None]
 
 
@@ -44,13 +44,13 @@ def aggregate_count(collection: Collection, name: str) -> int:
 @function("AggregateFeatureCollection.count_distinct")
 def aggregate_count_distinct(collection: Collection, name: str) -> int:
     """Count the different values of a property."""
-    return len({repr(value) for value in _column(collection, name)})
+    return len({repr(identity(value)) for value in _column(collection, name)})
 
 
 @function("AggregateFeatureCollection.histogram")
 def aggregate_histogram(collection: Collection, name: str) -> dict[str, int]:
     """Count how often each value of a property occurs."""
-    found = [str(value) for value in _column(collection, name)]
+    found = [string(value) for value in _column(collection, name)]
     return {value: found.count(value) for value in sorted(set(found))}
 
 

@@ -18,6 +18,7 @@ from deployments.sandbox.interpreter.values import (
     Collection,
     Date,
     DateRange,
+    ErrorMargin,
     Feature,
     Filter,
     Geometry,
@@ -32,6 +33,7 @@ TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Geometry, "Geometry"),
     (Date, "Date"),
     (DateRange, "DateRange"),
+    (ErrorMargin, "ErrorMargin"),
     (Filter, "Filter"),
     (Reducer, "Reducer"),
     (Algorithm, "Algorithm"),
@@ -166,6 +168,13 @@ def _date(value: Any) -> Any:
     return parse_date(value) if isinstance(value, Date | int | float | str) else None
 
 
+def _error_margin(value: Any) -> Any:
+    if isinstance(value, ErrorMargin):
+        return value
+    number = _number(value)
+    return None if number is None else ErrorMargin(number, "meters")
+
+
 def _exactly(kind: type) -> Callable[[Any], Any]:
     return lambda value: value if isinstance(value, kind) else None
 
@@ -187,6 +196,7 @@ COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "Dictionary": _dictionary,
     "Date": _date,
     "DateRange": _exactly(DateRange),
+    "ErrorMargin": _error_margin,
     "Filter": _exactly(Filter),
     "Reducer": _exactly(Reducer),
     "Algorithm": _exactly(Algorithm),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -52,16 +53,25 @@ def parse_date(value: Any, time_zone: str | None = None) -> Date:
         if not abs(value) < 2**63:
             raise Refusal(f"Date: Cannot parse date '{value}'.")
         return Date(int(value))
-    text = str(value)
+    if not isinstance(value, str):
+        raise Refusal("Date: Cannot parse date: expected a number of milliseconds, a string or a Date.")
+    text = value
     short = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", text)
     try:
         if short:
             year, month, day = (int(part or 1) for part in short.groups())
             return date_of(datetime(year, month, day, tzinfo=zone(time_zone)))
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = _day_of_year(text) if re.fullmatch(r"\d{4}-\d{3}", text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
         raise Refusal(f"Date: Cannot parse date '{text}'. Bad date/time '{text}'.") from None
     return date_of(moment if moment.tzinfo else moment.replace(tzinfo=zone(time_zone)))
+
+
+def _day_of_year(text: str) -> datetime:
+    moment = datetime.strptime(text, "%Y-%j")  # noqa: DTZ007 - the caller knows the zone
+    if moment.year != int(text[:4]):  # the 366th of a year of 365 days
+        raise ValueError(text)
+    return moment
 
 
 def unit_name(unit: str) -> str:
@@ -83,6 +93,11 @@ def advance(date: Date, delta: float, unit: str, time_zone: str | None = None) -
         Refusal: 400, unknown unit or zone.
     """
     name = unit_name(unit)
+    if name in {"day", "week"}:  # by the calendar too: a day of a zone may have 23 or 25 hours
+        days = delta * MILLIS[name] / MILLIS["day"]
+        local = date.moment.astimezone(zone(time_zone))
+        moved = date_of(_moved(local, math.floor(days)))
+        return Date(moved.millis + round((days - math.floor(days)) * MILLIS["day"]))
     if name in MILLIS:
         return Date(date.millis + round(delta * MILLIS[name]))
     months = delta * (12 if name == "year" else 1)
@@ -95,8 +110,17 @@ def advance(date: Date, delta: float, unit: str, time_zone: str | None = None) -
     return Date(moved.millis + round((after.millis - moved.millis) * (months - whole)))
 
 
+def _moved(moment: datetime, days: int) -> datetime:
+    try:
+        return moment + timedelta(days=days)
+    except OverflowError:
+        raise Refusal("Date.advance: The date is beyond the years that the sandbox has.") from None
+
+
 def _plus_months(moment: datetime, months: int) -> datetime:
     year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    if not 1 <= year <= 9999:
+        raise Refusal("Date.advance: The date is beyond the years that the sandbox has.")
     last = calendar.monthrange(year, month + 1)[1]
     return moment.replace(year=year, month=month + 1, day=min(moment.day, last))
 
@@ -107,10 +131,17 @@ def difference(date: Date, start: Date, unit: str) -> float:
     Raises:
         Refusal: 400, unknown unit.
     """
+    return (date.millis - start.millis) / length(unit)
+
+
+def length(unit: str) -> float:
+    """Return the mean length of a unit in milliseconds; of a Gregorian year 365.2425 days.
+
+    Raises:
+        Refusal: 400, unknown unit.
+    """
     name = unit_name(unit)
-    # Mean Gregorian year of 365.2425 days.
-    length = MILLIS.get(name) or MILLIS["day"] * 365.2425 / (12 if name == "month" else 1)
-    return (date.millis - start.millis) / length
+    return MILLIS.get(name) or MILLIS["day"] * 365.2425 / (12 if name == "month" else 1)
 
 
 FIELDS: Mapping[str, Callable[[datetime], int]] = {
@@ -156,7 +187,12 @@ PATTERNS: Mapping[str, Callable[[datetime, int], str]] = {
     "m": lambda m, n: f"{m.minute:0{n}d}",
     "s": lambda m, n: f"{m.second:0{n}d}",
     "S": lambda m, n: f"{m.microsecond:06d}"[:n].ljust(n, "0"),
-    "Z": lambda m, n: f"{m:%z}" if n == 1 else f"{m:%z}"[:3] + ":" + f"{m:%z}"[3:],
+    "Z": lambda m, n: f"{m:%z}" if n == 1 else f"{m:%z}"[:3] + ":" + f"{m:%z}"[3:] if n == 2 else str(m.tzinfo),
+    "x": lambda m, n: f"{m.isocalendar().year % 100:02d}" if n == 2 else f"{m.isocalendar().year:0{n}d}",
+    "C": lambda m, n: f"{m.year // 100:0{n}d}",
+    "G": lambda _m, _n: "AD",
+    "K": lambda m, n: f"{m.hour % 12:0{n}d}",
+    "k": lambda m, n: f"{m.hour or 24:0{n}d}",
 }
 
 
@@ -177,6 +213,8 @@ def format_date(date: Date, pattern: str | None, time_zone: str | None = None) -
     for quoted, run, letter, other in parts:
         if not run:
             text.append(quoted.replace("''", "'") or other)
+        elif letter == "z":
+            raise Refusal("Date.format: the sandbox does not support names of time zones (z). Use Z, ZZ or ZZZ.")
         elif letter not in PATTERNS:
             raise Refusal(f"Date.format: Illegal pattern component: {letter}.")
         else:

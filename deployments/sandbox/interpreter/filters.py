@@ -6,11 +6,13 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import shapely
+
 from deployments.sandbox.interpreter.dates import FIELDS, calendar_field, parse_date
 from deployments.sandbox.interpreter.masks import lonlat_shape
 from deployments.sandbox.interpreter.metadata import UNBOUNDED, property_of, start_of
 from deployments.sandbox.interpreter.registry import add, function
-from deployments.sandbox.interpreter.values import Date, DateRange, Feature, Filter, Geometry
+from deployments.sandbox.interpreter.values import Collection, Date, DateRange, Feature, Filter, Geometry
 from deployments.sandbox.raster import Image
 from deployments.sandbox.refusal import Refusal
 
@@ -18,12 +20,13 @@ Comparison = Callable[[Any, Any], bool]
 GEOMETRY_FIELDS = frozenset({".all", ".geo"})
 
 
-def _field(element: Any, name: str) -> Any:
+def field(element: Any, name: str) -> Any:
+    """Return what a filter compares: a property, or the geometry of the names ``.geo`` and ``.all``."""
     if isinstance(element, Mapping):
         return element.get(name)
     if name in GEOMETRY_FIELDS:
         return element_geometry(element)
-    if not isinstance(element, Image | Feature):
+    if not isinstance(element, Image | Feature | Collection):
         return element if name == "item" else None
     return property_of(element, name)
 
@@ -36,6 +39,9 @@ def element_geometry(element: Any) -> Geometry | None:
         return element.geometry
     if isinstance(element, Image):
         return Geometry(element.footprint) if element.footprint is not None else UNBOUNDED
+    if isinstance(element, Collection):
+        parts = [shape for inner in element.elements if (shape := element_geometry(inner)) is not None]
+        return Geometry(shapely.union_all([lonlat_shape(part) for part in parts])) if parts else None
     return None
 
 
@@ -47,8 +53,8 @@ def _compared(name: str, compare: Comparison) -> Callable[..., Filter]:
             raise Refusal(f"Filter.{name}: Each side needs either a field or a value.")
 
         def test(element: Any) -> bool:
-            left = left_value if left_field is None else _field(element, left_field)
-            right = right_value if right_field is None else _field(element, right_field)
+            left = left_value if left_field is None else field(element, left_field)
+            right = right_value if right_field is None else field(element, right_field)
             return left is not None and right is not None and compare(left, right)
 
         return Filter(test)
@@ -157,7 +163,7 @@ def never() -> Filter:
 @function("Filter.notNull")
 def not_null(names: list[str]) -> Filter:
     """Keep what has all these properties."""
-    return Filter(lambda element: all(_field(element, name) is not None for name in names))
+    return Filter(lambda element: all(field(element, name) is not None for name in names))
 
 
 @function("Filter.rangeContains")
@@ -166,7 +172,7 @@ def range_contains(name: str, low: Any, high: Any) -> Filter:
     within = _ordered(operator.le)
 
     def test(element: Any) -> bool:
-        value = _field(element, name)
+        value = field(element, name)
         return value is not None and within(low, value) and within(value, high)
 
     return Filter(test)

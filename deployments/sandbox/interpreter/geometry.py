@@ -17,9 +17,10 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.interpreter.masks import lonlat_shape, reprojected
+from deployments.sandbox.interpreter.metadata import UNBOUNDED
 from deployments.sandbox.interpreter.projections import LONLAT
 from deployments.sandbox.interpreter.registry import add, function
-from deployments.sandbox.interpreter.values import WGS84, Feature, Geometry
+from deployments.sandbox.interpreter.values import WGS84, ErrorMargin, Feature, Geometry, ring_box
 from deployments.sandbox.raster import Image, Projection
 from deployments.sandbox.refusal import Refusal
 
@@ -88,7 +89,7 @@ def rectangle(coordinates: list[Any], projection: Projection | None, geodesic: b
     if len(flat) != 4 or not all(isinstance(x, int | float) and math.isfinite(x) for x in flat):
         raise Refusal(f"GeometryConstructors.Rectangle: Two corners are needed, got {coordinates}.")
     west, south, east, north = map(float, flat)
-    box = shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))
+    box = ring_box(min(west, east), min(south, north), max(west, east), max(south, north))
     crs = WGS84 if projection is None else projection.crs
     return Geometry(box, crs, bool(geodesic) if geodesic is not None else crs == WGS84)
 
@@ -99,9 +100,9 @@ def bbox(west: float, south: float, east: float, north: float) -> Geometry:
     if south > north:
         raise Refusal(f"GeometryConstructors.BBox: south ({south}) must not be above north ({north}).")
     if west <= east:
-        return Geometry(shapely.box(west, south, east, north), geodesic=False)
-    parts = [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
-    return Geometry(shapely.union_all(parts), geodesic=False)
+        return Geometry(ring_box(west, south, east, north), geodesic=False)
+    parts = [ring_box(west, south, 180, north), ring_box(-180, south, east, north)]
+    return Geometry(shapely.MultiPolygon(parts), geodesic=False)
 
 
 def geometry_json(geometry: Geometry) -> dict[str, Any]:
@@ -117,6 +118,16 @@ def geometry_json(geometry: Geometry) -> dict[str, Any]:
     elif not geometry.geodesic and geometry.shape.geom_type not in {"Point", "MultiPoint"}:
         found["geodesic"] = False
     return found
+
+
+@function("ErrorMargin")
+def error_margin(value: float | None, unit: str) -> ErrorMargin:
+    """Make a margin of error, which the client makes of every literal ``maxError``."""
+    if unit not in {"meters", "projected", "infinite"}:
+        raise Refusal(f"ErrorMargin: Unknown unit '{unit}'. Units: [meters, projected, infinite].")
+    if unit != "infinite" and (value is None or not value >= 0):
+        raise Refusal(f"ErrorMargin: The value must not be negative, got {value}.")
+    return ErrorMargin(value, unit)
 
 
 def _around(geometry: Geometry) -> str:
@@ -197,7 +208,7 @@ def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geo
 def bounds(geometry: Geometry, _error: Any, projection: Projection | None) -> Geometry:
     """Return the box around a geometry, in longitude and latitude or another CRS."""
     moved = transform(_check(geometry, "Geometry.bounds"), projection or LONLAT)
-    return Geometry(shapely.box(*moved.shape.bounds), moved.crs, geodesic=False)
+    return Geometry(ring_box(*moved.shape.bounds), moved.crs, geodesic=False)
 
 
 ONE: Mapping[str, Callable[[BaseGeometry], BaseGeometry]] = {
@@ -225,7 +236,7 @@ add("Geometry.type", lambda geometry: geometry.shape.geom_type)
 add("Geometry.geodesic", lambda geometry: geometry.geodesic)
 add("Geometry.edgesAreGeodesics", lambda geometry: geometry.geodesic)
 add("Geometry.projection", lambda geometry: replace(LONLAT, crs=geometry.crs))
-add("Geometry.isUnbounded", lambda _geometry: False)
+add("Geometry.isUnbounded", lambda geometry: geometry.crs == WGS84 and geometry.shape.equals(UNBOUNDED.shape))
 
 
 @function("Geometry.geometries")

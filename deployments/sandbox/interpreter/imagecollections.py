@@ -11,7 +11,7 @@ import shapely
 
 from deployments.sandbox.catalogue import Catalogue
 from deployments.sandbox.interpreter.coercion import coerce, type_name
-from deployments.sandbox.interpreter.filters import element_geometry
+from deployments.sandbox.interpreter.filters import element_geometry, field
 from deployments.sandbox.interpreter.images import add_bands, asset_image
 from deployments.sandbox.interpreter.masks import lonlat_shape
 from deployments.sandbox.interpreter.metadata import INDEX, property_of
@@ -23,6 +23,7 @@ from deployments.sandbox.interpreter.values import (
     Feature,
     Filter,
     Geometry,
+    ring_box,
     with_properties,
 )
 from deployments.sandbox.raster import Image
@@ -72,7 +73,7 @@ def from_images(images: list[Any]) -> Collection:
 def from_features(features: list[Any]) -> Collection:
     """Make a collection of features, or geometries."""
     made = [Feature(geometry=f) if isinstance(f, Geometry) else f for f in features]
-    bad = [f for f in made if not isinstance(f, Feature | Image)]
+    bad = [f for f in made if not isinstance(f, Feature | Image | Collection)]
     if bad:
         raise Refusal(f"Collection: All elements must be features, got {type_name(bad[0])}.")
     images = bool(made) and all(isinstance(f, Image) for f in made)
@@ -100,7 +101,7 @@ def map_elements(collection: Collection, body: Algorithm, drop_nulls: bool) -> C
             continue
         if isinstance(result, Geometry):
             result = Feature(geometry=result)
-        if not isinstance(result, Image | Feature):
+        if not isinstance(result, Image | Feature | Collection):
             raise Refusal(
                 f"Collection.map: A mapped algorithm must return a Feature or Image, got {type_name(result)}."
             )
@@ -168,6 +169,11 @@ def merge(one: Collection, two: Collection) -> Collection:
     return Collection(elements=elements, kind=one.kind)
 
 
+def identity(value: Any) -> Any:
+    """Return what is the same for equal values only: the text of a geometry is cut where it is long."""
+    return (value.crs, value.shape.wkb_hex) if isinstance(value, Geometry) else value
+
+
 @function("Collection.distinct")
 def distinct(collection: Collection, names: Any) -> Collection:
     """Keep the first element of each combination of properties."""
@@ -175,11 +181,7 @@ def distinct(collection: Collection, names: Any) -> Collection:
     seen: set[str] = set()
     kept = []
     for element in collection.elements:
-        found = [
-            shape.shape.wkt if name == ".geo" and (shape := element_geometry(element)) else property_of(element, name)
-            for name in fields
-        ]
-        key = repr(found)
+        key = repr([identity(field(element, name)) for name in fields])
         if key not in seen:
             seen.add(key)
             kept.append(element)
@@ -188,8 +190,19 @@ def distinct(collection: Collection, names: Any) -> Collection:
 
 @function("Collection.flatten")
 def flatten(collection: Collection) -> Collection:
-    """Return a collection as it is: those of the sandbox hold no collections."""
-    return collection
+    """Put the elements of collections in a collection into one, indexed ``<outer index>_<inner index>``."""
+    found: list[Any] = []
+    for inner in _indexed(collection.elements):
+        if isinstance(inner, Collection):
+            outer = inner.properties[INDEX]
+            found += (
+                with_properties(e, {**e.properties, INDEX: f"{outer}_{e.properties[INDEX]}"})
+                for e in _indexed(inner.elements)
+            )
+        else:
+            found.append(inner)
+    images = bool(found) and all(isinstance(element, Image) for element in found)
+    return replace(collection, elements=tuple(found), kind="ImageCollection" if images else "FeatureCollection")
 
 
 @function("Collection.geometry")
@@ -203,7 +216,7 @@ def geometry(collection: Collection) -> Geometry:
 def bounds(collection: Collection) -> Geometry:
     """Return the box around all elements."""
     shape = geometry(collection).shape
-    return Geometry(shapely.box(*shape.bounds) if not shape.is_empty else shape, geodesic=False)
+    return Geometry(ring_box(*shape.bounds) if not shape.is_empty else shape, geodesic=False)
 
 
 @function("ImageCollection.combine")

@@ -9,6 +9,7 @@ from typing import Any
 from deployments.sandbox.interpreter.coercion import coerce
 from deployments.sandbox.interpreter.imagecollections import sort_key
 from deployments.sandbox.interpreter.registry import add, function
+from deployments.sandbox.interpreter.strings import string
 from deployments.sandbox.interpreter.values import Algorithm, Filter
 from deployments.sandbox.refusal import Refusal
 
@@ -172,7 +173,7 @@ def repeat(value: Any, count: int) -> list[Any]:
 @function("List.join")
 def join(values: list[Any], separator: str | None) -> str:
     """Return the elements as one string."""
-    return (separator or "").join(str(value) for value in values)
+    return (separator or "").join(string(value) for value in values)
 
 
 @function("List.indexOf")

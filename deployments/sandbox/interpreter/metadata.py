@@ -6,18 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import shapely
-
 from deployments.sandbox.interpreter.dates import parse_date
 from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.registry import function
-from deployments.sandbox.interpreter.values import Collection, Date, Feature, Geometry, with_properties
+from deployments.sandbox.interpreter.values import Collection, Date, Feature, Geometry, ring_box, with_properties
 from deployments.sandbox.raster import Band, Image
 from deployments.sandbox.refusal import Refusal
 
 INDEX = "system:index"
 START = "system:time_start"
-UNBOUNDED = Geometry(shapely.box(-180, -90, 180, 90))
+UNBOUNDED = Geometry(ring_box(-180, -90, 180, 90), geodesic=False)
 
 
 def kept(a: Image, b: Image | None, bands: tuple[Band, ...], *, properties: bool = False) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from deployments.sandbox.interpreter import dates
@@ -50,7 +51,43 @@ def format_date(of: Date, pattern: str | None, time_zone: str | None) -> str:
 @function("Date.get")
 def get(of: Date, unit: str, time_zone: str | None) -> int:
     """Return a field of the calendar."""
-    return dates.calendar_field(of, unit.removesuffix("s"), time_zone)
+    return dates.calendar_field(of, dates.unit_name(unit), time_zone)
+
+
+@function("Date.getFraction")
+def get_fraction(of: Date, unit: str, time_zone: str | None) -> float:
+    """Return how much of a unit of the calendar has passed, 0 to 1."""
+    whole = get_range(of, unit, time_zone)
+    first, last = start(whole), end(whole)
+    return (of.millis - first.millis) / (last.millis - first.millis)
+
+
+@function("Date.unitRatio")
+def unit_ratio(numerator: str, denominator: str) -> float:
+    """Return how many units of one size are in one of another."""
+    return dates.length(numerator) / dates.length(denominator)
+
+
+@function("Date.update")
+def update(  # noqa: PLR0917 - the arguments of Earth Engine's signature, in its order
+    of: Date,
+    year: int | None,
+    month: int | None,
+    day: int | None,
+    hour: int | None,
+    minute: int | None,
+    second: float | None,
+    time_zone: str | None,
+) -> Date:
+    """Set fields of the calendar."""
+    given = {"year": year, "month": month, "day": day, "hour": hour, "minute": minute}
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if second is not None:
+        fields |= {"second": int(second), "microsecond": round(second % 1 * 1000) * 1000}
+    try:
+        return dates.date_of(of.moment.astimezone(dates.zone(time_zone)).replace(**fields))
+    except (ValueError, OverflowError) as error:
+        raise Refusal(f"Date.update: {error}.") from None
 
 
 @function("Date.getRelative")
@@ -70,8 +107,9 @@ def _start(of: Date, unit: str, time_zone: str | None) -> Date:
     name = dates.unit_name(unit)
     moment = of.moment.astimezone(dates.zone(time_zone)).replace(microsecond=0)
     parts = ("second", "minute", "hour", "day", "month", "year")
-    if name not in parts:
-        raise Refusal(f"Date: the sandbox does not support ranges of '{unit}'.")
+    if name == "week":  # ISO 8601, as Joda has it: from Monday
+        monday = moment - timedelta(days=moment.weekday())
+        return dates.date_of(monday.replace(hour=0, minute=0, second=0))
     for part in parts[: parts.index(name)]:
         moment = moment.replace(**{part: 1 if part in {"day", "month"} else 0})  # type: ignore[arg-type]  # all integers
     return dates.date_of(moment)
@@ -87,6 +125,10 @@ def get_range(of: Date, unit: str, time_zone: str | None) -> DateRange:
 @function("DateRange")
 def date_range(start: Any, end: Any, time_zone: str | None) -> DateRange:
     """Make a range of dates; without an end, the millisecond of its start."""
+    if isinstance(start, DateRange) and end is None:
+        return start
+    if isinstance(start, list) and len(start) == 2 and end is None:  # as the property date_range has it
+        start, end = start
     first = parse_date(start, time_zone)
     last = Date(first.millis + 1) if end is None else parse_date(end, time_zone)
     return DateRange(first, last)
@@ -99,15 +141,21 @@ def unbounded() -> DateRange:
 
 
 @function("DateRange.start")
-def start(of: DateRange) -> Date | None:
+def start(of: DateRange) -> Date:
     """Return the start of a range."""
-    return of.start
+    return _bound(of.start, "DateRange.start")
+
+
+def _bound(found: Date | None, where: str) -> Date:
+    if found is None:
+        raise Refusal(f"{where}: the sandbox does not support the ends of a range that has none.")
+    return found
 
 
 @function("DateRange.end")
-def end(of: DateRange) -> Date | None:
+def end(of: DateRange) -> Date:
     """Return the end of a range."""
-    return of.end
+    return _bound(of.end, "DateRange.end")
 
 
 @function("DateRange.contains")
@@ -136,7 +184,18 @@ def intersection(one: DateRange, two: DateRange) -> DateRange:
     """Return what two ranges share."""
     starts = [s for s in (one.start, two.start) if s is not None]
     ends = [e for e in (one.end, two.end) if e is not None]
-    return DateRange(max(starts, default=None), min(ends, default=None))
+    first, last = max(starts, default=None), min(ends, default=None)
+    # Ranges that do not meet share an empty one, which must not end before it starts.
+    return DateRange(first, last if first is None or last is None else max(first, last))
+
+
+@function("DateRange.union")
+def union(one: DateRange, two: DateRange) -> DateRange:
+    """Return the range from the earlier start of two ranges to the later end; an empty range adds nothing."""
+    full = [each for each in (one, two) if not is_empty(each)] or [one]
+    starts, ends = [each.start for each in full], [each.end for each in full]
+    first = None if None in starts else min(s for s in starts if s is not None)
+    return DateRange(first, None if None in ends else max(e for e in ends if e is not None))
 
 
 @function("DateRange.intersects")

@@ -16,7 +16,7 @@ from deployments.sandbox.interpreter.geometry import geometry_json, plain
 from deployments.sandbox.interpreter.metadata import INDEX
 from deployments.sandbox.interpreter.pixeltypes import type_json
 from deployments.sandbox.interpreter.projections import projection_json
-from deployments.sandbox.interpreter.values import Collection, Date, DateRange, Feature, Geometry
+from deployments.sandbox.interpreter.values import Collection, Date, DateRange, ErrorMargin, Feature, Geometry
 from deployments.sandbox.raster import Band, DataType, Image, Projection
 from deployments.sandbox.refusal import Refusal
 
@@ -85,8 +85,9 @@ def _object(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _date_range(value: DateRange) -> dict[str, Any]:
-    bounds = [None if end is None else end.millis for end in (value.start, value.end)]
-    return {"type": "DateRange", "dates": bounds}
+    if value.start is None or value.end is None:
+        raise Refusal("DateRange: the sandbox does not support showing a range without a start or an end.")
+    return {"type": "DateRange", "dates": [value.start.millis, value.end.millis]}
 
 
 def _number(value: float) -> int | float | str:
@@ -127,7 +128,7 @@ def _json(value: Any) -> Any:
     for kind, convert in CONVERTERS.items():
         if isinstance(value, kind):
             return convert(value)
-    raise Refusal(f"Invalid result type: {type_name(value)} cannot be returned as a value.")
+    raise Refusal(f"Invalid result type: the sandbox does not support showing a {type_name(value)}.")
 
 
 CONVERTERS: Mapping[type, Any] = {
@@ -137,6 +138,7 @@ CONVERTERS: Mapping[type, Any] = {
     Geometry: geometry_json,
     Date: lambda value: {"type": "Date", "value": value.millis},
     DateRange: _date_range,
+    ErrorMargin: lambda value: {"type": "ErrorMargin", "value": value.value, "unit": value.unit},
     Projection: projection_json,
     DataType: lambda value: _object(type_json(value)),
     bytes: lambda value: base64.b64encode(value).decode(),

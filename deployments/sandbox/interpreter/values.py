@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
@@ -26,6 +27,22 @@ class Geometry:
     crs: str = WGS84
     geodesic: bool = True
     """Whether edges are meant as shortest paths; the sandbox draws them straight in ``crs`` all the same."""
+
+
+def ring_box(west: float, south: float, east: float, north: float) -> BaseGeometry:
+    """Return a rectangle whose ring runs as Earth Engine's: lower left, lower right, upper right, upper left.
+
+    Scripts take the corner 0 of ``bounds()`` for the lower left one and the corner 2 for the upper right one.
+    """
+    return shapely.Polygon([(west, south), (east, south), (east, north), (west, north)])
+
+
+@dataclass(frozen=True)
+class ErrorMargin:
+    """How exact a computation must be. The sandbox is more exact than any margin, and reads none."""
+
+    value: float | None
+    unit: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,3 +239,37 @@ def test_what_is_no_collection(bench: Any, series: Any) -> None:
         bench.value(ee.Image("C"))
     with pytest.raises(Refusal, match="must return a Feature or Image"):
         bench.value(series.map(lambda _i: ee.Number(1)))
+
+
+def test_collections_of_collections_are_flattened(bench: Any) -> None:
+    def group(*values: int) -> Any:
+        return ee.FeatureCollection([ee.Feature(ee.Geometry.Point([v, v]), {"v": v}) for v in values])
+
+    nested = ee.FeatureCollection([group(1, 2), group(3)])
+    assert bench.info(nested.size()) == 2
+    assert [len(inner["features"]) for inner in bench.info(nested)["features"]] == [2, 1]
+    flat = nested.flatten()
+    assert bench.info(flat.aggregate_array("v")) == [1, 2, 3]
+    assert [feature["id"] for feature in bench.info(flat)["features"]] == ["0_0", "0_1", "1_0"]
+    assert bench.info(nested.geometry().coordinates()) == [[1, 1], [2, 2], [3, 3]]
+    assert bench.info(ee.FeatureCollection(nested.first()).size()) == 2
+    assert bench.info(nested.filterBounds(ee.Geometry.Point([3, 3])).size()) == 1
+
+
+def test_a_map_may_give_collections(bench: Any, make_band: Any) -> None:
+    bench.shelf.put_collection("many")
+    for index in ("a", "b"):
+        bench.shelf.put(f"many/{index}", (make_band("x", [[1]]),), start="2020-01-01", properties={"name": index})
+
+    def points(image: Any) -> Any:
+        image = ee.Image(image)
+        return ee.FeatureCollection([ee.Feature(ee.Geometry.Point([i, 0]), {"of": image.get("name")}) for i in (0, 1)])
+
+    flat = ee.ImageCollection("many").map(points).flatten()
+    assert bench.info(flat.aggregate_array("of")) == ["a", "a", "b", "b"]
+    assert [feature["id"] for feature in bench.info(flat)["features"]] == ["a_0", "a_1", "b_0", "b_1"]
+    assert bench.info(flat)["type"] == "FeatureCollection"
+    # Images in collections in a collection are images again.
+    doubled = ee.FeatureCollection([ee.ImageCollection("many"), ee.ImageCollection("many")]).flatten()
+    assert bench.info(doubled)["type"] == "ImageCollection"
+    assert bench.info(doubled.size()) == 4
