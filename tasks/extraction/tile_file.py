@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from tasks.earthengine.errors import Rejected, Transient
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import PixelGrid
 from tasks.raster.clip import clipped, inside
-from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy
+from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy, renamed_npy
 from tasks.raster.encode import encoded_geotiff, tagged_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
@@ -54,7 +54,7 @@ class TileFile:
 
 
 def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -> TilePixels:
-    """Decode an answer for a tile, or for a part of it.
+    """Decode an answer for a tile, or for a part of it. Its bands get the names of the plan.
 
     Raises:
         Transient: The answer is incomplete.
@@ -67,9 +67,12 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
             raise Transient(f"The answer is not a complete {source.wire} file ({len(data)} bytes).")
         return TilePixels(None, data)
     bands = tuple(band.id for band in plan.bands)
+    sent = source.wire_bands[: len(bands)]
     read = decode_npy if source.wire == "NPY" else decode_geotiff
     try:
-        raster = read(data, bands, grid.geobox)
+        if sent != bands and plan.tile_format.file_format == "NPY":
+            data, sent = renamed_npy(data, dict(zip(sent, bands, strict=True))), bands
+        raster = replace(read(data, sent, grid.geobox), bands=bands)
     except CorruptPixelsError as error:
         raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
     if raster.valid is None and plan.tile_format.masks != "unknown":

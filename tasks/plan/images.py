@@ -53,6 +53,9 @@ class ImageRecord:
             BadInputError: The image has no bands, or not all of these.
         """
         known = {band.id: band for band in self.info.bands}
+        if len(known) < len(self.info.bands):
+            twice = sorted({band.id for band in self.info.bands if [b.id for b in self.info.bands].count(band.id) > 1})
+            raise BadInputError("image", self.origin, f"it has several bands named {twice[0]!r}", "Rename its bands")
         if not known:
             remedy = "Widen the dates or the region: the collection that the image is made from may be empty"
             raise BadInputError("image", self.origin, "the image has no bands", remedy)
@@ -61,6 +64,11 @@ class ImageRecord:
                 raise BadInputError(
                     "bands", list(names or ()), f"there is no band {band!r}", f"There are: {', '.join(known)}"
                 )
+        for band in names or known:
+            if not band or band[0].isspace() or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", band):
+                reason = f"no file can keep the name of the band {band!r}"
+                remedy = "Rename the band: a name is not empty, begins with no blank, and has no control characters"
+                raise BadInputError("bands", list(names or known), reason, remedy)
         return tuple(known[band] for band in (names or known))
 
 

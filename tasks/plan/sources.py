@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from tasks.errors.input import BadInputError
 from tasks.plan.images import ImageRecord
 from tasks.plan.plan import Source, TileFormat
 
+_PLAIN = re.compile(r"[ !#-&(-\[\]-~]+")
+"""Band names that are the same in every header of a file: ASCII without quotes, backslashes and control characters."""
+
 
 def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo], tile_format: TileFormat) -> Source:
     """Return how the pixels of an image are requested, so that its mask is kept as the tile format demands.
@@ -26,6 +30,9 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     - ``nodata``: GeoTIFF. In signed and floating-point bands, its nodata value marks masked pixels (geedim's test
       against the live service: -128, -32768, -2**31, -inf by type).
     - ``unknown``: NPY without a mask.
+
+    It is not known how Earth Engine writes names beyond ASCII, quotes and backslashes into the header of an NPY file.
+    If a band has such a name, all bands are requested under plain names, in an expression. Files have the real names.
 
     Args:
         connection: Connection to Earth Engine.
@@ -46,24 +53,32 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     }
     if tile_format.file_format in {"PNG", "JPEG"}:
         return Source(**common, **plain, wire=tile_format.file_format, wire_bands=ids, wire_dtypes=dtypes)
+    masks = mask_bands(len(ids)) if tile_format.masks == "exact" else ()
+    wire = ids
+    if tile_format.file_format == "NPY" and set(ids) & set(masks):
+        reason = "an NPY file keeps its masks in bands named " + ", ".join(masks)
+        raise BadInputError("bands", list(ids), reason, "Rename the band, or choose GEO_TIFF")
+    if not all(_PLAIN.fullmatch(name) and name not in masks for name in ids):
+        ensure_client(connection)
+        prefix = "band_"
+        while any(name.startswith(prefix) for name in ids):  # a file that has the real names has none of these
+            prefix += "_"
+        wire = tuple(f"{prefix}{number}" for number in range(len(ids)))
+        value = image.asset if image.asset is not None else decode(image.expression or {})
+        renamed = encode(ee.Image(value).select(list(ids), list(wire)))
+        plain = {"asset": None, "expression": canonical(renamed)}
     if tile_format.masks == "unknown":
-        return Source(**common, **plain, wire="NPY", wire_bands=ids, wire_dtypes=dtypes)
+        return Source(**common, **plain, wire="NPY", wire_bands=wire, wire_dtypes=dtypes)
     if tile_format.masks == "nodata":
         _check_nodata(bands, tile_format)
-        return Source(**common, **plain, wire="GEO_TIFF", wire_bands=ids, wire_dtypes=dtypes)
+        return Source(**common, **plain, wire="GEO_TIFF", wire_bands=wire, wire_dtypes=dtypes)
     ensure_client(connection)
-    value = image.asset if image.asset is not None else decode(image.expression or {})
-    masks = mask_bands(len(ids))
-    for band in masks:
-        if band in ids:
-            raise BadInputError(
-                "bands", list(ids), f"{band!r} is the name of a band that carries the mask", "Rename the band"
-            )
+    value = decode(renamed) if wire != ids else image.asset or decode(image.expression or {})
     return Source(
         **common,
-        expression=canonical(encode(with_mask(ee.Image(value), ids))),
+        expression=canonical(encode(with_mask(ee.Image(value), wire))),
         wire="NPY",
-        wire_bands=(*ids, *masks),
+        wire_bands=(*wire, *masks),
         wire_dtypes=(*dtypes, *["uint8"] * len(masks)),
     )
 

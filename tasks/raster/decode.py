@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import rasterio
@@ -77,6 +79,21 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
     return Raster(values=values, valid=_valid(bits, values.shape) if carried else None, bands=bands, geobox=geobox)
 
 
+def renamed_npy(data: bytes, names: Mapping[str, str]) -> bytes:
+    """Return an NPY file with other names of its fields. Names that are not among the keys of `names` stay.
+
+    Raises:
+        CorruptPixelsError: The file is truncated or not an NPY file.
+    """
+    pixels = _read_npy(data)
+    held = {name: pixels.dtype[name] for name in pixels.dtype.names or ()}
+    array = pixels.view(np.dtype([(names.get(name, name), kind) for name, kind in held.items()]))
+    with io.BytesIO() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that version 3.0, for names beyond Latin-1, needs NumPy 1.17
+        np.lib.format.write_array(file, array, allow_pickle=False)
+        return file.getvalue()
+
+
 def _valid(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return the mask, shape (band, y, x), True = valid, from its bits, shape (group, y, x).
 
@@ -113,11 +130,15 @@ def _read_npy(data: bytes) -> NDArray[np.void]:
 # Cached: tiles of one size have the same header, and NumPy parses it as Python source, a tenth of a small tile's time.
 @functools.lru_cache(maxsize=64)
 def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.void], int]:
+    length = len(head)
+    if head[6:8] == b"\3\0":  # 2.0 in UTF-8, for which NumPy has no public reader: made a literal of ASCII
+        text = head[12:].decode().encode("ascii", "backslashreplace")
+        head = head[:6] + b"\2\0" + len(text).to_bytes(4, "little") + text
     stream = io.BytesIO(head)
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(stream, max_header_size=HEADER_LIMIT)
-    return shape, fortran, dtype, stream.tell()
+    return shape, fortran, dtype, length
 
 
 def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:

@@ -81,14 +81,6 @@ def test_nine_bands_need_two_bands_of_masks(connection):
     assert chosen.wire_dtypes == ("uint8",) * 11
 
 
-def test_a_band_named_as_the_mask_is_refused(connection):
-    ensure_client(connection)
-    image = ee.Image.constant(1).rename("valid_0")
-    opened = find_image(connection, ImageSpec(expression=encode(image)), None)
-    with pytest.raises(BadInputError, match="valid_0"):
-        source(connection, opened, opened.bands(None), TileFormat())
-
-
 def test_an_expression_is_pinned_by_a_day_or_said_to_be_unpinned(connection):
     ensure_client(connection)
     expression = encode(ee.Image(SCENE))
