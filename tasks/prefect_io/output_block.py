@@ -11,6 +11,7 @@ from google.auth.exceptions import GoogleAuthError
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 
+from tasks.prefect_io.flow_run import of_deployment
 from tasks.storage.address import BUCKET, bucket_of
 from tasks.storage.local import LocalStore
 from tasks.storage.store import SignInExpired, StorageError, Store
@@ -50,14 +51,52 @@ def _open(slug: str, _endpoint: str | None) -> Store:
             "credentials, or sign in on the machine of the flow (`gcloud auth application-default login`)."
         ) from error
     if isinstance(block, LocalFileSystem):
-        return LocalStore(Path(block.basepath or "."))
+        return _folder(slug, block.basepath or ".")
     from tasks.storage.cloud import CloudStore
     from tasks.storage.cloud_client import client
 
     key = block.gcp_credentials
     named = key.service_account_info or key.service_account_file
     credentials = key.get_credentials_from_service_account() if named else None
-    return CloudStore(*bucket_of(f"gs://{block.bucket}/{block.bucket_folder}"), client(credentials))
+    return CloudStore(*_bucket(slug, block.bucket, block.bucket_folder), client(credentials))
+
+
+def _bucket(slug: str, bucket: str, folder: str) -> tuple[str, str]:
+    """Return the bucket and the prefix of a block. A folder is a path: `/runs//2020/` is `runs/2020`.
+
+    Raises:
+        StorageError: The bucket or the folder cannot be used. The message shows them as they are in the block.
+    """
+    prefix = "/".join(part for part in folder.split("/") if part not in {"", "."})
+    try:
+        return bucket_of(f"gs://{bucket}/{prefix}")
+    except StorageError as error:
+        raise StorageError(
+            f"output = {slug!r}: the block has bucket = {bucket!r} and bucket_folder = {folder!r}. A bucket is a name "
+            "without gs://, of 3 to 222 lower-case letters, digits, dots, dashes or underscores. A folder has no `..`, "
+            "backslash or line break. Change the block."
+        ) from error
+
+
+def _folder(slug: str, basepath: str) -> LocalStore:
+    """Return the store of a block's folder.
+
+    Raises:
+        StorageError: The folder is a URL, cannot be, or is relative in a run of a deployment.
+    """
+    reason = None
+    if "://" in basepath:
+        reason = "that is a URL, not a folder"
+    elif of_deployment() and not basepath.startswith(("/", "~")):
+        reason = "the worker deletes its working directory after each run of a deployment"
+    try:
+        if reason is None:
+            return LocalStore(Path(basepath))
+    except StorageError as error:
+        reason = str(error.__cause__ or error)
+    raise StorageError(
+        f"output = {slug!r}: the block has basepath = {basepath!r} ({reason}). Give the block an absolute folder."
+    )
 
 
 def _bucket_type() -> Any:

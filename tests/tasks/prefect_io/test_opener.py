@@ -15,11 +15,14 @@ from pydantic import ValidationError
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from tasks.errors.input import BadInputError
 from tasks.prefect_io import opener as module
+from tasks.prefect_io import output_block
 from tasks.prefect_io.block_slugs import slug_of
 from tasks.prefect_io.opener import PREFECT, open_output
-from tasks.storage.address import is_block
+from tasks.prefect_io.output_block import forget_blocks
+from tasks.storage.address import forget, is_block, open_store
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
+from tests.cloud.fake import fake
 from tests.cloud.tokens import service_account_info
 
 GIVEN = {"image": {"asset": "a/b"}, "crs": "native"}
@@ -191,6 +194,81 @@ def test_a_bucket_of_a_block_is_its_slug_and_holds_no_secret(prefect_server, buc
         for text in (shown, repr(parameters), str(parameters.model_dump())):
             assert not any(secret in text for secret in (key["private_key"], key["private_key_id"], "PRIVATE KEY"))
     assert PREFECT.store(f"gcs-bucket/{name}").uri == "gs://pixels-of-tests/runs/2020"
+
+
+@pytest.fixture(scope="module")
+def service():
+    """Cloud Storage: the strict fake."""
+    with fake() as server:
+        server.create_bucket("pixels")
+        yield server
+    forget_blocks()
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("folder", "prefix"),
+    [
+        *(("/runs/2020", "runs/2020"), ("runs/2020/", "runs/2020"), ("//runs//2020//", "runs/2020"), ("", "")),
+        *(("/", ""), ("./runs", "runs"), (".", ""), ("runs 2020/ é植", "runs 2020/ é植")),
+    ],
+)
+def test_a_folder_of_a_bucket_is_a_path(prefect_server, service, monkeypatch, folder, prefix):
+    """The keys of objects begin with no slash, however the folder is written in the form of the block."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.url)
+    monkeypatch.setattr("google.auth.default", lambda *_, **__: (AnonymousCredentials(), "p"))
+    name = f"pixels-{uuid4().hex[:8]}"
+    credentials = GcpCredentials(project="p")
+    credentials.save(name)
+    GcsBucket(bucket="pixels", gcp_credentials=credentials, bucket_folder=folder).save(name)
+    store = PREFECT.store(f"gcs-bucket/{name}")
+    assert store.uri == (f"gs://pixels/{prefix}" if prefix else "gs://pixels")
+    key = f"tiles/{uuid4().hex}"
+    store.put(key, b"pixels")
+    assert open_store("gs://pixels").get(f"{prefix}/{key}".lstrip("/")) == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"bucket_folder": "../up"}, "bucket_folder = '../up/'"),
+        ({"bucket_folder": "a\\b"}, "bucket_folder = "),
+        ({"bucket": "gs://pixels"}, "bucket = 'gs://pixels'.*a name without gs://"),
+        ({"bucket": "Pixels"}, "bucket = 'Pixels'"),
+    ],
+)
+def test_a_bucket_that_cannot_be_is_named_as_it_stands_in_the_block(prefect_server, bucket_block, given, words):
+    name = f"pixels-{uuid4().hex[:8]}"
+    bucket_block.gcp_credentials.save(name)
+    GcsBucket(**{"bucket": bucket_block.bucket, "gcp_credentials": bucket_block.gcp_credentials} | given).save(name)
+    with pytest.raises(StorageError, match=rf"output = 'gcs-bucket/{name}': the block has .*{words}"):
+        PREFECT.store(f"gcs-bucket/{name}")
+
+
+@pytest.mark.parametrize(
+    ("basepath", "words"),
+    [("file:///tmp/out", "a URL"), ("~nobody-of-this-name/x", "home directory"), ("nul\0", "null")],
+)
+def test_a_folder_that_cannot_be_is_named_as_it_stands_in_the_block(prefect_server, basepath, words):
+    name = f"pixels-{uuid4().hex[:8]}"
+    LocalFileSystem(basepath=basepath).save(name)
+    with pytest.raises(StorageError, match=rf"output = 'local-file-system/{name}': the block has basepath = .*{words}"):
+        PREFECT.store(f"local-file-system/{name}")
+
+
+def test_a_relative_folder_of_a_block_is_refused_in_a_deployment(prefect_server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = f"pixels-{uuid4().hex[:8]}"
+    for basepath, root in (("out", tmp_path / "out"), ("~/out", tmp_path / "out"), (None, tmp_path)):
+        LocalFileSystem(basepath=basepath).save(name, overwrite=True)
+        forget_blocks()
+        assert PREFECT.store(f"local-file-system/{name}").uri == str(root)
+    LocalFileSystem(basepath="out").save(name, overwrite=True)
+    forget_blocks()
+    monkeypatch.setattr(output_block, "of_deployment", lambda: True)
+    with pytest.raises(StorageError, match=r"basepath = 'out' \(the worker deletes its working directory"):
+        PREFECT.store(f"local-file-system/{name}")
 
 
 @pytest.mark.parametrize("lost", ["the machine's sign-in", "the key file"])
