@@ -31,7 +31,8 @@ def colours(
     """
     if len(pixels) not in (1, 3):
         raise Refusal(
-            f"Display formats show 1 or 3 bands, not {len(pixels)}: choose them with bandIds, or use NPY or GEO_TIFF."
+            f"A visualization shows 1 or 3 bands, not {len(pixels)}: choose them with bandIds, or ask for "
+            "NPY or GEO_TIFF without visualizationOptions."
         )
     if visualization is None:
         visualization = Visualization()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from deployments.sandbox.display import colours
-from deployments.sandbox.raster import Band, DataType, Grid, Pixels, crs_of
+from deployments.sandbox.raster import UINT8, Band, DataType, Grid, Pixels, crs_of
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.request import FileFormat, Visualization
 
@@ -40,6 +40,10 @@ NODATA = {
     "f8": -np.inf,
 }
 """The nodata tag of GEO_TIFF by NumPy type."""
+
+
+COLOURS = ("vis-red", "vis-green", "vis-blue")
+"""The names of the bands of a visualization."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,14 @@ def encode(
         bands: Their ids and types.
         grid: Where they lie.
         file_format: How to write them.
-        visualization: How data become colours, for the display formats.
+        visualization: How data become colours. NPY and GEO_TIFF then hold three bands of bytes, as Google's doc page
+            getPixels has it: "an 8-bit RGB visualization of the data, rather than [...] the raw data".
 
     Raises:
         Refusal: 400, when the format cannot hold these bands.
     """
+    if visualization is not None and file_format in {"NPY", "GEO_TIFF"}:
+        pixels, bands = _shown(pixels, bands, visualization)
     if file_format == "NPY":
         return Picture(_npy(pixels, bands, grid), MEDIA_TYPES["NPY"])
     if file_format == "GEO_TIFF":
@@ -82,6 +89,16 @@ def encode(
     # Pictures lie nowhere, but rasterio would warn of it; their drivers do not write the transform.
     options: dict[str, Any] = {"transform": Affine.scale(2)} | ({"QUALITY": 90} if kind == "JPEG" else {})
     return Picture(_gdal(rgba, kind, options), MEDIA_TYPES[kind])
+
+
+def _shown(
+    pixels: Sequence[Pixels], bands: Sequence[Band], visualization: Visualization
+) -> tuple[list[Pixels], list[Band]]:
+    """Return colours as bands of data, with the names that ``Image.visualize`` gives them."""
+    rgba = colours(pixels, [band.type for band in bands], visualization)
+    mask = rgba[3].astype(np.float32) / 255
+    shown = [Pixels(channel, mask) for channel in rgba[:3]]
+    return shown, [replace(bands[0], id=name, type=UINT8) for name in COLOURS]
 
 
 def _filled(pixels: Pixels, kind: np.dtype[Any], fill: float) -> NDArray[Any]:

@@ -62,7 +62,10 @@ def resolve(
         return Grid(crs=crs, transform=frame.transform or native.transform, width=frame.width, height=frame.height)
     if own and region is None and first.dimensions and frame.transform in (None, native.transform):
         width, height = first.dimensions
-        return Grid(crs=crs, transform=native.transform, width=width, height=height)
+        if not (width and height):
+            raise Refusal("The image has no pixels: it was clipped to where it has none.")
+        moved = native.transform @ Affine.translation(*first.origin)
+        return Grid(crs=crs, transform=moved, width=width, height=height)
 
     box = _box(footprint if region is None else region, crs)
     if frame.width is not None and frame.height is not None:  # rescaled to the requested size

@@ -128,7 +128,9 @@ class Band:
     read: Callable[[Grid], Pixels]
     """Pixels on any grid. Outside its footprint everything is masked."""
     dimensions: tuple[int, int] | None = None
-    """``(width, height)`` of stored pixels, if it has an end."""
+    """``(width, height)`` of its pixels, if it has an end."""
+    origin: tuple[int, int] = (0, 0)
+    """``(column, row)`` of the first of these pixels on the grid of ``projection``: not zero where it was clipped."""
     pyramiding: PyramidingPolicy = "MEAN"
     resampled: Callable[[Resampling], Band] | None = None
     """The same band read with another interpolation; None where the sandbox cannot."""

@@ -131,7 +131,8 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
                 dtype=_dtype(band["data_type"]["precision"], band["data_type"]),
                 integer=_is_integer(band["data_type"]["precision"]),
                 crs=band["crs"] if "crs" in band else band["crs_wkt"],
-                transform=Affine(*band["crs_transform"]),
+                # Of a clipped image, the transform is still that of the whole: `origin` counts pixels from there.
+                transform=Affine(*band["crs_transform"]) @ Affine.translation(*band.get("origin", (0, 0))),
                 shape=wh_(*band["dimensions"]) if "dimensions" in band else None,
             )
             for band in value["bands"]

@@ -112,6 +112,7 @@ def reduce_bands(image: Image, reducer: Reducer) -> Image:
             reduced_band(image.bands, output, output.name),
             projection=first_band.projection,
             dimensions=first_band.dimensions,
+            origin=first_band.origin,
         )
         for output in reducer.outputs
     )

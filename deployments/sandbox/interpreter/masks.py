@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from deployments.sandbox.raster import FLOAT, Band, Grid, Image, Pixels, Project
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.sampling import from_coordinates
 
+_SLACK = 1e-6  # of a pixel: bounds that meet a pixel's edge but for rounding take no further pixel
 FRACTION = replace(FLOAT, min=0, max=1)
 
 
@@ -82,7 +84,22 @@ def chosen_band(test: Band, yes: Band, no: Band, like: Band, band_id: str) -> Ba
         mask = np.where(picked, first.mask, second.mask)
         return Pixels(values, np.minimum(mask, which.mask))
 
-    return Band(id=band_id, type=result, projection=like.projection, read=read, dimensions=like.dimensions)
+    return Band(
+        id=band_id, type=result, projection=like.projection, read=read, dimensions=like.dimensions, origin=like.origin
+    )
+
+
+def _remasked(band: Band, mask: Band) -> Band:
+    low, high = band.type.min, band.type.max
+    empty = 0 if low is None or high is None else min(max(0, low), high)
+
+    def read(grid: Grid) -> Pixels:
+        pixels, other = band.read(grid), mask.read(grid)
+        share = np.clip(other.values.astype(np.float32, copy=False), 0, 1) * (other.mask > 0)
+        values = np.where(pixels.mask > 0, pixels.values, np.asarray(empty, pixels.values.dtype))
+        return Pixels(values, share.astype(np.float32, copy=False))
+
+    return replace(band, read=read, resampled=None)
 
 
 def _mask_of(band: Band) -> Band:
@@ -94,9 +111,16 @@ def _mask_of(band: Band) -> Band:
 
 @function("Image.mask")
 def mask(image: Image, new: Image | None) -> Image:
-    """Return the masks of an image's bands as fractions, themselves valid everywhere."""
+    """Return the masks of an image's bands as fractions, themselves valid everywhere; or set the masks.
+
+    Where a mask that is set was zero, the value is now zero, or the one of its type that is closest to it. Source: the
+    description of Image.mask in Earth Engine's list of algorithms.
+    """
     if new is not None:
-        return update_mask(image, new)
+        if len(new.bands) > 1 and len(image.bands) == 1:
+            raise Refusal("Image.mask: The mask must have one band, or as many as the image (1).")
+        pairs = matched("Image.mask", image, new)
+        return replace(image, bands=tuple(_remasked(band, other) for band, other, _ in pairs))
     return replace(image, bands=tuple(_mask_of(band) for band in image.bands))
 
 
@@ -177,13 +201,42 @@ def _clipped(band: Band, shape: Geometry) -> Band:
     return replace(band, read=read, resampled=resampled)
 
 
+def _window(shape: Geometry, band: Band) -> tuple[int, int, int, int] | None:
+    """Return ``(left, top, right, bottom)`` of a shape in the pixels of a band, None if it has no place there."""
+    xs, ys = shapely.get_coordinates(reprojected(shape, band.projection.crs)).T
+    inverse = ~band.projection.transform
+    cols, rows = inverse.a * xs + inverse.b * ys + inverse.c, inverse.d * xs + inverse.e * ys + inverse.f
+    if not cols.size or not (np.isfinite(cols).all() and np.isfinite(rows).all()):
+        return None
+    left, top = (math.floor(part.min() + _SLACK) for part in (cols, rows))
+    # A point or a line on the edge of a pixel has that pixel.
+    right, bottom = (max(math.ceil(part.max() - _SLACK), first + 1) for part, first in ((cols, left), (rows, top)))
+    return left, top, right, bottom
+
+
+def _cut(band: Band, window: tuple[int, int, int, int] | None) -> Band:
+    """Return a band whose pixels end where a window ends, on the same lattice."""
+    if window is None:
+        return band
+    left, top, right, bottom = window
+    if band.dimensions is not None:
+        x, y = band.origin
+        left, top = max(left, x), max(top, y)
+        right, bottom = min(right, x + band.dimensions[0]), min(bottom, y + band.dimensions[1])
+    if left >= right or top >= bottom:
+        return replace(band, dimensions=(0, 0), origin=(0, 0))
+    return replace(band, dimensions=(right - left, bottom - top), origin=(left, top))
+
+
 @function("Image.clip")
 def clip(image: Image, geometry: Any) -> Image:
     """Mask an image outside a geometry, a feature or a collection of features."""
     shape = clip_shape(geometry)
     lonlat = lonlat_shape(shape)
     footprint = lonlat if image.footprint is None else image.footprint.intersection(lonlat)
-    return replace(image, bands=tuple(_clipped(band, shape) for band in image.bands), footprint=footprint)
+    windows = {band.projection: _window(shape, band) for band in image.bands}
+    bands = (_cut(_clipped(band, shape), windows[band.projection]) for band in image.bands)
+    return replace(image, bands=tuple(bands), footprint=footprint)
 
 
 def clip_shape(geometry: Any) -> Geometry:

@@ -28,6 +28,8 @@ def _band(band: Band) -> dict[str, Any]:
     info: dict[str, Any] = {"id": band.id, "data_type": _json(band.type)}
     if band.dimensions is not None:
         info["dimensions"] = list(band.dimensions)
+    if any(band.origin):
+        info["origin"] = list(band.origin)
     return info | {"crs": band.projection.crs, "crs_transform": list(band.projection.transform)[:6]}
 
 

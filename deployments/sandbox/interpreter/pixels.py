@@ -141,7 +141,14 @@ def pixelwise(
             return Pixels(stored(values, band_type), mask)
 
     first = inputs[0]
-    return Band(id=band_id, type=band_type, projection=first.projection, read=read, dimensions=first.dimensions)
+    return Band(
+        id=band_id,
+        type=band_type,
+        projection=first.projection,
+        read=read,
+        dimensions=first.dimensions,
+        origin=first.origin,
+    )
 
 
 def constant_band(value: float, band_type: DataType, band_id: str = "constant") -> Band:

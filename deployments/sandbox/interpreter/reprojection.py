@@ -58,6 +58,7 @@ def _reprojected(band: Band, projection: Projection) -> Band:
             type=band.type if resampling == "nearest" else floating(band.type),
             projection=projection,
             dimensions=None,
+            origin=(0, 0),
             read=lambda grid: through(band, projection, grid, resampling),
             resampled=reading,
         )
@@ -78,7 +79,7 @@ def set_default_projection(
 ) -> Image:
     """Give an image a default projection, without computing it there."""
     target = target_projection(projection, transform, scale)
-    bands = (replace(band, projection=target, dimensions=None, resampled=None) for band in image.bands)
+    bands = (replace(band, projection=target, dimensions=None, origin=(0, 0), resampled=None) for band in image.bands)
     return replace(image, bands=tuple(bands))
 
 
@@ -115,7 +116,8 @@ def resample(image: Image, mode: str) -> Image:
     for band in image.bands:
         if band.resampled is not None:
             again = band.resampled(chosen)
-            bands.append(replace(again, id=band.id, read=Remembered(again.read)))
+            read = Remembered(again.read)
+            bands.append(replace(again, id=band.id, read=read, dimensions=band.dimensions, origin=band.origin))
         elif band.projection == DEGREE:
             raise Refusal(
                 f"Image.resample: band '{band.id}' has no meaningful default projection (a composite or a "

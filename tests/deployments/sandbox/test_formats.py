@@ -193,3 +193,37 @@ def test_jpeg_is_black_where_masked() -> None:
 def test_what_cannot_be_shown_is_refused(kinds: list[DataType], options: Any, message: str) -> None:
     with pytest.raises(Refusal, match=message):
         show([(np.zeros((2, 3)), np.ones((2, 3)), kind) for kind in kinds], "PNG", **options)
+
+
+@pytest.mark.parametrize("how", ["NPY", "GEO_TIFF"])
+def test_a_visualization_is_bytes_in_every_format(how: FileFormat) -> None:
+    """0, 50 and 100 of 0 to 100 are 0, 128 and 255; what is masked has the zero that bytes have for it."""
+    values = [np.array([[0, 50, 100, 250, 70]], "<u2"), np.array([[100, 0, 25, 0, 70]], "<u2")]
+    mask = np.array([[1, 1, 1, 1, 0]], np.float32)
+    held = [Pixels(values[i], mask) for i in (0, 1, 0)]
+    bands = [band(name, UINT16) for name in ("r", "g", "b")]
+    grid = Grid(crs="EPSG:32621", transform=Affine(30, 0, 0, 0, -30, 0), width=5, height=1)
+    picture = encode(held, bands, grid, how, Visualization(ranges=((0.0, 100.0),)))
+    expected = [[0, 128, 255, 255, 0], [255, 0, 64, 0, 0], [0, 128, 255, 255, 0]]
+    names = ("vis-red", "vis-green", "vis-blue")
+    if how == "NPY":
+        array = np.load(io.BytesIO(picture.body))
+        assert array.dtype == np.dtype([(name, "u1") for name in names])
+        found = [array[name][0].tolist() for name in names]
+    else:
+        with MemoryFile(picture.body) as file, file.open() as dataset:
+            assert dataset.dtypes == ("uint8",) * 3
+            assert dataset.descriptions == names
+            assert dataset.nodata == 0
+            found = dataset.read()[:, 0].tolist()
+    assert found == expected
+    raw = encode(held[:1], bands[:1], grid, "NPY")
+    assert np.load(io.BytesIO(raw.body))["r"].tolist() == [[0, 50, 100, 250, 0]]
+
+
+def test_a_palette_is_bytes_in_npy() -> None:
+    held = Pixels(np.array([[0, 10]], "<u2"), np.ones((1, 2), np.float32))
+    grid = Grid(crs="EPSG:32621", transform=Affine(30, 0, 0, 0, -30, 0), width=2, height=1)
+    options = Visualization(ranges=((0.0, 10.0),), palette=("red", "0000ff"))
+    array = np.load(io.BytesIO(encode([held], [band("x", UINT16)], grid, "NPY", options).body))
+    assert array[0].tolist() == [(255, 0, 0), (0, 0, 255)]

@@ -6,6 +6,7 @@ from datetime import date
 import ee
 import numpy as np
 import pytest
+from affine import Affine
 import shapely
 
 from tasks.earthengine.connection import ensure_client
@@ -104,6 +105,17 @@ def test_stored_and_loaded_tell_the_same_of_an_image(connection):
         stored, loaded = get_asset(connection, asset), image_info(connection, encode(ee.Image(asset)))
         assert stored.bands == loaded.bands
         assert stored.time == loaded.time
+
+
+def test_the_grid_of_a_clipped_image_begins_at_its_origin(connection):
+    ensure_client(connection)
+    asset = ee.Image("projects/sandbox/assets/landsat8_224077_20200518")
+    whole = get_asset(connection, asset.getInfo()["id"]).bands[0].transform
+    box = [whole.c + 30 * 7, whole.f - 30 * 20, whole.c + 30 * 12, whole.f - 30 * 11]
+    clipped = asset.clip(ee.Geometry.Rectangle(box, "EPSG:32621", False))
+    band = image_info(connection, encode(clipped)).bands[0]
+    assert (band.shape.x, band.shape.y) == (5, 9)
+    assert band.transform == Affine(30, 0, whole.c + 210, 0, -30, whole.f - 330)
 
 
 def test_what_is_no_image_is_named(connection):
