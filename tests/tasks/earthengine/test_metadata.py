@@ -6,8 +6,8 @@ from datetime import date
 import ee
 import numpy as np
 import pytest
-from affine import Affine
 import shapely
+from affine import Affine
 
 from tasks.earthengine.connection import ensure_client
 from tasks.earthengine.errors import Rejected
