@@ -7,7 +7,8 @@ server.
 If a recipe declares one of these two parameters, the plan fills it in:
 
 - `region`: bounding box of the job, `[west, south, east, north]`, rounded outwards to whole degrees, so that
-  neighbouring jobs give the same expression
+  neighbouring jobs give the same expression. For patches it is the whole world, so that another point changes no
+  image
 - `as_of`: day up to which a growing collection is read. Images of that day or later are left out. None = no limit
 """
 
@@ -23,10 +24,12 @@ from typing import Annotated, Any, Literal, get_type_hints
 import ee
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
+from tasks.earthengine.radiometry import SURFACE, reflectance
 from tasks.earthengine.recipe_names import RECIPES
 from tasks.errors.input import BadInputError
 
 Box = list[float]
+WORLD: Box = [-180.0, -90.0, 180.0, 90.0]
 FILLED_IN = ("region", "as_of")
 
 Start = Annotated[date, Field(description="First day (UTC), such as 2020-05-01.")]
@@ -46,7 +49,8 @@ def sentinel2_median(
     """Return cloud-free Sentinel-2 surface reflectance: the median of all clear observations.
 
     Collection COPERNICUS/S2_SR_HARMONIZED. Cloud shadow, clouds and cirrus of the scene classification (SCL 3, 8, 9,
-    10) are masked. Bands B2, B3, B4, B8, B11, B12. uint16, reflectance times 10,000.
+    10) are masked. Bands B2, B3, B4, B8, B11, B12. uint16, reflectance times 10,000: the collection has no offset, in
+    images of any processing baseline. The mean of two middle observations is cut to an integer.
     """
 
     def clear(image: ee.Image) -> ee.Image:
@@ -82,7 +86,7 @@ def landsat_median(
     collections = [_between(f"LANDSAT/LC0{m}/C02/T1_L2", start, end, region, as_of) for m in sorted(set(missions))]
     merged = collections[0] if len(collections) == 1 else collections[0].merge(collections[1])
     bands = [f"SR_B{n}" for n in range(2, 8)]
-    return merged.map(clear).select(bands).median().multiply(2.75e-05).add(-0.2).toFloat()
+    return merged.map(clear).select(bands).median().multiply(SURFACE.scale).add(SURFACE.offset).toFloat()
 
 
 def modis_ndvi(
@@ -115,8 +119,14 @@ def ndvi(
     red: Annotated[str, Field(min_length=1, description="Name of the red band.")],
     nir: Annotated[str, Field(min_length=1, description="Name of the near-infrared band.")],
 ) -> ee.Image:
-    """Return the normalised difference vegetation index of two bands: (nir - red) / (nir + red). Band NDVI. float32."""
-    return ee.Image(asset).normalizedDifference([nir, red]).rename(["NDVI"]).toFloat()
+    """Return the normalised difference vegetation index of two bands: (nir - red) / (nir + red). Band NDVI. float32.
+
+    It is that of reflectance: the scale and offset of a public collection are applied, such as Landsat Collection 2. A
+    public collection whose scale and offset are not known here is refused. The values of other assets are taken for
+    reflectance as they are, on any scale. A pixel with a negative reflectance is masked, as Earth Engine's
+    normalizedDifference does: there is no such index of it.
+    """
+    return reflectance(asset, red=red, nir=nir).normalizedDifference([nir, red]).rename(["NDVI"]).toFloat()
 
 
 def elevation() -> ee.Image:
@@ -131,7 +141,7 @@ def _between(asset: str, start: date, end: date, region: Box | None, as_of: date
             "image.as_of", str(as_of), f"not after start = {start}", "Give a later day, or leave it empty"
         )
     collection = ee.ImageCollection(asset).filterDate(start.isoformat(), last.isoformat())
-    if region is None:
+    if region is None or region == WORLD:
         return collection
     west, south, east, north = region
     ring = [[west, north], [west, south], [east, south], [east, north], [west, north]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.metadata import BandInfo
+from tasks.earthengine.recipes import WORLD
 from tasks.plan.images import ImageRecord, find_image
 from tasks.plan.plan import Band, Plan, TileFormat
 from tasks.plan.series import find_series
@@ -105,7 +106,8 @@ def plan_patches(
         InputError: A parameter is not valid.
         EarthEngineError: Earth Engine does not answer, or refuses.
     """
-    image = find_image(connection, spec, region_box(shapely.box(*points.total_bounds)))
+    # A recipe gets the whole world as its region: with the box of the points, a further point would change every patch.
+    image = find_image(connection, spec, WORLD)
     bands = image.bands(pixels.bands)
     check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
     tiles, tile_of_point = patch_tiles(

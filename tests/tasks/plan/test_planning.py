@@ -12,7 +12,7 @@ from odc.geo import xy_
 from tasks.plan.grids import region_box
 from tasks.plan.patches import patch_tiles
 from tasks.plan.plan import TileFormat
-from tasks.plan.planning import plan_region
+from tasks.plan.planning import plan_patches, plan_region
 from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.raster.region import read_region
 
@@ -115,3 +115,15 @@ def test_the_same_job_is_the_same_plan_and_another_is_not(connection):
         plan(connection, tile_format=TileFormat(codec="none")),
     ]
     assert len({first, *(other.fingerprint for other in others)}) == 7
+
+
+def test_a_further_point_changes_no_other_patch_of_a_recipe(connection):
+    """The recipe's box grew with the points, in whole degrees, and the expression of every patch with it."""
+    spec = ImageSpec(recipe="landsat_median", recipe_parameters={"start": "2020-05-01", "end": "2020-06-01"})
+    pixels = PixelSpec(bands=["SR_B4"], crs="utm", scale=30.0, tile_format=TileFormat())
+    few, many = (
+        plan_patches(connection, spec, pixels, points=frame(points), size=16)[0]
+        for points in ([(-54.58, -25.28)], [(-54.58, -25.28), (-53.2, -24.1), (20.0, 50.0)])
+    )
+    assert few.key(0) in {many.key(index) for index in range(len(many))}
+    assert (len(few), len(many)) == (1, 3)
