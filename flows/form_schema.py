@@ -12,7 +12,20 @@ from tasks.earthengine.recipe_names import RECIPES, allowed
 
 # The form begins with the fields that differ from job to job.
 FIRST = (
-    *("plan_only", "image", "region", "points", "start", "end", "bands", "crs", "scale", "size", "tile_size"),
+    *(
+        "plan_only",
+        "image",
+        "region",
+        "per_feature",
+        "points",
+        "start",
+        "end",
+        "bands",
+        "crs",
+        "scale",
+        "size",
+        "tile_size",
+    ),
     *("output", "plan", "repair", "prune", "connection"),
 )
 BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from flows.run_options import RunOptions
 from flows.validation import FlowParameters, csv, form_error, one_of
 from tasks.earthengine.expression import canonical
-from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks
+from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, PerFeature
 
 if TYPE_CHECKING:
     from tasks.plan.plan import TileFormat
@@ -197,6 +197,16 @@ class TimeseriesParameters(ArealParameters):
     collection, fetches just that, and renews table and plot."""
     region: Region
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
+    per_feature: Annotated[PerFeature, Field(title="Per feature")] = "tables"
+    """If the region has several features: `tables` gives each its own rows, `files` also its own GeoTIFF of each date,
+    clipped to it, instead of one mosaic; `none` takes them as one area."""
+
+    @model_validator(mode="after")
+    def _cuts(self) -> Self:
+        if self.per_feature == "files" and self.file_format != "GEO_TIFF":
+            reason = f"with file_format = {self.file_format} no files can be cut from tiles"
+            raise form_error("per_feature", self.per_feature, reason, "Choose GEO_TIFF, or per_feature=tables")
+        return self
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:

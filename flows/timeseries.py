@@ -18,29 +18,39 @@ from tasks.earthengine.connection import Connection
 from tasks.earthengine.expression import fingerprint
 from tasks.mosaic import mosaic
 from tasks.pictures import contact_sheet
+from tasks.plan.choices import PerFeature
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_timeseries
+from tasks.plan.tiles import RegionTiles
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
+from tasks.products.features import Features, is_sparse, series_features
 from tasks.products.mosaic import find_mosaics
 from tasks.products.pictures import Picture, evenly_spaced
-from tasks.raster.region import read_region
-from tasks.series import series
+from tasks.raster.region import Region, read_region
+from tasks.series import feature_files, series
 
 
 class TimeseriesResult(ExtractionResult):
     """Result of an extraction of a time series."""
 
     files: Mapping[str, str] = Field(default_factory=dict)
-    """Cloud Optimized GeoTIFF of each date (ISO 8601). Empty for NPY, PNG and JPEG, and after a dry run."""
+    """Cloud Optimized GeoTIFF of each date (ISO 8601), or of each feature and date (`<feature>/<date>`). Empty for NPY,
+    PNG and JPEG, for features that are far apart unless `per_feature` is `files`, and after a dry run."""
     table: str | None = None
     """CSV with one row for each date and band: valid share (0 to 1) of the region, and mean, min and max of the valid
-    pixels. None for PNG and JPEG, and after a dry run."""
+    pixels. Several features have rows of their own. None for PNG and JPEG, and after a dry run."""
     plot: str | None = None
     """PNG that plots the table."""
 
 
-def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
+def plan(parameters: TimeseriesParameters, connection: Connection, region: Region | None = None) -> Plan:
     """Read the metadata of the collection, and return the plan.
+
+    Args:
+        parameters: The parameters of the flow.
+        connection: Connection to Earth Engine.
+        region: Its region, if it is read already.
 
     Raises:
         InputError: A parameter is refused.
@@ -51,7 +61,7 @@ def plan(parameters: TimeseriesParameters, connection: Connection) -> Plan:
         connection,
         parameters.image_spec(),
         parameters.pixel_spec(),
-        region=read_region(parameters.region),
+        region=region or read_region(parameters.region),
         start=parameters.start,
         end=parameters.end,
         tile_size=parameters.tile_size,
@@ -66,18 +76,21 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
 
     Without an end, the series grows: each run fetches only images that are new or changed in the collection.
     """
-    extraction = extract(parameters, partial(plan, parameters), growing=parameters.end is None)
+    assert parameters.region is not None
+    region = read_region(parameters.region)  # once, since a file may change while the run fetches
+    extraction = extract(parameters, partial(plan, parameters, region=region), growing=parameters.end is None)
     if extraction.planned_only:
         return TimeseriesResult(**extraction.result())
     store, tiles = extraction.store, extraction.tiles
     files: dict[str, str] = {}
     table = plot = None
-    if parameters.file_format == "GEO_TIFF":
-        files = make_mosaics(extraction)
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
-        table, plot = series(store, extraction.plan, tiles)
-    pictures = evenly_spaced([Picture(date, key) for date, key in files.items()])
-    picture = extraction.show(contact_sheet(store, extraction.plan, pictures))
+        features = series_features(extraction.plan, region, per_feature=parameters.per_feature != "none")
+        if parameters.file_format == "GEO_TIFF":
+            files = make_files(extraction, features, parameters.per_feature)
+        table, plot = series(store, extraction.plan, tiles, features)
+    pictures = [Picture(date, key) for date, key in files.items()] or shown_tiles(extraction)
+    picture = extraction.show(contact_sheet(store, extraction.plan, evenly_spaced(pictures)))
     result = TimeseriesResult(
         **extraction.result(),
         files={date: extraction.path(key) for date, key in files.items()},
@@ -86,6 +99,46 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
         quicklook=picture,
     )
     return extraction.finish(parameters, result)
+
+
+def make_files(extraction: Extraction, features: Features, per_feature: PerFeature) -> dict[str, str]:
+    """Make the files of a series, and return their keys: by date, or by feature and date."""
+    whole, log = extraction.plan, run_logger()
+    if features.areas and per_feature == "files":
+        return make_feature_files(extraction, features)
+    assert isinstance(whole.tiles, RegionTiles)
+    if is_sparse(whole):
+        shape = whole.tiles.tiling.geobox.shape
+        filled = f"{shape.x} x {shape.y} pixels, of which {100 * whole.tiles.pixels / (shape.x * shape.y):.2g} %"
+        if len(features.areas) > 1:
+            log.warning(
+                "No mosaics are made: the %d features are far apart, and one mosaic would have %s were requested. "
+                "For a file of each feature and date, set per_feature=files; for one mosaic, per_feature=none",
+                len(features.areas),
+                filled,
+            )
+            return {}
+        log.warning("Each mosaic has %s were requested, because the parts of the region are far apart", filled)
+    return make_mosaics(extraction)
+
+
+def make_feature_files(extraction: Extraction, features: Features) -> dict[str, str]:
+    """Make the file of each feature and date, and return their keys by `<feature>/<date>`, sorted."""
+    whole = extraction.plan
+    files = {}
+    for number, source in enumerate(whole.sources):
+        made = feature_files(extraction.store, whole, extraction.tiles, features, source=number, name=source.label)
+        files.update({f"{name}/{source.label}": key for name, key in made.items()})
+    return dict(sorted(files.items()))
+
+
+def shown_tiles(extraction: Extraction) -> list[Picture]:
+    """Return the stored tiles of a series without mosaics as pictures."""
+    whole = extraction.plan
+    if not isinstance(whole.tiles, RegionTiles) or whole.tile_format.file_format != "GEO_TIFF":
+        return []
+    labels = ((tile, *whole.locate(tile.index)) for tile in evenly_spaced(extraction.tiles) if tile.key is not None)
+    return [Picture(f"{source.label} {whole.tiles.name(n)}", tile.key or "") for tile, source, n in labels]
 
 
 def make_mosaics(extraction: Extraction) -> dict[str, str]:

@@ -100,7 +100,7 @@ def encode(plan: Plan, index: int, fingerprint: str, pixels: TilePixels) -> Iter
 
 def measure(plan: Plan, index: int, raster: Raster | None) -> TileFile:
     """Return the pixel count and the band summaries of a tile, without its file."""
-    bands = Bands(() if raster is None else _summaries(raster))
+    bands = Bands(() if raster is None else summaries(raster))
     return TileFile(objects=(), pixels=pixels_wanted(plan, index), bands=bands)
 
 
@@ -180,6 +180,7 @@ def _geometry(wkt: str) -> BaseGeometry:
     return shapely.from_wkt(wkt)
 
 
-def _summaries(raster: Raster) -> Iterator[BandSummary]:
+def summaries(raster: Raster) -> Iterator[BandSummary]:
+    """Yield the summary of the valid pixels of each band."""
     for band in band_statistics(raster):
         yield summarized(valid=band.valid, counted=band.counted, sums=band.sums, low=band.min, high=band.max)

@@ -15,3 +15,4 @@ Verify = Literal["quick", "full"]
 # Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
 MAX_SIDE = 32_768
 MAX_BANDS = 1_024
+PerFeature = Literal["tables", "files", "none"]

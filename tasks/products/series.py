@@ -1,34 +1,58 @@
-"""The summary of a time series: a table and a plot, made from the receipts of its tiles."""
+"""The summary of a time series: a table and a plot, made from the receipts and the tiles at the edge of each area."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from tasks.plan.plan import Plan
+from tasks.products.features import Features
 from tasks.products.mosaic import of_source
 from tasks.products.product import Product, made_of
+from tasks.products.zonal import NOTHING, Zonal, ZoneSummary, combined_bands, zonal
+from tasks.raster.areas import Area, renamed
 from tasks.raster.series_plot import SeriesPoint, plot_series
-from tasks.storage.band_summary import combined
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
+# Part of the identity of the table. To be raised when the same tiles give another table.
+VERSION = 2
+COLUMNS = ("date", "band", "valid_share", "mean", "min", "max")
+# Names that no property of a feature may have in the table.
+RESERVED = ("feature", *COLUMNS)
 
-def make_series(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> tuple[str, str]:
-    """Write the statistics of each band on each date as `series.csv` and `series.png`; return both keys.
 
-    Columns of the table: `date`, `band`, `valid_share` (0 to 1), and `mean`, `min` and `max` of the valid pixels.
+def make_series(
+    store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features | None = None
+) -> tuple[str, str]:
+    """Write the statistics of each band on each date as a table (CSV) and a plot (PNG); return both keys.
+
+    Columns of the table: `date`, `band`, `valid_share` (valid pixels of all pixels of the area, 0 to 1), and `mean`,
+    `min` and `max` of the valid pixels that are not NaN. If the region has several features, or one with properties,
+    each of them has its own rows, and the columns `feature` (its own id, or its number from 0) and its properties come
+    first. A property with the name of another column is renamed: `mean` becomes `mean_given`.
+
+    The files are `series.csv` and `series.png`; those of features are `series-<features>.csv` and `.png`.
+
+    Args:
+        store: The output.
+        plan: The plan.
+        tiles: Receipts of all its tiles, in order.
+        features: The areas. None = all pixels that the receipts count.
     """
-    made = made_of(tiles)
-    table, plot = (Product(store, plan.folder, name, made) for name in ("series.csv", "series.png"))
+    areas = features.areas if features else ()
+    about = [[area.name, dict(area.properties)] for area in areas]
+    made = made_of(tiles, VERSION, features and features.identity, about)
+    name = f"series-{features.identity[:12]}" if features and areas else "series"
+    table, plot = (Product(store, plan.folder, f"{name}.{suffix}", made) for suffix in ("csv", "png"))
     if table.is_there and plot.is_there:
         return table.key, plot.key
-    points = series_points(plan, tiles)
-    table.put(encoded(points))
+    points = feature_points(store, plan, tiles, features) if features else series_points(plan, tiles)
+    table.put(encoded(points, areas))
     title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
-    return table.key, plot.put(plot_series(points, title=title))
+    return table.key, plot.put(plot_series(points, title=title, names=[area.name for area in areas]))
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:
@@ -36,29 +60,60 @@ def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]
 
     The pixels of a failed tile count as not valid.
     """
-    points = []
-    for number, source in enumerate(plan.sources):
-        own = of_source(plan, tiles, number)
-        for place, band in enumerate(plan.bands):
-            whole = combined(tile.bands[place] for tile in own if len(tile.bands) > place)
-            wanted = sum(tile.pixels for tile in own)
-            points.append(
-                SeriesPoint(
-                    time=datetime.fromisoformat(source.time or source.label),
-                    band=band.id,
-                    valid_share=None if whole.valid is None or not wanted else whole.valid / wanted,
-                    mean=whole.mean,
-                    min=whole.min,
-                    max=whole.max,
-                )
-            )
-    return points
+    return _points(plan, [(of_receipts(of_source(plan, tiles, number)),) for number in range(len(plan.sources))])
 
 
-def encoded(points: Sequence[SeriesPoint]) -> bytes:
+def feature_points(store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features) -> Sequence[SeriesPoint]:
+    """Return one point for each feature, source and band, in this order: see :func:`series_points`."""
+    if not features.areas and plan.tile_format.clip is not None:
+        return series_points(plan, tiles)  # the files are clipped to the one area: receipts count its pixels alone
+    return _points(plan, zonal(store, plan, tiles, features.zones, features.identity), len(features.areas))
+
+
+def of_receipts(tiles: Iterable[TileReceipt]) -> ZoneSummary:
+    """Return the summary of all pixels that receipts count, without reading a pixel."""
+    own = list(tiles)
+    return ZoneSummary(pixels=sum(tile.pixels for tile in own), bands=combined_bands(tile.bands for tile in own))
+
+
+def encoded(points: Iterable[SeriesPoint], areas: Sequence[Area] = ()) -> bytes:
     """Return the table as CSV: a row for each point. See :func:`make_series`."""
+    head = ["feature", *renamed(areas[0].properties, RESERVED)] if areas else []
+    first = [[area.name, *area.properties.values()] for area in areas]
     with io.StringIO() as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["date", "band", "valid_share", "mean", "min", "max"])
-        rows.writerows([p.time.date().isoformat(), p.band, p.valid_share, p.mean, p.min, p.max] for p in points)
+        rows.writerow([*head, *COLUMNS])
+        for point in points:
+            own = [] if point.area is None else first[point.area]
+            numbers = [point.valid_share, point.mean, point.min, point.max]
+            rows.writerow([*own, point.time.date().isoformat(), point.band, *numbers])
         return text.getvalue().encode()
+
+
+def _points(plan: Plan, dates: Sequence[Zonal], areas: int = 0) -> list[SeriesPoint]:
+    """Return the points of summaries.
+
+    Args:
+        plan: The plan.
+        dates: The summaries of each source.
+        areas: Number of features; 0 = the region is one area.
+    """
+    points = []
+    for area in range(areas or 1):
+        for source, zones in zip(plan.sources, dates, strict=True):
+            for place, band in enumerate(plan.bands):
+                zone = zones[area]
+                own = zone.bands[place] if len(zone.bands) > place else NOTHING
+                points.append(
+                    SeriesPoint(
+                        time=datetime.fromisoformat(source.time or source.label),
+                        band=band.id,
+                        valid_share=None if own.valid is None or not zone.pixels else own.valid / zone.pixels,
+                        mean=own.mean,
+                        min=own.min,
+                        max=own.max,
+                        area=area if areas else None,
+                        counted=own.counted,
+                    )
+                )
+    return points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import shapely
@@ -12,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from tasks.raster.raster import Raster
 from tasks.raster.tiling import Tiling
+from tasks.raster.window import Window
 
 
 def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -25,14 +27,25 @@ def inside(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
     extent = geobox.extent.geom
     # A long coastline is cut to the part near the tile, which is all that the tile needs.
     near = shapely.clip_by_rect(geometry, *extent.buffer(abs(geobox.affine.a)).bounds)
-    if near.is_empty:
-        return np.zeros(geobox.shape, dtype=bool)
-    if near.contains(extent):
-        return np.ones(geobox.shape, dtype=bool)
-    columns, rows = np.meshgrid(np.arange(geobox.shape.x) + 0.5, np.arange(geobox.shape.y) + 0.5)
-    xs, ys = geobox.affine @ (columns, rows)
-    shapely.prepare(near)
-    return np.asarray(shapely.contains_xy(near, xs, ys), dtype=bool)
+    return inside_window(near, geobox, Window.of(geobox.shape))
+
+
+def inside_window(geometry: BaseGeometry, geobox: GeoBox, window: Window) -> NDArray[np.bool_]:
+    """Return :func:`inside` of some rows and columns of a grid. The answer for a pixel is the same in every window.
+
+    The geometry is prepared, so that the next window of it takes less time.
+    """
+    if geometry.is_empty:
+        return np.zeros(window.shape, dtype=bool)
+    shapely.prepare(geometry)
+    (top, bottom), (left, right) = ((side.start, side.stop) for side in (window.rows, window.columns))
+    outline = [geobox.affine @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
+    if geometry.contains(shapely.Polygon(outline)):
+        return np.ones(window.shape, dtype=bool)
+    rows, columns = (np.arange(side.start, side.stop) + 0.5 for side in (window.rows, window.columns))
+    centres: Any = np.meshgrid(columns, rows)
+    xs, ys = geobox.affine @ tuple(centres)
+    return np.asarray(shapely.contains_xy(geometry, xs, ys), dtype=bool)
 
 
 def clipped(raster: Raster, within: NDArray[np.bool_]) -> Raster:

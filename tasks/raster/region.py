@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import InputError, refused
+from tasks.raster.areas import Area, areas, polygons
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
+from tasks.raster.properties import unique_names
 from tasks.raster.vector import features_crs, read_features, read_frame
+
+if TYPE_CHECKING:
+    import geopandas
 
 MARGIN = 1e-9
 """Degrees by which a coordinate may exceed 180 or 90. It allows for rounding errors."""
@@ -27,6 +32,8 @@ class Region:
     """Polygon or multipolygon in ``crs``, axis order x, y (longitude, latitude). It is the union of all features."""
     crs: str
     """Canonical name of the CRS, see `tasks.raster.crs.canonical_crs`."""
+    areas: tuple[Area, ...] = ()
+    """Its features, if it has several, or one with properties. Empty = it is one area without properties."""
 
     @property
     def wgs84(self) -> BaseGeometry:
@@ -51,12 +58,16 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
         InputError: The region cannot be read, or is not an area on the earth. The message names the given value and
             what to do.
     """
+    properties: list[dict[str, Any]] = [{}]
+    ids: list[object] = [None]
     if isinstance(region, str | Path):
         frame = read_frame(region, what="region", crs=crs)
         geometries, own = list(frame.geometry), str(frame.crs.to_wkt())
+        properties, ids = _records(frame), [None] * len(frame)
     elif isinstance(region, Mapping):
         own = crs or features_crs(region, what="region")
-        geometries = read_features(region, what="region")[0]
+        geometries, properties = read_features(region, what="region")
+        ids = _ids(region)
     else:
         geometries, own = [_box(region)], crs or WGS84
     try:
@@ -65,7 +76,22 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
         raise refused("region", region, f"its CRS cannot be used ({error})", "Give it in another CRS") from error
     whole = _united(geometries, region)
     _check_world(whole, name, region)
-    return Region(geometry=whole, crs=name)
+    several = len(geometries) > 1 or any(properties)
+    return Region(geometry=whole, crs=name, areas=areas(geometries, properties, ids) if several else ())
+
+
+def _records(frame: geopandas.GeoDataFrame) -> list[dict[str, Any]]:
+    """Return the properties of each feature of a vector file; None = missing."""
+    plain = frame.drop(columns=frame.geometry.name)
+    names = unique_names(plain.columns)
+    columns = [plain.iloc[:, n].astype(object).where(plain.iloc[:, n].notna(), None) for n in range(len(names))]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)] or [{} for _ in frame.index]
+
+
+def _ids(geojson: Mapping[str, Any]) -> list[object]:
+    """Return the id of each feature of GeoJSON; None = it has none."""
+    features = geojson.get("features", [geojson])
+    return [feature.get("id") if isinstance(feature, Mapping) else None for feature in features]
 
 
 def _box(box: object) -> BaseGeometry:
@@ -106,16 +132,15 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
         raise refused("region", given, "it is empty", "Give at least one polygon")
     if not np.isfinite(shapely.get_coordinates(parts)).all():
         raise refused("region", given, "it has coordinates that are not finite", "Fix its geometry")
-    whole = shapely.union_all(shapely.make_valid(shapely.force_2d(parts)))
-    polygons = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon" and part.area > 0]
-    if not polygons:
+    whole = polygons(parts)
+    if whole.is_empty:
         raise refused(
             "region",
             given,
             "it has no area",
             "Give polygons, or a box with west < east and south < north. To get pixels around points, extract patches",
         )
-    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+    return whole
 
 
 def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:

@@ -111,6 +111,7 @@ OWN = {
         "region": {"missing": None, "type": 3},
         "tile_size": {"small": 15},
         "clip": {"of unknown masks": {"clip": True, "masks": "unknown"}},
+        "per_feature": {"type": "each", "files of NPY": {"per_feature": "files", "file_format": "NPY"}},
     },
     PatchesParameters: {
         "points": {"missing": None, "type": 3, "list": [1, 2]},

@@ -1,0 +1,69 @@
+"""The features of a time series: the areas that its table has rows for, on the grid of its plan."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from tasks.earthengine.expression import fingerprint
+from tasks.plan.plan import Plan
+from tasks.plan.tiles import RegionTiles
+from tasks.raster.areas import Area
+from tasks.raster.crs import reproject
+from tasks.raster.region import Region
+from tasks.raster.zones import Zones
+
+# Up to so many times the pixels of its tiles, the whole grid is one mosaic. Beyond, it would be nearly all nodata.
+SPARSE = 4
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """Areas on the grid of a plan, each with its name and properties."""
+
+    areas: tuple[Area, ...]
+    """The features, in the order of the user. Empty = the region is one area without a name."""
+    zones: Zones
+    """Their pixels. One area is one zone."""
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """SHA-256 over the geometries. Names and properties are not part of it."""
+        return fingerprint([shapely.to_wkb(shapely.normalize(each), hex=True) for each in self.zones.geometries])
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """A name for the files of each feature: its own id if all ids are plain, else its number, which sorts."""
+        names = [area.name for area in self.areas]
+        if all(map(_PLAIN.fullmatch, names)) and len({name.lower() for name in names}) == len(names):
+            return tuple(name.zfill(len(str(len(names) - 1))) if name.isdigit() else name for name in names)
+        digits = len(str(len(names) - 1))
+        return tuple(f"{number:0{digits}}" for number in range(len(names)))
+
+
+def series_features(plan: Plan, region: Region, *, per_feature: bool) -> Features:
+    """Return the areas for which a time series is summarised.
+
+    Args:
+        plan: The plan of the series.
+        region: Its region.
+        per_feature: Whether each feature is an area. False = the whole region is one.
+    """
+    assert isinstance(plan.tiles, RegionTiles)
+    areas = region.areas if per_feature else ()
+    shapes: Sequence[BaseGeometry] = [area.geometry for area in areas] or [region.geometry]
+    placed = [each if each.is_empty else reproject(each, region.crs, plan.tiles.crs) for each in shapes]
+    return Features(areas=areas, zones=Zones(placed, plan.tiles.tiling))
+
+
+def is_sparse(plan: Plan) -> bool:
+    """Return whether the tiles of a plan are a small part of its grid, as those of fields that are far apart."""
+    assert isinstance(plan.tiles, RegionTiles)
+    shape = plan.tiles.tiling.geobox.shape
+    return int(shape.x) * int(shape.y) > SPARSE * plan.tiles.pixels
