@@ -23,6 +23,7 @@ from tasks.plan.tiles import PixelGrid
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy, renamed_npy
 from tasks.raster.encode import encoded_geotiff, tagged_geotiff
+from tasks.raster.masks import MaskStorage, planned_storage
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
@@ -134,7 +135,7 @@ def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) ->
         raise CorruptPixelsError("the file holds another tile")
     # GDAL ignores a mask whose directory is cut off. So the raster is encoded again: an intact file has the same bytes.
     own = {name: value for name, value in tags.items() if name != "AREA_OR_POINT"}
-    with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec) as again:
+    with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec, storage=_storage(plan)) as again:
         if memoryview(again) != data:
             raise CorruptPixelsError("the file is damaged")
     return raster
@@ -161,7 +162,14 @@ def _file(
     if pixels.raster is None or plan.tile_format.file_format != "GEO_TIFF":
         return contextlib.nullcontext(pixels.data)
     tags = plan.locate(index)[0].tags(fingerprint)
-    return encoded_geotiff(pixels.raster, tags=tags, codec=plan.tile_format.codec)
+    return encoded_geotiff(pixels.raster, tags=tags, codec=plan.tile_format.codec, storage=_storage(plan))
+
+
+def _storage(plan: Plan) -> MaskStorage | None:
+    """Return how every file of the plan stores its mask; None = each file as its own pixels need it."""
+    if not plan.tile_format.alike:
+        return None
+    return planned_storage([band.dtype for band in plan.bands], lowest_is_free=plan.tile_format.masks == "nodata")
 
 
 def _within(plan: Plan, index: int) -> NDArray[np.bool_] | None:

@@ -93,6 +93,13 @@ class TileFormat:
     """Canonical JSON of VisualizationOptions, for PNG and JPEG. None = none are sent."""
     clip: str | None = None
     """Region as WKT in the CRS of the grid. Pixels outside it are masked. None = nothing is clipped."""
+    alike: bool = False
+    """Whether all GeoTIFF files have one dtype and one nodata value, which follow from the bands alone. If not, each
+    file has what its own pixels need. Plans of earlier versions are without it."""
+
+    def json(self) -> dict[str, Any]:
+        """Return the format as JSON values, for plans and fingerprints. `alike` is left out where it is not set."""
+        return {name: value for name, value in asdict(self).items() if name != "alike" or value}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -212,7 +219,7 @@ class Plan:
     def format_identity(self) -> str:
         """SHA-256 over the bands and the tile format."""
         bands = [[band.id, band.dtype] for band in self.bands]
-        return fingerprint([PLAN_VERSION, MASK_THRESHOLD, bands, asdict(self.tile_format)])
+        return fingerprint([PLAN_VERSION, MASK_THRESHOLD, bands, self.tile_format.json()])
 
     def json(self) -> dict[str, Any]:
         """Return the plan as JSON values. :meth:`from_json` reads them."""
@@ -223,7 +230,7 @@ class Plan:
             "sources": [asdict(source) for source in self.sources],
             "tiles": self.tiles.json(),
             "bands": [asdict(band) for band in self.bands],
-            "output": asdict(self.tile_format),
+            "output": self.tile_format.json(),
             **({} if self.home is None else {"home": self.home}),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,10 @@ def plan_patches(
     tiles, tile_of_point = patch_tiles(
         points, crs=pixels.crs, scale=pixels.scale or 0.0, size=size, anchor=pixels.anchor
     )
-    plan = _plan("patches", connection, [image], bands, pixels.tile_format, tiles)
+    kept = pixels.tile_format
+    # Patches are read side by side, so each of them is stored in the same way.
+    tile_format = replace(kept, alike=kept.file_format == "GEO_TIFF" and kept.masks != "unknown")
+    plan = _plan("patches", connection, [image], bands, tile_format, tiles)
     return check_limits(plan, pixels, "size", size), tile_of_point
 
 

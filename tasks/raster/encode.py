@@ -18,7 +18,7 @@ from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader, MemoryFile
 
 from tasks.raster.crs import canonical_crs, crs_of
-from tasks.raster.masks import UNKNOWN_TAG, raster_storage
+from tasks.raster.masks import UNKNOWN_TAG, MaskStorage, raster_storage
 from tasks.raster.raster import DTYPES, Raster, common_dtype, converted
 
 Codec = Literal["zstd", "deflate", "none"]
@@ -38,14 +38,14 @@ ENVIRONMENT = {
 
 @contextlib.contextmanager
 def encoded_geotiff(
-    raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd"
+    raster: Raster, *, tags: Mapping[str, str] = NO_TAGS, codec: Codec = "zstd", storage: MaskStorage | None = None
 ) -> Iterator[memoryview]:
     """Encode a raster as a tiled GeoTIFF; yields a memoryview that is valid inside the ``with`` block.
 
     The same raster gives the same bytes. They are not copied out of GDAL, because for a large uncompressed tile the
     copy takes as long as the encoding.
 
-    The mask is stored exactly, in one of these ways:
+    The mask is stored as `storage` has it, or else exactly, in one of these ways:
 
     - If all pixels are valid, there is no mask.
     - If all bands have the same mask, it is GDAL's internal mask.
@@ -58,14 +58,20 @@ def encoded_geotiff(
         tags: Metadata of the file.
         codec: Compression: ``zstd`` is level 1 with a predictor; ``deflate``, also level 1 with a predictor, is for
             readers without ZSTD; ``none`` is uncompressed.
+        storage: How the mask is stored, as a nodata value that the caller has chosen. None = as the raster needs it.
 
     Raises:
-        ValueError: The mask cannot be stored, see `tasks.raster.masks.choose_nodata`.
+        ValueError: The mask cannot be stored, see `tasks.raster.masks.choose_nodata`, or the dtype of `storage` cannot
+            hold the values.
     """
-    storage = raster_storage(raster)
+    if storage is None:
+        storage = raster_storage(raster)
+    elif not np.can_cast(raster.values.dtype, storage.dtype):
+        raise ValueError(
+            f"dtype = {raster.values.dtype}: {storage.dtype} cannot hold it. Cast the band in the expression."
+        )
     values = raster.values.astype(storage.dtype, copy=False)
-    if storage.kind == "nodata":
-        assert raster.valid is not None
+    if storage.kind == "nodata" and raster.valid is not None:
         values = np.where(raster.valid, values, storage.dtype.type(storage.nodata))
     if storage.kind == "unknown":
         tags = {**tags, UNKNOWN_TAG[0]: UNKNOWN_TAG[1]}

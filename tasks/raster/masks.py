@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tasks.raster.raster import Raster, common_dtype, unrepeated
 from tasks.raster.statistics import band_range
@@ -25,6 +27,11 @@ WIDER = {
     "float32": "float64",
 }
 """The next dtype that holds all values of the first and more (a `Raster` cannot hold 64-bit integers)."""
+
+
+PLANNED = {"int8": "int16", "uint8": "int16", "int16": "float32", "uint16": "float32"}
+"""The dtype of a set of files, by the integer dtype of its pixels. It is float64 for 32 bits. It holds all values, and
+another for nodata. It is never int32 or uint32: in files of several bands, GDAL's warper misses nodata of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,24 @@ def mask_facts(raster: Raster) -> MaskFacts:
         low=min((band.low for band in bands if band.low is not None), default=None),
         high=max((band.high for band in bands if band.high is not None), default=None),
         nan=any(band.counted < band.valid for band in bands),
+    )
+
+
+def planned_storage(dtypes: Iterable[DTypeLike], *, lowest_is_free: bool = False) -> MaskStorage:
+    """Return how masks are stored in every file of a set, given the dtypes of its bands alone.
+
+    It is a nodata value, which every reader knows: -32768 for integers of 8 bits, and NaN for all others. Integers get
+    a dtype that holds all their values and nodata. A valid NaN of a float band reads as masked.
+
+    Args:
+        dtypes: Dtypes of the bands.
+        lowest_is_free: Whether no valid pixel has the lowest value of its dtype. Files of int16 then keep it.
+    """
+    common = common_dtype(dtypes)
+    if common.kind != "f" and not (lowest_is_free and common == np.int16):
+        common = np.dtype(PLANNED.get(common.name, "float64"))
+    return MaskStorage(
+        kind="nodata", dtype=common, nodata=math.nan if common.kind == "f" else float(np.iinfo(common.name).min)
     )
 
 
