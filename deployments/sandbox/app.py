@@ -99,7 +99,7 @@ class Sandbox:
 
     async def _list(self, asked: Request, key: Any) -> Response:
         query = listing.query(asked.query_params)
-        name = _name(asked) if "asset" in asked.path_params else f"projects/{asked.path_params['project']}/assets"
+        name = _name(asked)
 
         def work() -> dict[str, Any]:
             return listing.page(self.engine.catalogue.children(name), query, key)
@@ -227,6 +227,9 @@ class Sandbox:
             ("GET", asset + ":listImages", "assets.listImages", self.list_images),
             ("GET", asset, "assets.get", self.asset),
             ("GET", project + ":listAssets", "listAssets", self.list_assets),
+            ("GET", project + "/assets:listAssets", "assets.listAssets", self.list_assets),
+            ("GET", project + "/assets:listImages", "assets.listImages", self.list_images),
+            ("GET", project + "/assets", "assets.get", self.asset),
             ("GET", project + "/algorithms", "algorithms.list", self.algorithms),
             ("GET", project + "/config", "getConfig", self.config),
             ("GET", project + "/operations", "operations.list", self.operations),
@@ -268,11 +271,11 @@ class Sandbox:
 
 
 def _name(asked: Request) -> str:
-    name = asked.path_params["asset"]
+    name = asked.path_params.get("asset", "")
     if ":" in name:  # a verb that has no route of its own
         method = method_at(asked.method, asked.url.path)
         raise Refusal(f"Method {method or name} is not supported by the sandbox.")
-    return f"projects/{asked.path_params['project']}/assets/{name}"
+    return f"projects/{asked.path_params['project']}/assets/{name}".rstrip("/")
 
 
 async def _body(asked: Request) -> bytes:

@@ -24,6 +24,28 @@ class Catalogue(Protocol):
         ...
 
 
-def missing(name: str) -> Refusal:
-    """Return Earth Engine's refusal of an asset that is not there, by its full resource name."""
-    return Refusal(f'Asset "{name}" does not exist or doesn\'t allow this operation.', 404)
+class Missing(Refusal):
+    """Earth Engine's refusal of an asset that is not there."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f'Asset "{name}" does not exist or doesn\'t allow this operation.{hint}', 404)
+        self.hint = hint
+        """What the sandbox adds where Earth Engine may well have the asset; empty, or with a space before it."""
+
+
+def missing(name: str, hint: str = "") -> Missing:
+    """Return the refusal of an asset that is not there.
+
+    Args:
+        name: Full resource name.
+        hint: See `Missing`.
+    """
+    return Missing(name, hint)
+
+
+def not_found(refusal: Refusal, function: str, kind: str, asset_id: str) -> Refusal:
+    """Return the refusal of a function that loads an asset, made of the refusal of the asset."""
+    hint = refusal.hint if isinstance(refusal, Missing) else ""
+    return Refusal(
+        f"{function}: {kind} asset '{asset_id}' not found (does not exist or caller does not have access).{hint}"
+    )

@@ -16,13 +16,13 @@ import rasterio
 from deployments.sandbox import derived
 from deployments.sandbox.asset import footprint, with_image
 from deployments.sandbox.catalogue import Catalogue, missing
+from deployments.sandbox.derived.public import PUBLIC, UPDATED
 from deployments.sandbox.raster import Asset
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.stored import file_bands
 
 SAMPLES = Path(__file__).parent / "samples"
 ROOT = "projects/sandbox/assets"
-PUBLIC = "projects/earthengine-public/assets"
 SUFFIXES = (".tif", ".tiff", ".TIF", ".TIFF")
 
 _NAME = re.compile(r"projects/[^/]+/assets(/.*)?")
@@ -82,9 +82,10 @@ class _Scenes:
     def get(self, name: str) -> Asset:
         """Return an asset by full resource name or by id."""
         full = asset_name(name)
-        found = derived.get(full) if full.startswith(PUBLIC) else self._own(full)
+        public = f"{full}/".startswith(f"{PUBLIC}/")
+        found = derived.get(full) if public else self._own(full)
         if found is None:
-            raise missing(full)
+            raise missing(full, derived.HINT if public else "")
         return found
 
     def children(self, name: str) -> tuple[Asset, ...]:
@@ -94,6 +95,8 @@ class _Scenes:
             raise Refusal(f'Asset "{parent.name}" is not a folder or an image collection.', 400)
         if parent.name.startswith(PUBLIC):
             return derived.children(parent.name)
+        if not parent.name.startswith(ROOT):
+            return ()
         folder = self._folder / parent.name.removeprefix(ROOT).strip("/")
         top = parent.name == ROOT
         found: dict[str, Asset] = {}
@@ -115,6 +118,8 @@ class _Scenes:
         """Return the asset of a file or folder, None if there is none."""
         if name == ROOT:
             return _container(self._folder, name, "FOLDER")
+        if re.fullmatch(r"projects/[^/]+/assets", name):  # every project has a root; it is empty but for the sandbox's
+            return Asset(name=name, id=name, type="FOLDER", update_time=UPDATED)
         if not name.startswith(ROOT + "/"):
             return None
         parts = name.removeprefix(ROOT + "/").split("/")

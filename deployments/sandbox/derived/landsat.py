@@ -15,7 +15,7 @@ from deployments.sandbox.derived.clouds import Array, Sky, through
 from deployments.sandbox.derived.public import PUBLIC, UPDATED, collection, simulated
 from deployments.sandbox.derived.surface import SAMPLES, Patch, itaipu
 from deployments.sandbox.pyramid import StoredBand, Window
-from deployments.sandbox.raster import UINT16, Asset, Pixels, Projection
+from deployments.sandbox.raster import INT16, UINT8, UINT16, Asset, DataType, Pixels, Projection
 from deployments.sandbox.stored import exact_crs
 
 SCALE, OFFSET = 2.75e-05, -0.2
@@ -32,6 +32,19 @@ OPTICAL = {
     "SR_B5": ("nir", 1.0),
     "SR_B6": ("swir", 1.0),
     "SR_B7": ("swir", 0.62),
+}
+# The bands of surface temperature and their scales: the temperature itself is invented, warmer in the green season and
+# where little grows, and so are the parts of its retrieval.
+KELVIN, KELVIN_OFFSET = 0.00341802, 149.0
+THERMAL: dict[str, tuple[float, float, float]] = {  # value in clear sky, what vegetation and what clouds add to it
+    "ST_ATRAN": (8600, 0, -4000),
+    "ST_CDIST": (500, 0, -500),
+    "ST_DRAD": (850, 0, 600),
+    "ST_EMIS": (9650, 200, 0),
+    "ST_EMSD": (40, 10, 0),
+    "ST_QA": (210, 0, 400),
+    "ST_TRAD": (9100, -400, -2600),
+    "ST_URAD": (1300, 0, 900),
 }
 COVERS = (0.3, 0.1, 0.55, 0.2, 0.0, 0.75, 0.15, 0.4, 0.05, 0.6, 0.25, 0.12, 0.5, 0.35)
 
@@ -90,17 +103,19 @@ def _image(mission: Mission, day: date, cover: float, row: int) -> Asset:
     index = f"LC0{mission.number}_2240{row}_{day:%Y%m%d}"
     start = datetime(day.year, day.month, day.day, 13, 39, 21 + 24 * (row - 77), tzinfo=UTC)
 
-    def band(name: str, load: Any) -> StoredBand:
+    def band(name: str, load: Any, kind: DataType = UINT16) -> StoredBand:
         return StoredBand(
             id=name,
-            type=UINT16,
+            type=kind,
             projection=projection,
             dimensions=dimensions,
             load=functools.partial(load, sky, row),
-            pyramiding="SAMPLE" if name.startswith("QA") else "MEAN",
+            pyramiding="SAMPLE" if name.startswith(("QA", "SR_QA")) else "MEAN",
         )
 
     bands = [band(name, functools.partial(_reflectance, name)) for name in OPTICAL]
+    bands += [band("SR_QA_AEROSOL", _aerosol, UINT8), band("ST_B10", _temperature)]
+    bands += [band(name, functools.partial(_thermal, name), INT16) for name in THERMAL]
     bands += [band("QA_PIXEL", _quality), band("QA_RADSAT", _saturation)]
     asset = Asset(
         name=f"{PUBLIC}/{mission.id}/{index}",
@@ -160,6 +175,29 @@ def _reflectance(band: str, sky: Sky, row: int, window: Window) -> Pixels:
     seen = through(ground, *_clouds(sky, row, window))
     numbers = np.clip(np.rint((seen - np.float32(OFFSET)) / np.float32(SCALE)), 1, 65535)
     return Pixels(numbers.astype("<u2"), patch.mask)
+
+
+def _temperature(sky: Sky, row: int, window: Window) -> Pixels:
+    patch = _ground(row, window)
+    opacity, shadow = _clouds(sky, row, window)
+    warm = np.float32(299 + 5 * itaipu().greenness(sky.day))
+    kelvin = (warm - 5 * patch.vegetation - 7 * patch.water - 4 * shadow) * (1 - opacity) + 262 * opacity
+    numbers = np.rint((kelvin - np.float32(KELVIN_OFFSET)) / np.float32(KELVIN))
+    return Pixels(numbers.astype("<u2"), patch.mask)
+
+
+def _thermal(band: str, sky: Sky, row: int, window: Window) -> Pixels:
+    patch = _ground(row, window)
+    clear, vegetation, cloud = THERMAL[band]
+    values = clear + vegetation * patch.vegetation + cloud * _clouds(sky, row, window)[0]
+    return Pixels(np.rint(values).astype("<i2"), patch.mask)
+
+
+def _aerosol(sky: Sky, row: int, window: Window) -> Pixels:
+    """Return a valid retrieval (bit 1) of low aerosol (64) or, below clouds, high (192); bit 2 is water."""
+    patch = _ground(row, window)
+    level = np.where(_clouds(sky, row, window)[0] > 0, 192, 64)
+    return Pixels((level + 2 + np.where(patch.water > 0.5, 4, 0)).astype("u1"), patch.mask)
 
 
 def _quality(sky: Sky, row: int, window: Window) -> Pixels:

@@ -18,7 +18,7 @@ from deployments.sandbox.derived.clouds import Array, Sky, through
 from deployments.sandbox.derived.public import PUBLIC, UPDATED, collection, simulated
 from deployments.sandbox.derived.surface import Patch, Surface, itaipu
 from deployments.sandbox.pyramid import StoredBand, Window
-from deployments.sandbox.raster import UINT8, UINT16, Asset, DataType, Pixels, Projection
+from deployments.sandbox.raster import UINT8, UINT16, UINT32, Asset, DataType, Pixels, Projection
 from deployments.sandbox.sampling import transformer
 
 ID = "COPERNICUS/S2_SR_HARMONIZED"
@@ -31,16 +31,22 @@ SIDE = 109800.0
 DATES = tuple(date(2020, 4, 8) + timedelta(days=10 * n) for n in range(15))
 COVERS = (0.35, 0.12, 0.62, 0.25, 0.15, 0.85, 0.0, 0.45, 0.3, 0.08, 0.55, 0.2, 0.7, 0.1, 0.4)
 
-# Band: the ground's band, a factor to it, metres.
-OPTICAL = {
-    "B2": ("blue", 1.0, 10),
-    "B3": ("green", 1.0, 10),
-    "B4": ("red", 1.0, 10),
-    "B8": ("nir", 1.0, 10),
-    "B8A": ("nir", 1.03, 20),
-    "B11": ("swir", 1.0, 20),
-    "B12": ("swir", 0.62, 20),
+# Band: the ground's bands with a factor to each, metres.
+OPTICAL: dict[str, tuple[dict[str, float], int]] = {
+    "B1": ({"blue": 0.9}, 60),
+    "B2": ({"blue": 1.0}, 10),
+    "B3": ({"green": 1.0}, 10),
+    "B4": ({"red": 1.0}, 10),
+    "B5": ({"red": 0.6, "nir": 0.32}, 20),
+    "B6": ({"red": 0.2, "nir": 0.75}, 20),
+    "B7": ({"red": 0.05, "nir": 0.92}, 20),
+    "B8": ({"nir": 1.0}, 10),
+    "B8A": ({"nir": 1.03}, 20),
+    "B9": ({"nir": 0.97}, 60),
+    "B11": ({"swir": 1.0}, 20),
+    "B12": ({"swir": 0.62}, 20),
 }
+TRUE_COLOR = {"TCI_R": "B4", "TCI_G": "B3", "TCI_B": "B2"}
 SHADOW, VEGETATION, BARE, WATER, MEDIUM, HIGH, CIRRUS = 3, 4, 5, 6, 8, 9, 10
 
 
@@ -98,10 +104,10 @@ def _image(day: date, cover: float, tile: str) -> Asset:
     )
     bands = [
         _band(name, UINT16, tile, metres, functools.partial(_reflectance, sky, tile, name))
-        for name, (_, _, metres) in OPTICAL.items()
+        for name, (_, metres) in OPTICAL.items()
     ]
-    bands.append(_band("SCL", UINT8, tile, 20, functools.partial(_scl, sky, tile)))
-    bands.append(_band("MSK_CLDPRB", UINT8, tile, 20, functools.partial(_probability, sky, tile)))
+    for name, (kind, metres, make) in OTHERS.items():
+        bands.append(_band(name, kind, tile, metres, functools.partial(_other, sky, tile, make, kind)))
     return with_image(asset, tuple(bands))
 
 
@@ -116,7 +122,7 @@ def _band(name: str, kind: DataType, tile: str, metres: int, load: Loader) -> St
         dimensions=(size, size),
         load=functools.partial(load, metres),
         coarse=lambda level, window: load(metres << level, window),
-        pyramiding="SAMPLE" if name in {"SCL", "MSK_CLDPRB"} else "MEAN",
+        pyramiding="SAMPLE" if name.startswith(("SCL", "MSK", "QA")) else "MEAN",
         extent=(extent,) if extent else (),
     )
 
@@ -126,7 +132,7 @@ def _projection(tile: str, metres: int) -> Projection:
     return Projection(crs=CRS, transform=Affine(metres, 0, left, 0, -metres, top))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=32)
 def _surface(metres: int) -> Surface:
     """Return the ground in the detail that pixels of a size show: all there is, or means of blocks as large."""
     factor = metres // 30
@@ -166,22 +172,56 @@ Loader = Callable[[int, Window], Pixels]
 
 
 def _reflectance(sky: Sky, tile: str, band: str, metres: int, window: Window) -> Pixels:
-    source, factor, _ = OPTICAL[band]
+    patch, clouds = _ground(tile, metres, window), _clouds(sky, tile, metres, window)
+    return Pixels(np.clip(np.rint(_seen(sky, band, patch, *clouds) * 10000), 1, 20000).astype("<u2"), patch.mask)
+
+
+def _seen(sky: Sky, band: str, patch: Patch, opacity: Array, shadow: Array) -> Array:
+    """Return the reflectance of an optical band below a sky."""
+    greenness = itaipu().greenness(sky.day)
+    parts = [patch.on(source, greenness) * np.float32(factor) for source, factor in OPTICAL[band][0].items()]
+    return through(functools.reduce(np.add, parts), opacity, shadow)
+
+
+Maker = Callable[[Sky, Patch, Array, Array], Any]
+"""From a sky, the ground below it, and the opacity and the shadow of its clouds to values."""
+
+
+def _nothing(_sky: Sky, _patch: Patch, opacity: Array, _shadow: Array) -> Any:
+    return np.zeros(opacity.shape, np.uint8)
+
+
+def _true_color(band: str, sky: Sky, patch: Patch, opacity: Array, shadow: Array) -> Any:
+    """Return bytes for display, in which a reflectance of 0.3 is white."""
+    return np.clip(np.rint(_seen(sky, band, patch, opacity, shadow) * np.float32(255 / 0.3)), 1, 255)
+
+
+def _cloud_bits(_sky: Sky, _patch: Patch, opacity: Array, _shadow: Array) -> Any:
+    """Return bit 10 for opaque clouds and bit 11 for cirrus, where SCL has classes 8 and 9, and 10."""
+    return np.select([opacity > 0.35, opacity > 0], [1 << 10, 1 << 11], 0)
+
+
+# The bands that hold no reflectance: type, metres, values. Those of aerosol and water vapour are invented, and there
+# is never any snow.
+OTHERS: dict[str, tuple[DataType, int, Maker]] = {
+    "AOT": (UINT16, 10, lambda _s, _p, opacity, _d: np.rint(90 + 350 * opacity)),
+    "WVP": (UINT16, 10, lambda _s, patch, opacity, _d: np.rint(1700 + 150 * patch.vegetation + 700 * opacity)),
+    "SCL": (UINT8, 20, lambda _s, patch, opacity, shadow: classes(patch, opacity, shadow)),
+    **{name: (UINT8, 10, functools.partial(_true_color, band)) for name, band in TRUE_COLOR.items()},
+    "MSK_CLDPRB": (UINT8, 20, lambda _s, _p, opacity, _d: np.rint(opacity * 100)),
+    "MSK_SNWPRB": (UINT8, 20, _nothing),
+    "QA10": (UINT16, 10, _nothing),
+    "QA20": (UINT32, 20, _nothing),
+    "QA60": (UINT16, 60, _cloud_bits),
+    "MSK_CLASSI_OPAQUE": (UINT8, 60, lambda _s, _p, opacity, _d: opacity > 0.35),
+    "MSK_CLASSI_CIRRUS": (UINT8, 60, lambda _s, _p, opacity, _d: (opacity > 0) & (opacity <= 0.35)),
+    "MSK_CLASSI_SNOW_ICE": (UINT8, 60, _nothing),
+}
+
+
+def _other(sky: Sky, tile: str, make: Maker, kind: DataType, metres: int, window: Window) -> Pixels:  # noqa: PLR0917
     patch = _ground(tile, metres, window)
-    ground = patch.on(source, itaipu().greenness(sky.day)) * np.float32(factor)
-    seen = through(ground, *_clouds(sky, tile, metres, window))
-    return Pixels(np.clip(np.rint(seen * 10000), 1, 20000).astype("<u2"), patch.mask)
-
-
-def _scl(sky: Sky, tile: str, metres: int, window: Window) -> Pixels:
-    patch = _ground(tile, metres, window)
-    return Pixels(classes(patch, *_clouds(sky, tile, metres, window)), patch.mask)
-
-
-def _probability(sky: Sky, tile: str, metres: int, window: Window) -> Pixels:
-    patch = _ground(tile, metres, window)
-    opacity = _clouds(sky, tile, metres, window)[0]
-    return Pixels(np.rint(opacity * 100).astype(np.uint8), patch.mask)
+    return Pixels(make(sky, patch, *_clouds(sky, tile, metres, window)).astype(kind.numpy), patch.mask)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import shapely
 
-from deployments.sandbox.catalogue import Catalogue
+from deployments.sandbox.catalogue import Catalogue, not_found
 from deployments.sandbox.interpreter.coercion import coerce, type_name
 from deployments.sandbox.interpreter.filters import element_geometry, field
 from deployments.sandbox.interpreter.images import add_bands, asset_image
@@ -38,10 +38,7 @@ def load(collection_id: str, *, catalogue: Catalogue) -> Collection:
     except Refusal as refusal:
         if refusal.status != 404:
             raise
-        raise Refusal(
-            f"ImageCollection.load: ImageCollection asset '{collection_id}' not found (does not exist or "
-            "caller does not have access)."
-        ) from None
+        raise not_found(refusal, "ImageCollection.load", "ImageCollection", collection_id) from None
     if asset.type != "IMAGE_COLLECTION":
         raise Refusal(f"ImageCollection.load: Asset '{collection_id}' is not an ImageCollection.")
     children = tuple(asset_image(child) for child in catalogue.children(asset.name) if child.image is not None)

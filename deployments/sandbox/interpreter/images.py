@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deployments.sandbox.catalogue import Catalogue
+from deployments.sandbox.catalogue import Catalogue, not_found
 from deployments.sandbox.interpreter import promotion
 from deployments.sandbox.interpreter.arithmetic import cast_band
 from deployments.sandbox.interpreter.coercion import coerce, constant_image
@@ -51,9 +51,7 @@ def load(asset_id: str, *, catalogue: Catalogue) -> Image:
     except Refusal as refusal:
         if refusal.status != 404:
             raise
-        raise Refusal(
-            f"Image.load: Image asset '{asset_id}' not found (does not exist or caller does not have access)."
-        ) from None
+        raise not_found(refusal, "Image.load", "Image", asset_id) from None
     if asset.image is None:
         raise Refusal(f"Image.load: Asset '{asset_id}' is not an Image.")
     return asset_image(asset)

@@ -165,6 +165,40 @@ def test_listings_page_through_the_client(ee: Any) -> None:
     assert ee.data.listBuckets("projects/sandbox")["assets"][0]["id"] == SCENE
 
 
+def test_roots_and_folders_are_answered(ee: Any) -> None:
+    assert ee.data.getAssetRoots() == []  # of "my-project", which has no assets here
+    assert ee.data.listBuckets("projects/earthengine-legacy") == {}
+    for root in ("projects/my-project/assets", "projects/my-project/assets/", "projects/earthengine-legacy/assets"):
+        assert ee.data.listAssets(root) == {"assets": []}
+        assert ee.data.getAsset(root)["type"] == "FOLDER"
+    assert ee.data.getAsset("projects/sandbox/assets")["type"] == "FOLDER"
+    public = ee.data.listAssets("projects/earthengine-public/assets")["assets"]
+    assert [(asset["type"], asset["id"]) for asset in public] == [
+        ("FOLDER", name) for name in ("COPERNICUS", "LANDSAT", "MODIS", "USGS")
+    ]
+    assert [a["id"] for a in ee.data.listAssets("LANDSAT")["assets"]] == ["LANDSAT/LC08", "LANDSAT/LC09"]
+    (landsat,) = ee.data.listAssets("LANDSAT/LC08/C02")["assets"]
+    assert (landsat["type"], landsat["id"]) == ("IMAGE_COLLECTION", "LANDSAT/LC08/C02/T1_L2")
+    assert [a["type"] for a in ee.data.listAssets("USGS")["assets"]] == ["IMAGE"]
+    for nothing in ("users/nobody", "NO/SUCH", "projects/my-project/assets/none"):
+        with pytest.raises(ee.EEException, match="does not exist"):
+            ee.data.listAssets(nothing)
+
+
+def test_what_the_sandbox_lacks_is_not_the_user_s_mistake(ee: Any) -> None:
+    for built in (
+        ee.Image("LANDSAT/LE07/C02/T1_L2/LE07_001001_20200101"),
+        ee.ImageCollection("COPERNICUS/S1_GRD"),
+        ee.ImageCollection("MODIS/061/MOD09GA").first(),
+    ):
+        with pytest.raises(ee.EEException, match=r"not found .* the sandbox has only COPERNICUS/S2_SR_HARMONIZED"):
+            built.getInfo()
+    with pytest.raises(ee.EEException, match="the sandbox has only"):
+        ee.data.getAsset("COPERNICUS/S1_GRD")
+    with pytest.raises(ee.EEException, match=r"does not exist or doesn't allow this operation\.$"):
+        ee.data.getAsset("projects/sandbox/assets/none")
+
+
 def test_the_rest_of_the_client_s_metadata(ee: Any) -> None:
     asset = ee.data.getAsset(SCENE)
     assert asset["type"] == "IMAGE"

@@ -164,6 +164,81 @@ def test_the_grids_of_sentinel_2_bands(catalogue: Catalogue) -> None:
     assert band(image, "SCL").pyramiding == "SAMPLE"
 
 
+def test_derived_collections_have_all_bands_of_the_real_ones(catalogue: Catalogue) -> None:
+    """In the order of Google's pages of the datasets."""
+    optical = [
+        "B1",
+        "B2",
+        "B3",
+        "B4",
+        "B5",
+        "B6",
+        "B7",
+        "B8",
+        "B8A",
+        "B9",
+        "B11",
+        "B12",
+        "AOT",
+        "WVP",
+        "SCL",
+        "TCI_R",
+        "TCI_G",
+        "TCI_B",
+    ]
+    masks = [
+        "MSK_CLDPRB",
+        "MSK_SNWPRB",
+        "QA10",
+        "QA20",
+        "QA60",
+        "MSK_CLASSI_OPAQUE",
+        "MSK_CLASSI_CIRRUS",
+        "MSK_CLASSI_SNOW_ICE",
+    ]
+    thermal = ["ST_B10", "ST_ATRAN", "ST_CDIST", "ST_DRAD", "ST_EMIS", "ST_EMSD", "ST_QA", "ST_TRAD", "ST_URAD"]
+    landsat8 = [*(f"SR_B{n}" for n in range(1, 8)), "SR_QA_AEROSOL", *thermal, "QA_PIXEL", "QA_RADSAT"]
+    expected = {S2: optical + masks, L8: landsat8, L9: landsat8}
+    for collection, names in expected.items():
+        for asset in catalogue.children(collection):
+            assert asset.image is not None
+            assert [b.id for b in asset.image.bands] == names
+    for asset in (catalogue.children(S2)[0], catalogue.children(L8)[14]):
+        assert asset.image is not None
+        for each in asset.image.bands:
+            pixels = each.read(PLACE)
+            assert pixels.values.dtype == each.type.numpy, each.id
+            assert pixels.mask.max() == 1, each.id
+
+
+def test_cloud_bands_of_sentinel_2_agree_with_its_classes(catalogue: Catalogue) -> None:
+    """On the pixels of 60 m that all of them have."""
+    grid = Grid(crs="EPSG:32721", transform=Affine(60, 0, 736020, 0, -60, 7206040), width=150, height=150)
+    for asset in catalogue.children(S2)[4:8]:
+        found = {
+            name: read(asset, name, grid) for name in ("QA60", "MSK_CLASSI_OPAQUE", "MSK_CLASSI_CIRRUS", "B1", "B9")
+        }
+        valid = found["QA60"].mask > 0
+        bits = found["QA60"].values
+        assert set(np.unique(bits[valid])) <= {0, 1024, 2048}
+        np.testing.assert_array_equal((bits == 1024)[valid], found["MSK_CLASSI_OPAQUE"].values[valid] == 1)
+        np.testing.assert_array_equal((bits == 2048)[valid], found["MSK_CLASSI_CIRRUS"].values[valid] == 1)
+        if valid.any() and (bits[valid] == 1024).any() and (bits[valid] == 0).any():
+            blue = found["B1"].values
+            assert blue[valid & (bits == 1024)].mean() > 2 * blue[valid & (bits == 0)].mean()
+
+
+def test_surface_temperature_is_in_kelvin_and_colder_in_clouds(catalogue: Catalogue) -> None:
+    for asset in catalogue.children(L8)[14:18]:
+        numbers, quality = read(asset, "ST_B10"), read(asset, "QA_PIXEL")
+        kelvin = numbers.values * 0.00341802 + 149
+        valid = numbers.mask > 0
+        clear, cloudy = valid & (quality.values == landsat.CLEAR), valid & (quality.values == landsat.CLOUDY)
+        assert 285 < kelvin[clear].mean() < 312
+        if cloudy.any():
+            assert kelvin[cloudy].mean() < kelvin[clear].mean() - 10
+
+
 def test_clouds_are_bright_move_and_are_in_their_classes(catalogue: Catalogue) -> None:
     seen, covers = [], []
     for image in catalogue.children(S2)[1::2]:

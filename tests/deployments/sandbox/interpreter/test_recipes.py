@@ -47,9 +47,9 @@ def masked(asset: Asset, band: str, grid: Grid) -> np.ma.MaskedArray[Any, Any]:
     return np.ma.masked_array(found.values.astype(np.float64), found.mask == 0)
 
 
-def window(asset: Asset, col: int, row: int, width: int, height: int) -> Grid:
-    """A part of an asset's own grid."""
-    own = image_of(asset).bands[0].projection
+def window(asset: Asset, col: int, row: int, width: int, height: int, band: str | None = None) -> Grid:
+    """A part of an asset's own grid: that of its first band, or of one by name."""
+    own = next(b.projection for b in image_of(asset).bands if band in {None, b.id})
     moved = own.transform @ Affine.translation(col, row)
     return Grid(crs=own.crs, transform=moved, width=width, height=height)
 
@@ -92,7 +92,7 @@ def test_cloud_free_sentinel_2_median(catalogue: Catalogue) -> None:
     assets = children(catalogue, S2)
     used = [a for a in within(assets, "2020-04-01", "2020-07-01") if a.properties["CLOUDY_PIXEL_PERCENTAGE"] < 60]
     assert 3 <= len(used) < len(assets)
-    grid = window(assets[0], 4050, 150, 97, 83)
+    grid = window(assets[0], 4050, 150, 97, 83, "B4")
     expected = {}
     for name in names:
         layers = []
