@@ -32,7 +32,7 @@ class Pixels(FlowParameters):
     """Bands in the order of the output; empty = all."""
     crs: Annotated[str, Field(min_length=1, title="CRS")] = "utm"
     """Anything pyproj knows (`EPSG:32621`, WKT, PROJ), `utm` for the zone of the data, or `native` for the image's own
-    grid."""
+    pixels. The images of a series must then line up."""
     scale: Annotated[float | None, Field(gt=0, title="Scale")] = None
     """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
     anchor: Annotated[tuple[float, float], BeforeValidator(csv), Field(title="Anchor")] = (0.0, 0.0)
@@ -157,8 +157,8 @@ class ArealParameters(ExtractionParameters):
     """Parameters of an extraction of an area."""
 
     clip: Annotated[bool | None, Field(title="Clip")] = None
-    """Mask pixels whose centre is outside the region, and leave out tiles outside it. Empty = polygons are clipped,
-    boxes are not. Only for GEO_TIFF with known masks."""
+    """Mask pixels whose centre is outside the region, and leave out tiles outside it. A polygon that covers no centre
+    keeps the pixels it touches. Empty = polygons are clipped, boxes are not. Only for GEO_TIFF with known masks."""
     region: Region = None
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
     tile_size: TileSize = 512
@@ -225,17 +225,6 @@ class PatchesParameters(ExtractionParameters):
     """Centres as GeoJSON, or the path of a GeoJSON, GeoParquet, CSV (lon, lat) or other vector file."""
     size: Annotated[int, Field(ge=1, le=MAX_SIDE, title="Patch size")] = 256
     """Pixels a side of one patch."""
-
-    @model_validator(mode="after")
-    def _projected(self) -> Self:
-        if self.crs.lower() == "native":
-            raise form_error(
-                "crs",
-                self.crs,
-                "patches have their own grids, not the grid of the image",
-                "Give `utm` (each patch in its own zone) or one CRS, and a scale",
-            )
-        return self
 
 
 class AuditParameters(RunOptions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -45,6 +46,13 @@ class BandInfo:
     """Height and width in pixels. None = the image is unbounded."""
     integer: bool = False
     """Whether the band has an integer type in Earth Engine."""
+
+    @property
+    def has_own_grid(self) -> bool:
+        """Whether the band has a grid of its own. A composite has none: Earth Engine reports pixels of one degree."""
+        determinant = self.transform.determinant
+        composite = self.crs == "EPSG:4326" and self.transform == Affine.identity()
+        return not composite and math.isfinite(determinant) and determinant != 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,19 +10,19 @@ import shapely
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from tasks.earthengine.metadata import BandInfo
 from tasks.earthengine.recipes import Box
-from tasks.errors.input import BadInputError
 from tasks.plan.footprints import check_touches, footprint_of
 from tasks.plan.images import ImageRecord
-from tasks.plan.lattice import NATIVE, native_grid
+from tasks.plan.lattice import NATIVE, native_lattice, own_pixels
 from tasks.plan.plan import TileFormat
 from tasks.plan.specs import PixelSpec
 from tasks.plan.tiles import RegionTiles
+from tasks.plan.units import check_units
 from tasks.raster.clip import touching
-from tasks.raster.crs import crs_of, reproject, resolve_crs
+from tasks.raster.crs import reproject, resolve_crs
 from tasks.raster.grid import covering_geobox
 from tasks.raster.region import Region
+from tasks.raster.small_parts import with_touched_pixels
 from tasks.raster.tiling import Tiling
 
 
@@ -44,47 +44,49 @@ def region_box(geometry: BaseGeometry) -> Box:
 
 
 def region_tiles(
-    image: ImageRecord, bands: Sequence[BandInfo], pixels: PixelSpec, region: Region | None, tile_size: int
+    images: Sequence[ImageRecord],
+    names: Sequence[str],
+    pixels: PixelSpec,
+    region: Region | None,
+    tile_size: int,
+    *,
+    growing: bool = False,
 ) -> tuple[RegionTiles, TileFormat]:
     """Return the tiles of a region, and the tile format with the geometry that clips them.
 
     Args:
-        image: The image.
-        bands: Its bands that are requested.
+        images: The images of the plan. All have the one grid.
+        names: Names of the bands that are requested.
         pixels: CRS, scale, anchor and clip.
-        region: The region. None = the footprint of the image.
+        region: The region. None = the footprint of the one image.
         tile_size: Pixels per side of a tile.
+        growing: Whether images will be added later: see :func:`tasks.plan.lattice.native_lattice`.
 
     Raises:
         InputError: The grid cannot be made, or does not touch the image.
     """
-    crs, box = _grid(image, bands, pixels, region)
+    if pixels.crs.lower() == NATIVE:
+        lattice = native_lattice(images, names, growing=growing)
+        crs, box = lattice.crs, lattice.grid(region)
+    else:
+        crs, box = _grid(images, names, pixels, region)
     tiling = Tiling(box, tile_size)
     if region is None or not pixels.clip:
         return RegionTiles(crs=crs, tiling=tiling), pixels.tile_format
-    geometry = reproject(region.geometry, region.crs, crs)
+    geometry = with_touched_pixels(reproject(region.geometry, region.crs, crs), box)
     kept = touching(geometry, tiling)
     tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
     return tiles, replace(pixels.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))
 
 
 def _grid(
-    image: ImageRecord, bands: Sequence[BandInfo], pixels: PixelSpec, region: Region | None
+    images: Sequence[ImageRecord], names: Sequence[str], pixels: PixelSpec, region: Region | None
 ) -> tuple[str, GeoBox]:
-    if pixels.crs.lower() == NATIVE:
-        return native_grid(image, bands, region)
-    area = region or footprint_of(image)
-    if region is not None:
-        check_touches(image, region.wgs84, "region")
+    area = region or footprint_of(images[0])
+    if region is not None and len(images) == 1:  # the images of a series were found by the region
+        check_touches(images[0], region.wgs84, "region")
     crs, scale = resolve_crs(pixels.crs, area.wgs84), pixels.scale or 0.0
-    box = covering_geobox(area, crs, scale, anchor=pixels.anchor)
     west, south, east, north = reproject(area.geometry, area.crs, crs).bounds
-    if scale > max(east - west, north - south):
-        unit = crs_of(crs).proj.axis_info[0].unit_name
-        raise BadInputError(
-            "scale",
-            scale,
-            f"one pixel would cover the whole region of {east - west:g} x {north - south:g} {unit}",
-            f"Give the pixel size in {unit}, the unit of {crs[:20]}",
-        )
-    return crs, box
+    own = own_pixels(images, names)
+    check_units(crs, scale, anchor=pixels.anchor, own=own, area=(east - west, north - south))
+    return crs, covering_geobox(area, crs, scale, anchor=pixels.anchor)

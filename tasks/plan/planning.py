@@ -20,14 +20,16 @@ from tasks.plan.series import find_series
 from tasks.plan.sources import source
 from tasks.plan.specs import ImageSpec
 from tasks.plan.tiles import PatchTiles, RegionTiles
+from tasks.plan.units import check_units
 from tasks.raster.region import Region
 
 if TYPE_CHECKING:
     import geopandas
 from tasks.plan.footprints import check_touches
 from tasks.plan.grids import region_box, region_tiles
+from tasks.plan.lattice import NATIVE, native_lattice, own_pixels
 from tasks.plan.limits import check_limits
-from tasks.plan.patches import patch_tiles
+from tasks.plan.patches import native_patch_tiles, patch_tiles
 from tasks.plan.specs import PixelSpec
 
 
@@ -49,7 +51,7 @@ def plan_region(
     """
     image = find_image(connection, spec, region_box(region.wgs84) if region else None)
     bands = image.bands(pixels.bands)
-    tiles, tile_format = region_tiles(image, bands, pixels, region, tile_size)
+    tiles, tile_format = region_tiles([image], [band.id for band in bands], pixels, region, tile_size)
     return check_limits(_plan("region", connection, [image], bands, tile_format, tiles), pixels, "tile_size", tile_size)
 
 
@@ -82,7 +84,8 @@ def plan_timeseries(
     geometry = shapely.geometry.mapping(area)
     series = find_series(connection, spec, start=start, end=end, geometry=geometry, box=region_box(area))
     bands = series[0].bands(pixels.bands)
-    tiles, tile_format = region_tiles(series[0], bands, pixels, region, tile_size)
+    names = [band.id for band in bands]
+    tiles, tile_format = region_tiles(series, names, pixels, region, tile_size, growing=end is None)
     return check_limits(
         _plan("timeseries", connection, series, bands, tile_format, tiles), pixels, "tile_size", tile_size
     )
@@ -111,9 +114,14 @@ def plan_patches(
     image = find_image(connection, spec, WORLD)
     bands = image.bands(pixels.bands)
     check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
-    tiles, tile_of_point = patch_tiles(
-        points, crs=pixels.crs, scale=pixels.scale or 0.0, size=size, anchor=pixels.anchor
-    )
+    names = [band.id for band in bands]
+    if pixels.crs.lower() == NATIVE:
+        tiles, tile_of_point = native_patch_tiles(points, lattice=native_lattice([image], names), size=size)
+    else:
+        scale = pixels.scale or 0.0
+        tiles, tile_of_point = patch_tiles(points, crs=pixels.crs, scale=scale, size=size, anchor=pixels.anchor)
+        for crs in tiles.names:
+            check_units(crs, scale, anchor=pixels.anchor, own=own_pixels([image], names), patch=size)
     kept = pixels.tile_format
     # Patches are read side by side, so each of them is stored in the same way.
     tile_format = replace(kept, alike=kept.file_format == "GEO_TIFF" and kept.masks != "unknown")

@@ -189,20 +189,23 @@ class RegionTiles:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchTiles:
-    """Square north-up patches of one size and scale, each in its own CRS."""
+    """Patches of one size and scale, each in its own CRS. They are square and north-up unless `pixel` is given."""
 
     crs: tuple[str, ...]
     """All CRS of the patches, each once."""
     zone: NDArray[np.int32]
     """CRS of each patch as an index into `crs`, shape (patch,)."""
     left: NDArray[np.float64]
-    """x of the left edges in CRS units, shape (patch,)."""
+    """x of the corners of the first pixels in CRS units, shape (patch,)."""
     top: NDArray[np.float64]
-    """y of the top edges in CRS units, shape (patch,)."""
+    """y of the corners of the first pixels in CRS units, shape (patch,)."""
     scale: float
-    """Pixel size in CRS units."""
+    """Pixel size in CRS units. If `pixel` is given, the square root of a pixel's area."""
     size: int
     """Pixels per side of a patch."""
+    pixel: tuple[float, float, float, float] | None = None
+    """`(a, b, d, e)` of the affine of an image's own grid, whose pixels are oblong, sheared or south-up. None = pixels
+    are square and north-up: `(scale, 0, 0, -scale)`."""
 
     def __len__(self) -> int:
         return len(self.zone)
@@ -230,9 +233,10 @@ class PatchTiles:
         """Return the pixel grid of a patch."""
         if not 0 <= tile < len(self):
             raise IndexError(tile)
+        a, b, d, e = self.pixel or (self.scale, 0.0, 0.0, -self.scale)
         return PixelGrid(
             crs=self.crs[self.zone[tile]],
-            affine=Affine(self.scale, 0.0, float(self.left[tile]), 0.0, -self.scale, float(self.top[tile])),
+            affine=Affine(a, b, float(self.left[tile]), d, e, float(self.top[tile])),
             width=self.size,
             height=self.size,
         )
@@ -251,6 +255,7 @@ class PatchTiles:
             "top": self.top.tolist(),
             "scale": self.scale,
             "size": self.size,
+            **({} if self.pixel is None else {"pixel": list(self.pixel)}),
         }
 
 
@@ -270,4 +275,5 @@ def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
         top=np.asarray(value["top"], np.float64),
         scale=value["scale"],
         size=value["size"],
+        pixel=tuple(value["pixel"]) if "pixel" in value else None,
     )

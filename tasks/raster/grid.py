@@ -42,7 +42,9 @@ def covering_geobox(region: Region, crs: str, scale: float, *, anchor: XY[float]
     return native_geobox(region, crs, Affine(scale, 0.0, anchor.x, 0.0, -scale, anchor.y))
 
 
-def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | None = None) -> GeoBox:
+def native_geobox(
+    region: Region, crs: str, affine: Affine, *, shape: Shape2d | None = None, start: tuple[int, int] = (0, 0)
+) -> GeoBox:
     """Return the smallest part of a given pixel grid that covers a region.
 
     Args:
@@ -50,8 +52,8 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | 
         crs: CRS of the grid.
         affine: The affine (geotransform) of the grid, from (column, row) of pixel corners to CRS units, as stored for
             an asset. Pixels may be oblong or sheared.
-        shape: Height and width of the asset, which begins at column 0, row 0. The result is cut to it. None = the
-            asset has no limits.
+        shape: Height and width of the asset. The result is cut to it. None = the asset has no limits.
+        start: Column and row of the grid at which the asset begins.
 
     Raises:
         InputError: The affine cannot be inverted, the region cannot be expressed in the CRS, or the region does not
@@ -64,10 +66,10 @@ def native_geobox(region: Region, crs: str, affine: Affine, *, shape: Shape2d | 
         )
     xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
     columns, rows = ~affine @ (xs, ys)
-    across = _snapped(float(np.min(columns)), float(np.max(columns)))
-    down = _snapped(float(np.min(rows)), float(np.max(rows)))
+    across = snapped(float(np.min(columns)), float(np.max(columns)))
+    down = snapped(float(np.min(rows)), float(np.max(rows)))
     if shape is not None:
-        across, down = _cut(across, shape.x), _cut(down, shape.y)
+        across, down = cut(across, shape.x, start[0]), cut(down, shape.y, start[1])
         if not (across and down):
             raise InputError(
                 f"region: it does not touch the image ({shape.x} x {shape.y} pixels). Choose a region inside the image."
@@ -108,6 +110,23 @@ def patch_corners(
         InputError: The scale or the size is not positive, or a point has no coordinates in the CRS.
     """
     _check_scale(scale)
+    return native_patch_corners(lon, lat, crs, Affine(scale, 0.0, anchor.x, 0.0, -scale, anchor.y), size)
+
+
+def native_patch_corners(lon: ArrayLike, lat: ArrayLike, crs: str, affine: Affine, size: int) -> PatchCorners:
+    """Return the corners of patches around points on a given pixel grid. See :func:`patch_corners`.
+
+    Args:
+        lon: Longitudes in WGS 84 degrees, shape (patch,).
+        lat: Latitudes in WGS 84 degrees, shape (patch,).
+        crs: CRS of the grid.
+        affine: From (column, row) of pixel corners to CRS units. Pixels may be oblong, sheared or south-up: the corner
+            is that of the first pixel.
+        size: Side of a patch, pixels.
+
+    Raises:
+        InputError: The size is not positive, or a point has no coordinates in the CRS.
+    """
     if size < 1:
         raise InputError(f"size = {size}: a patch has at least 1 pixel on each side. Give a positive integer.")
     lons, lats = (np.atleast_1d(np.asarray(values, dtype=float)) for values in (lon, lat))
@@ -121,22 +140,26 @@ def patch_corners(
             f"point {i} (longitude {lons[i]}, latitude {lats[i]}) has no finite coordinates in this CRS",
             "Choose a CRS that covers the point, or 'utm'",
         )
-    columns = np.floor((xs - anchor.x) / scale - size / 2 + 0.5)
-    rows = np.floor((anchor.y - ys) / scale - size / 2 + 0.5)
+    if affine.b == affine.d == 0:  # a division rounds alike for every anchor
+        columns, rows = (xs - affine.c) / affine.a, (ys - affine.f) / affine.e
+    else:
+        columns, rows = ~affine @ (xs, ys)
+    columns, rows = (np.floor(pixels - size / 2 + 0.5) for pixels in (columns, rows))
     # The addition turns the -0.0 of the first row into 0.0, so that equal grids are written as the same text.
-    left, top = columns * scale + anchor.x, -rows * scale + anchor.y
+    left = affine.a * columns + affine.b * rows + affine.c
+    top = affine.d * columns + affine.e * rows + affine.f
     return PatchCorners(left=left, top=top)
 
 
-def _snapped(low: float, high: float) -> range:
+def snapped(low: float, high: float) -> range:
     """Return the pixels of one axis that cover ``low`` to ``high`` (in pixels); at least one."""
     first = math.floor(low + TOLERANCE)
     return range(first, max(math.ceil(high - TOLERANCE), first + 1))
 
 
-def _cut(pixels: range, end: int) -> range:
-    """Return the pixels of one axis that lie in ``range(end)``; an empty range if none do."""
-    return range(max(pixels.start, 0), min(pixels.stop, end))
+def cut(pixels: range, count: int, start: int = 0) -> range:
+    """Return the pixels of one axis that are among ``count`` pixels from ``start``; an empty range if none are."""
+    return range(max(pixels.start, start), min(pixels.stop, start + count))
 
 
 def _check_scale(scale: float) -> None:

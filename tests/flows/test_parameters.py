@@ -116,7 +116,6 @@ OWN = {
     PatchesParameters: {
         "points": {"missing": None, "type": 3, "list": [1, 2]},
         "size": {"type": "x", "zero": 0, "large": 32769},
-        "crs": {"native": {"crs": "native", "scale": None}},
     },
 }
 
