@@ -22,7 +22,7 @@ from tasks.raster.clip import touching
 from tasks.raster.crs import reproject, resolve_crs
 from tasks.raster.grid import covering_geobox
 from tasks.raster.region import Region
-from tasks.raster.small_parts import with_touched_pixels
+from tasks.raster.small_parts import on_grid
 from tasks.raster.tiling import Tiling
 
 
@@ -73,7 +73,7 @@ def region_tiles(
     tiling = Tiling(box, tile_size)
     if region is None or not pixels.clip:
         return RegionTiles(crs=crs, tiling=tiling), pixels.tile_format
-    geometry = with_touched_pixels(reproject(region.geometry, region.crs, crs), box)
+    geometry = on_grid(region, crs, box)
     kept = touching(geometry, tiling)
     tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
     return tiles, replace(pixels.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.expression import fingerprint
 from tasks.plan.plan import Plan
@@ -16,6 +14,7 @@ from tasks.plan.tiles import RegionTiles
 from tasks.raster.areas import Area
 from tasks.raster.crs import reproject
 from tasks.raster.region import Region
+from tasks.raster.small_parts import on_grid, with_touched_pixels
 from tasks.raster.zones import Zones
 
 # Up to so many times the pixels of its tiles, the whole grid is one mosaic. Beyond, it would be nearly all nodata.
@@ -57,9 +56,12 @@ def series_features(plan: Plan, region: Region, *, per_feature: bool) -> Feature
     """
     assert isinstance(plan.tiles, RegionTiles)
     areas = region.areas if per_feature else ()
-    shapes: Sequence[BaseGeometry] = [area.geometry for area in areas] or [region.geometry]
-    placed = [each if each.is_empty else reproject(each, region.crs, plan.tiles.crs) for each in shapes]
-    return Features(areas=areas, zones=Zones(placed, plan.tiles.tiling))
+    crs, tiling = plan.tiles.crs, plan.tiles.tiling
+    if not areas:
+        return Features(areas=areas, zones=Zones([on_grid(region, crs, tiling.geobox)], tiling))
+    shapes = [area.geometry for area in areas]
+    placed = [each if each.is_empty else reproject(each, region.crs, crs) for each in shapes]
+    return Features(areas=areas, zones=Zones(with_touched_pixels(placed, tiling.geobox), tiling))
 
 
 def is_sparse(plan: Plan) -> bool:

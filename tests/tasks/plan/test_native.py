@@ -20,6 +20,7 @@ from tasks.extraction.tile_file import pixels_wanted
 from tasks.plan.plan import Plan, TileFormat
 from tasks.plan.planning import plan_patches, plan_region, plan_timeseries
 from tasks.plan.specs import ImageSpec, PixelSpec
+from tasks.products.features import series_features
 from tasks.raster.region import read_region
 from tests.tasks.plan.scenes import A, at, fetched, patch, scene
 
@@ -316,3 +317,32 @@ def test_a_region_at_the_edge_of_the_image(connection, folder):
     for beside in (box(east, south, east + 300, north), box(west - 300, south, west, north)):
         with pytest.raises(InputError, match="region"):
             region(connection, "a", beside, clip=True)
+
+
+def test_each_small_feature_has_pixels_although_it_is_part_of_a_larger_polygon(connection):
+    """A narrow field along a large one: together they are one polygon, but both have rows in the table of a series."""
+    west, south, east, north = X + 2500, Y - 3500, X + 3500, Y - 2500
+    fields = [shapely.box(west, south, east, north), shapely.box(east, south + 200, east + 60, south + 280)]
+    features = [
+        {"type": "Feature", "properties": {"n": n}, "geometry": f.__geo_interface__} for n, f in enumerate(fields)
+    ]
+    given = {"type": "FeatureCollection", "features": features}
+    place = {**given, "crs": {"type": "name", "properties": {"name": "EPSG:32621"}}}
+    plan = region(connection, "coarse", place, clip=True)
+    found = fetched(connection, plan)
+    zones = series_features(plan, read_region(place), per_feature=True).zones
+    values = []
+    for zone in range(2):
+        mask = np.zeros(found.shape, bool)
+        for tile in range(len(plan.tiles.tiling)):
+            for part in zones.parts(tile):
+                if part.zone == zone:
+                    part.window.of_array(plan.tiles.tiling.window(tile).of_array(mask))[part.mask] = True
+        values.append(found[mask])
+    # Rows 10 to 13 and columns 10 to 13; row 12 and 13 (200 to 280 m above the lower edge) of column 14.
+    assert values[0].tolist() == A[10:14, 10:14].ravel().tolist()
+    assert values[1].tolist() == A[12:14, 14].tolist()
+    whole = series_features(plan, read_region(place), per_feature=False).zones
+    assert (
+        sum(part.pixels for tile in range(len(plan.tiles.tiling)) for part in whole.parts(tile)) == found.count() == 18
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from tasks.raster.clip import inside, touching
-from tasks.raster.small_parts import with_touched_pixels
+from tasks.raster.small_parts import with_touched_pixels as each_with_touched_pixels
 from tasks.raster.tiling import Tiling
 
 # Sheared, not square, off any round origin; and south-up in degrees.
@@ -19,6 +19,10 @@ HEIGHT, WIDTH = 23, 41
 
 def grid(affine=AFFINES[0]):
     return GeoBox((HEIGHT, WIDTH), affine, "EPSG:32633")
+
+
+def with_touched_pixels(geometry, geobox):
+    return each_with_touched_pixels([geometry], geobox)[0]
 
 
 def kept(*boxes, affine=AFFINES[0]):
