@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deployments.sandbox.interpreter.filters import field, numbers
+from deployments.sandbox.interpreter.filters import field
 from deployments.sandbox.interpreter.imagecollections import identity, sort_key
-from deployments.sandbox.interpreter.reducers import ROWS, reduce_numbers
+from deployments.sandbox.interpreter.reducers import ROWS, reduce_values
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.strings import string
 from deployments.sandbox.interpreter.values import (
@@ -78,7 +78,7 @@ AGGREGATES = {
 
 
 def _aggregate(output: Output) -> Callable[[Any, Any], Any]:
-    return lambda collection, name: reduce_numbers(output, numbers(_column(collection, name)))
+    return lambda collection, name: reduce_values(output, _column(collection, name))
 
 
 for _name, _output in AGGREGATES.items():
@@ -88,7 +88,7 @@ for _name, _output in AGGREGATES.items():
 @function("List.reduce")
 def reduce_list(values: list[Any], reducer: Reducer) -> Any:
     """Reduce a list of numbers; several outputs come as a dictionary."""
-    results = {output.name: reduce_numbers(output, numbers(values)) for output in reducer.outputs}
+    results = {output.name: reduce_values(output, values) for output in reducer.outputs}
     return next(iter(results.values())) if len(results) == 1 else results
 
 
@@ -97,5 +97,5 @@ def reduce_columns(collection: Collection, reducer: Reducer, selectors: list[str
     """Reduce one property of all elements."""
     if len(selectors) != 1:
         raise Refusal("Collection.reduceColumns: the sandbox supports one selector.")
-    column = numbers(_column(collection, selectors[0]))
-    return {output.name: reduce_numbers(output, column) for output in reducer.outputs}
+    column = _column(collection, selectors[0])
+    return {output.name: reduce_values(output, column) for output in reducer.outputs}

@@ -56,15 +56,30 @@ def parse_date(value: Any, time_zone: str | None = None) -> Date:
     if not isinstance(value, str):
         raise Refusal("Date: Cannot parse date: expected a number of milliseconds, a string or a Date.")
     text = value
+    bad = Refusal(f"Date: Cannot parse date '{text}'. Bad date/time '{text}'.")
+    if not _ISO.fullmatch(text):
+        raise bad
     short = re.fullmatch(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?", text)
     try:
         if short:
             year, month, day = (int(part or 1) for part in short.groups())
             return date_of(datetime(year, month, day, tzinfo=zone(time_zone)))
-        moment = _day_of_year(text) if re.fullmatch(r"\d{4}-\d{3}", text) else datetime.fromisoformat(text)
+        moment = _day_of_year(text) if re.fullmatch(r"\d{4}-\d{3}", text) else datetime.fromisoformat(_padded(text))
     except (ValueError, OverflowError):
-        raise Refusal(f"Date: Cannot parse date '{text}'. Bad date/time '{text}'.") from None
+        raise bad from None
     return date_of(moment if moment.tzinfo else moment.replace(tzinfo=zone(time_zone)))
+
+
+# Python reads more: 20200305 and 2020-W10-4, of which Earth Engine reads a year and nothing.
+_ISO = re.compile(
+    r"\d{4}(?:-\d{3}|(?:-\d{1,2}){0,2}(?:[T ]\d{1,2}(?::\d{1,2}){0,2}(?:[.,]\d+)?)?(?:Z|[-+]\d\d:?\d\d)?)"
+)
+
+
+def _padded(text: str) -> str:
+    """Return a date whose numbers have two digits, which Python needs: 2017-6-24T00:14:46."""
+    day, mark, time = re.fullmatch(r"([^T ]*)([T ]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr] # any
+    return re.sub(r"(?<!\d)(\d)(?!\d)", r"0\1", day) + mark + re.sub(r"(?<![\d.,])(\d)(?!\d)", r"0\1", time)
 
 
 def _day_of_year(text: str) -> datetime:
@@ -188,6 +203,7 @@ PATTERNS: Mapping[str, Callable[[datetime, int], str]] = {
     "s": lambda m, n: f"{m.second:0{n}d}",
     "S": lambda m, n: f"{m.microsecond:06d}"[:n].ljust(n, "0"),
     "Z": lambda m, n: f"{m:%z}" if n == 1 else f"{m:%z}"[:3] + ":" + f"{m:%z}"[3:] if n == 2 else str(m.tzinfo),
+    "z": lambda m, n: "Coordinated Universal Time" if n > 3 else f"{m:%Z}",
     "x": lambda m, n: f"{m.isocalendar().year % 100:02d}" if n == 2 else f"{m.isocalendar().year:0{n}d}",
     "C": lambda m, n: f"{m.year // 100:0{n}d}",
     "G": lambda _m, _n: "AD",
@@ -208,13 +224,13 @@ def format_date(date: Date, pattern: str | None, time_zone: str | None = None) -
     if pattern is not None and len(pattern) > LONGEST_PATTERN:
         raise Refusal(f"Date.format: The pattern must not be longer than {LONGEST_PATTERN} characters.")
     moment = date.moment.astimezone(zone(time_zone))
-    parts = re.findall(r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", pattern or "yyyy-MM-dd'T'HH:mm:ss")
+    parts = re.findall(r"('')|'((?:[^']|'')*)'|(([A-Za-z])\4*)|([^A-Za-z'])", pattern or "yyyy-MM-dd'T'HH:mm:ss")
     text = []
-    for quoted, run, letter, other in parts:
+    for quote, quoted, run, letter, other in parts:
         if not run:
-            text.append(quoted.replace("''", "'") or other)
-        elif letter == "z":
-            raise Refusal("Date.format: the sandbox does not support names of time zones (z). Use Z, ZZ or ZZZ.")
+            text.append("'" if quote else quoted.replace("''", "'") or other)
+        elif letter == "z" and len(run) > 3 and moment.tzinfo is not UTC:
+            raise Refusal("Date.format: the sandbox does not support long names of time zones (zzzz). Use z or ZZZ.")
         elif letter not in PATTERNS:
             raise Refusal(f"Date.format: Illegal pattern component: {letter}.")
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deployments.sandbox.interpreter.coercion import coerce
+from deployments.sandbox.interpreter.metadata import chosen
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import Algorithm
 from deployments.sandbox.refusal import Refusal
@@ -17,6 +18,17 @@ def _value(dictionary: Dictionary, key: str, where: str) -> Any:
     if key not in dictionary:
         raise Refusal(f"{where}: Dictionary does not contain key: '{key}'.")
     return dictionary[key]
+
+
+def _matching(dictionary: Dictionary, selectors: list[str], ignore_missing: bool | None, where: str) -> list[str]:
+    """Return the keys that names or regular expressions choose."""
+    found: dict[str, None] = {}
+    for selector in selectors:
+        keys_of = [selector] if selector in dictionary else chosen(dictionary, [selector])
+        if not keys_of and not ignore_missing:
+            raise Refusal(f"{where}: Dictionary does not contain key: '{selector}'.")
+        found |= dict.fromkeys(keys_of)
+    return list(found)
 
 
 @function("Dictionary")
@@ -54,7 +66,7 @@ def keys(dictionary: Dictionary) -> list[str]:
 @function("Dictionary.values")
 def values(dictionary: Dictionary, names: list[str] | None) -> list[Any]:
     """List the values in order of the sorted keys, or of the given ones."""
-    return [_value(dictionary, key, "Dictionary.values") for key in (names or sorted(dictionary))]
+    return [_value(dictionary, key, "Dictionary.values") for key in (sorted(dictionary) if names is None else names)]
 
 
 @function("Dictionary.set")
@@ -66,7 +78,8 @@ def set_value(dictionary: Dictionary, key: str, value: Any) -> Dictionary:
 @function("Dictionary.combine")
 def combine(first: Dictionary, second: Dictionary, overwrite: bool | None) -> Dictionary:
     """Put two dictionaries together; the second one wins unless ``overwrite`` is false."""
-    return {**second, **first} if overwrite is False else {**first, **second}
+    both = {**second, **first} if overwrite is False else {**first, **second}
+    return {key: value for key, value in both.items() if value is not None}
 
 
 @function("Dictionary.fromLists")
@@ -80,23 +93,22 @@ def from_lists(names: list[str], items: list[Any]) -> Dictionary:
 @function("Dictionary.select")
 def select(dictionary: Dictionary, names: list[str], ignore_missing: bool | None) -> Dictionary:
     """Keep some keys."""
-    wanted = [name for name in names if name in dictionary] if ignore_missing else names
-    return {name: _value(dictionary, name, "Dictionary.select") for name in wanted}
+    return {name: dictionary[name] for name in _matching(dictionary, names, ignore_missing, "Dictionary.select")}
 
 
 @function("Dictionary.remove")
 def remove(dictionary: Dictionary, names: list[str], ignore_missing: bool | None) -> Dictionary:
     """Drop some keys."""
-    if not ignore_missing:
-        for name in names:
-            _value(dictionary, name, "Dictionary.remove")
-    return {key: value for key, value in dictionary.items() if key not in names}
+    dropped = _matching(dictionary, names, ignore_missing, "Dictionary.remove")
+    return {key: value for key, value in dictionary.items() if key not in dropped}
 
 
 @function("Dictionary.rename")
 def rename(dictionary: Dictionary, old: list[str], new: list[str], overwrite: bool | None) -> Dictionary:
     """Rename some keys."""
-    renamed = dict(zip(old, new, strict=False))
+    if len(old) != len(new):
+        raise Refusal("Dictionary.rename: Lists 'from' and 'to' must be of the same size.")
+    renamed = dict(zip(old, new, strict=True))
     for name in old:
         _value(dictionary, name, "Dictionary.rename")
     clash = [name for name in new if name in dictionary and name not in renamed]

@@ -199,8 +199,3 @@ def calendar_range(start: int, end: int | None, field: str) -> Filter:
 def day_of_year(start: int, end: int) -> Filter:
     """Keep what began on days of the year from ``start``, and before ``end``."""
     return calendar_range(start, end - 1, "day_of_year")
-
-
-def numbers(values: list[Any]) -> list[float]:
-    """Return the numbers of a list; dates and texts are left out."""
-    return [value for value in values if isinstance(value, int | float)]

@@ -152,7 +152,9 @@ def set_item(values: list[Any], index: int, element: Any) -> list[Any]:
 
 @function("List.insert")
 def insert(values: list[Any], index: int, element: Any) -> list[Any]:
-    """Put an element before another."""
+    """Put an element before another; behind the last one for an index as large as the list."""
+    if not -len(values) <= index <= len(values):
+        raise Refusal(f"List.insert: List index must be between 0 and {len(values)}, or negative. Got {index}.")
     return [*values[:index], element, *values[index:]]
 
 

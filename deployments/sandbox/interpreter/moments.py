@@ -93,13 +93,19 @@ def update(  # noqa: PLR0917 - the arguments of Earth Engine's signature, in its
 @function("Date.getRelative")
 def get_relative(of: Date, unit: str, in_unit: str, time_zone: str | None) -> int:
     """Return how many whole units of one size lie since the start of one of another: days in the year."""
-    start = _start(of, in_unit, time_zone)
-    name = dates.unit_name(unit)
-    if name in dates.MILLIS:
-        return (of.millis - start.millis) // dates.MILLIS[name]
-    if name == "month" and dates.unit_name(in_unit) == "year":
+    name, within = dates.unit_name(unit), dates.unit_name(in_unit)
+    if dates.length(name) >= dates.length(within):
+        return 0  # as Google's example of getRelative says
+    if name == "month":
         return dates.calendar_field(of, "month", time_zone) - 1
-    raise Refusal(f"Date.getRelative: the sandbox does not support '{unit}' in '{in_unit}'.")
+    if name == "week":
+        raise Refusal(f"Date.getRelative: the sandbox does not support weeks of a {within}.")
+    # By the clock of the zone, where a day may have 23 or 25 hours.
+    here = dates.zone(time_zone)
+    passed = of.moment.astimezone(here).replace(tzinfo=None) - _start(of, within, time_zone).moment.astimezone(
+        here
+    ).replace(tzinfo=None)
+    return passed // timedelta(milliseconds=dates.MILLIS[name])
 
 
 def _start(of: Date, unit: str, time_zone: str | None) -> Date:

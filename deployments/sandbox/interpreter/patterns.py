@@ -71,7 +71,8 @@ def pattern(text: str, *, ignore_case: bool = False) -> Pattern:
     """Return a regular expression of a user.
 
     Args:
-        text: In the syntax that Java's and Python's have in common.
+        text: In the syntax that RE2's and Python's have in common, with the named classes of POSIX (``[[:space:]]``):
+            Google's examples of ``String.split`` show both.
         ignore_case: Whether letters of both cases are the same.
 
     Raises:
@@ -81,10 +82,37 @@ def pattern(text: str, *, ignore_case: bool = False) -> Pattern:
     if len(text) > LONGEST_PATTERN:
         raise Refusal(f"Regular expression: The pattern has {len(text)} characters, more than {LONGEST_PATTERN}.")
     try:
-        ways = _sequence(_parser.parse(text), text)
-        return Pattern(text, re.compile(text, re.IGNORECASE if ignore_case else 0), ways)
+        understood = _NAMED_CLASS.sub(_class, text)
+        ways = _sequence(_parser.parse(understood), text)
+        # Letters, digits and spaces are those of ASCII in RE2.
+        flags = re.ASCII | (re.IGNORECASE if ignore_case else re.NOFLAG)
+        return Pattern(text, re.compile(understood, flags), ways)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
-        raise Refusal(f"Invalid regular expression '{text}': {error}.") from None
+        raise Refusal(
+            f"Invalid regular expression '{text}', or one that the sandbox does not support: {error}."
+        ) from None
+
+
+_NAMED_CLASS = re.compile(r"\[:(\w+):\]")
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\t\n\v\f\r ",
+    "upper": "A-Z",
+    "word": r"0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+    "blank": r"\t ",
+}
+
+
+def _class(match: re.Match[str]) -> str:
+    name = match[1]
+    if name not in _CLASSES:
+        raise Refusal(f"Regular expression: the sandbox does not support the class [:{name}:].")
+    return _CLASSES[name]
 
 
 def _sequence(parts: Any, text: str) -> _Ways:

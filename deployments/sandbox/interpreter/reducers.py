@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.sandbox.interpreter import promotion
-from deployments.sandbox.interpreter.coercion import coerce
+from deployments.sandbox.interpreter.coercion import coerce, type_name
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import Output, Reducer
 from deployments.sandbox.raster import DOUBLE, UINT32, DataType, Pixels
@@ -241,10 +241,34 @@ def get_outputs(reducer: Reducer) -> list[str]:
     return [output.name for output in reducer.outputs]
 
 
+OF_ANYTHING: dict[Any, Callable[[list[Any]], Any]] = {
+    ROWS["count"].reduce: len,
+    ROWS["first"].reduce: lambda values: values[0] if values else None,
+    ROWS["last"].reduce: lambda values: values[-1] if values else None,
+}
+"""What reducers do that take values of any type, by what they do with pixels."""
+
+
+def reduce_values(output: Output, values: list[Any]) -> Any:
+    """Apply a reducer's output to values, of which null ones do not count.
+
+    Raises:
+        Refusal: 400, a reducer of numbers is given something else.
+    """
+    present = [value for value in values if value is not None]
+    anything = OF_ANYTHING.get(output.reduce)
+    if anything is not None:
+        return anything(present)
+    other = next((value for value in present if not isinstance(value, int | float)), None)
+    if other is not None:
+        raise Refusal(f"Reducer.{output.name}: the sandbox supports numbers only, got a {type_name(other)}.")
+    return reduce_numbers(output, present)
+
+
 def reduce_numbers(output: Output, numbers: list[float]) -> int | float | None:
     """Apply a reducer's output to numbers; None if there are none and the result would be masked."""
     if not numbers:
-        return 0 if output.name == "count" else None
+        return 0 if output.reduce is ROWS["sum"].reduce else None
     values = np.asarray(numbers).reshape(-1, 1, 1)
     pixels = output.reduce(values, np.ones(values.shape, np.float32))
     result: int | float = pixels.values.reshape(-1)[0].item()

@@ -12,7 +12,10 @@ from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.refusal import Refusal
 
 _FORMAT = re.compile(r"(?:[^%]|%%)*%[-+ 0,#]*\d{0,3}(?:\.\d{1,3})?([a-zA-Z])(?:[^%]|%%)*", re.DOTALL)
+# Of a replacement, as Java reads it: a group ($1), an escaped character (\$), or any other.
+_REPLACEMENT = re.compile(r"(\$(\d)|\\(.)|[^$\\])", re.DOTALL)
 _LONGEST_FORMAT = 1_000
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|NaN|[-+]?Infinity")
 _LONGEST_REPLACEMENT = 1_000
 
 
@@ -27,6 +30,10 @@ def string(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | dict):
         return json.dumps(value, default=type_name)
+    if value is None:
+        return "null"
+    if not isinstance(value, str | int | float):
+        raise Refusal(f"String: the sandbox does not support the text of a {type_name(value)}.")
     return value if isinstance(value, str) else str(value)
 
 
@@ -35,13 +42,20 @@ def replace(text: str, regex: str, replacement: str, flags: str | None) -> str:
     """Replace the first match of a regular expression, or all with the flag ``g``."""
     if len(replacement) > _LONGEST_REPLACEMENT:
         raise Refusal(f"String.replace: The replacement must not be longer than {_LONGEST_REPLACEMENT} characters.")
-    # Groups are $1 in Earth Engine and \1 in Python.
-    template = re.sub(r"\$(\d)", r"\\\1", replacement)
     compiled = _pattern(regex, flags, text)
-    try:
-        return compiled.sub(template, text, count=0 if "g" in (flags or "") else 1)
-    except (re.error, IndexError) as error:
-        raise Refusal(f"String.replace: Invalid replacement '{replacement}': {error}.") from None
+    parts = _REPLACEMENT.findall(replacement)
+    if sum(map(len, (whole for whole, _, _ in parts))) != len(replacement):
+        raise Refusal(f"String.replace: Invalid replacement '{replacement}': a '$' or a '\\' stands alone.")
+    missing = [group for _, group, _ in parts if group and int(group) > compiled.groups]
+    if missing:
+        raise Refusal(f"String.replace: Invalid replacement '{replacement}': there is no group {missing[0]}.")
+
+    def replaced(found: re.Match[str]) -> str:
+        return "".join(
+            (found.group(int(group)) or "") if group else escaped or whole for whole, group, escaped in parts
+        )
+
+    return compiled.sub(replaced, text, count=0 if "g" in (flags or "") else 1)
 
 
 @function("String.match")
@@ -56,8 +70,21 @@ def match(text: str, regex: str, flags: str | None) -> list[str]:
 
 @function("String.split")
 def split(text: str, regex: str, flags: str | None) -> list[str]:
-    """Split at a regular expression; at none, into characters."""
-    return list(text) if regex == "" else [part or "" for part in _pattern(regex, flags, text).split(text)]
+    """Split at a regular expression; at none, into characters.
+
+    Without the groups of the expression and without empty strings at the end, as in Google's examples.
+    """
+    if regex == "":
+        return list(text)
+    parts, last = [], 0
+    for found in _pattern(regex, flags, text).finditer(text):
+        if (found.end() > 0 and found.start() < len(text)) or found.group():
+            parts.append(text[last : found.start()])
+            last = found.end()
+    parts.append(text[last:])
+    while len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    return parts
 
 
 @function("String.slice")
@@ -69,10 +96,13 @@ def cut(text: str, start: int, end: int | None) -> str:
 @function("Number.parse")
 def parse_number(text: str, radix: int | None) -> int | float:
     """Return the number that a string writes."""
+    bad = Refusal(f"Number.parse: Cannot parse '{text[:100]}' as a number.")
+    if "_" in text or (radix in {None, 10} and not _NUMBER.fullmatch(text.strip())):  # Python reads more
+        raise bad
     try:
         value = float(int(text, radix) if radix not in {None, 10} else text)
     except (ValueError, OverflowError):
-        raise Refusal(f"Number.parse: Cannot parse '{text[:100]}' as a number.") from None
+        raise bad from None
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
@@ -83,10 +113,27 @@ def format_number(value: float, pattern: str | None) -> str:
     found = _FORMAT.fullmatch(chosen) if len(chosen) <= _LONGEST_FORMAT else None
     if found is None:
         raise Refusal(f"Number.format: Invalid pattern '{chosen[:100]}'.")
+    if "," in found.group(0)[: found.start(1)]:
+        return _grouped(chosen, found, value)
     try:
         return chosen % (int(value) if found.group(1) in "dxXo" else value)
     except (TypeError, ValueError, OverflowError):
         raise Refusal(f"Number.format: Invalid pattern '{chosen}'.") from None
+
+
+def _grouped(chosen: str, found: re.Match[str], value: float) -> str:
+    """Return a number with commas between its thousands, which Python's ``%`` does not write."""
+    start = re.compile(r"(?:[^%]|%%)*").match(chosen).end()  # type: ignore[union-attr] # it matches anything
+    spec, kind = chosen[start + 1 : found.start(1)], found.group(1)
+    flags, rest = re.fullmatch(r"([-+ 0,#]*)(.*)", spec, re.DOTALL).groups()  # type: ignore[union-attr] # as above
+    width, _, precision = rest.partition(".")
+    if kind not in "df" or set(flags) - set(",+-0"):
+        raise Refusal(f"Number.format: the sandbox does not support the pattern '{chosen[:100]}'.")
+    sign, side = "+" if "+" in flags else "", "<" if "-" in flags else ">"
+    digits = f".{precision or 6}f" if kind == "f" else "d"
+    number = format(int(value) if kind == "d" else value, f"{sign},{digits}")
+    number = number.rjust(int(width or 0), "0") if "0" in flags else format(number, f"{side}{width}")
+    return (chosen[:start] + number + chosen[found.end(1) :]).replace("%%", "%")
 
 
 @function("Number.clamp")

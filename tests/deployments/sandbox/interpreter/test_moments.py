@@ -134,7 +134,7 @@ def test_more_ways_to_a_date(bench: Any, build: Any, text: str) -> None:
         lambda: ee.Date("2021-01-01").advance(99999, "year"),
         lambda: ee.Date("2021-01-01").advance(1e9, "day"),
         lambda: ee.DateRange(ee.List(["a"])),
-        lambda: ee.Date("2021-01-01").format("z"),
+        lambda: ee.Date("2021-01-01").format("zzzz", "Europe/Rome"),
         lambda: ee.Date("2021-01-01", "Mars/Olympus"),
     ],
 )

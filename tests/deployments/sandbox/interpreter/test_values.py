@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,6 +58,109 @@ MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2060, 1, 1))  # noqa: DTZ0
 )
 def test_values(bench: Any, build: Any, expected: Any) -> None:
     assert bench.info(build()) == expected
+
+
+# What Google's own examples print: github.com/google/earthengine-community, samples/python/apidocs.
+EXAMPLES: list[tuple[Any, Any]] = [
+    (lambda: ee.String("aBAbcD").split("Ab"), ["aB", "cD"]),
+    (lambda: ee.String("aBAbcD").split("ab", "i"), ["", "", "cD"]),
+    (lambda: ee.String("aBAbcD").split("[bc]", "i"), ["a", "A", "", "D"]),
+    (lambda: ee.String("aBAbcD").split("(BA|c)"), ["a", "b", "D"]),
+    (lambda: ee.String("a,b,cdee f,g").split("[[:space:]]"), ["a,b,cdee", "f,g"]),
+    (lambda: ee.String("a,b,cdee f,g").split("ee"), ["a,b,cd", " f,g"]),
+    (lambda: ee.String("a,b,cdee f,g").split("[a-z]"), ["", ",", ",", "", "", "", " ", ","]),
+    (lambda: ee.String("a,b,cdee f,g").split("[^a-z]"), ["a", "b", "cdee", "f", "g"]),
+    (lambda: ee.String("a,b").split(""), ["a", ",", "b"]),
+    (lambda: ee.String("ABCabc123").match("AB", "ig"), ["AB", "ab"]),
+    (lambda: ee.String("ABCabc123").match("[a-z]+[0-9]+"), ["abc123"]),
+    (lambda: ee.String("ABCabc123").match("abc[^0-9]", "i"), ["ABCa"]),
+    (lambda: ee.String("aBc-Abc").replace("abc", "Z", "ig"), "Z-Z"),
+    (lambda: ee.String("abc-abc").replace("abc", "", "g"), "-"),
+    (lambda: ee.Number(1).format("%03d"), "001"),
+    (lambda: ee.Number(123476).format("%.3e"), "1.235e+05"),
+    (lambda: ee.Number(123476).format("%.2f"), "123476.00"),
+    (lambda: ee.Number.parse("0001"), 1),
+    (lambda: ee.Number.parse("3E8", 16), 1000),
+    (lambda: ee.Number(1).mod(-2), 1),
+    (lambda: ee.Number(-12).mod(5), -2),
+    (lambda: ee.Number(5.5).mod(2), 1.5),
+    (lambda: ee.Number(10.5).round(), 11),
+    (lambda: ee.List.sequence(0, 10, 2, 3), [0, 5, 10]),
+    (lambda: ee.List.sequence(0, None, -2, 6), [0, -2, -4, -6, -8, -10]),
+    (lambda: ee.List.sequence(3, 6, 2), [3, 5]),
+    (lambda: ee.Date("2017-6-24T00:14:46").format(), "2017-06-24T00:14:46"),
+    (lambda: ee.Date("2020", "US/Mountain").format(), "2020-01-01T07:00:00"),
+    (lambda: ee.Date("2020-08-18").format(None, "Etc/GMT-10"), "2020-08-18T10:00:00"),
+    (lambda: ee.Date("2021-4-30T07:15:31.24").getRelative("year", "month"), 0),
+    *(
+        (functools.partial(lambda *given: ee.Date("1975-07-23T21:13:59").format(*given), *given), text)
+        for *given, text in (
+            ("YYYY GG", "1975 AD"),
+            ("CC YY", "19 75"),
+            ("xxxx ww", "1975 30"),
+            ("e EEEEEEEE", "3 Wednesday"),
+            ("a KK hh", "PM 09 09"),
+            ("HH kk mm ss SS", "21 21 13 59 00"),
+            ("z", "UTC"),
+            ("zzzz", "Coordinated Universal Time"),
+            ("z", "PST8PDT", "PDT"),
+            ("Z", "PST8PDT", "-0700"),
+            ("ZZ", "PST8PDT", "-07:00"),
+            ("ZZZ", "PST8PDT", "PST8PDT"),
+            ("YY 'yada' MM", "75 yada 07"),
+            ("YY ''MM'' dd", "75 '07' 23"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "expected"), EXAMPLES)
+def test_what_google_s_examples_print(bench: Any, build: Any, expected: Any) -> None:
+    assert bench.info(build()) == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda: ee.String("aaa").replace("a", "<$0>", "g"), "<a><a><a>"),
+        (lambda: ee.String("ab").replace("(a)(b)", "$2\\$1"), "b$1"),
+        (lambda: ee.String("é1").match("\\w+"), ["1"]),  # letters are those of ASCII
+        (lambda: ee.Number(1234567.891).format("%,.1f"), "1,234,567.9"),
+        (lambda: ee.Number(-1234567).format("[%,12d]"), "[  -1,234,567]"),
+        (lambda: ee.Dictionary({"ab": 1, "b": 2, "ac": 3}).select(["a.*"]), {"ab": 1, "ac": 3}),
+        (lambda: ee.Dictionary({"ab": 1, "b": 2, "ac": 3}).remove(["a.*"]), {"b": 2}),
+        (lambda: ee.Dictionary({"a": 1}).values([]), []),
+        (lambda: ee.Dictionary({"a": 1}).combine({"b": None}), {"a": 1}),
+        (lambda: ee.List([1, None, True, 1.5]).join("-"), "1-null-true-1.5"),
+        (lambda: ee.List(["a", None, "b"]).reduce(ee.Reducer.count()), 2),
+        (lambda: ee.List([None, "a", "b"]).reduce(ee.Reducer.firstNonNull()), "a"),
+        (lambda: ee.List([]).reduce(ee.Reducer.sum()), 0),
+        (lambda: ee.List([]).reduce(ee.Reducer.mean()), None),
+        (lambda: ee.List([1, 2]).insert(2, 3), [1, 2, 3]),
+        (lambda: ee.Date("2020-07-01T00:30", "America/New_York").getRelative("day", "year", "America/New_York"), 182),
+    ],
+)
+def test_more_values(bench: Any, build: Any, expected: Any) -> None:
+    assert bench.info(build()) == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: ee.String("a").replace("a", "$1"), "there is no group 1"),
+        (lambda: ee.String("a").replace("a", "\\"), "stands alone"),
+        (lambda: ee.String("a").match("\\p{L}"), "does not support"),
+        (lambda: ee.List(["a"]).reduce(ee.Reducer.mean()), "Reducer.mean: the sandbox supports numbers only"),
+        (lambda: ee.List([1]).insert(5, 1), "List index must be between"),
+        (lambda: ee.Number.parse("1_000"), "Cannot parse"),
+        (lambda: ee.Number.parse("nan"), "Cannot parse"),
+        (lambda: ee.Date("20200305"), "Cannot parse date"),
+        (lambda: ee.Date("2020-W10-4"), "Cannot parse date"),
+    ],
+)
+def test_what_python_would_have_taken(bench: Any, build: Any, text: str) -> None:
+    with pytest.raises(Refusal, match=text):
+        bench.info(build())
 
 
 @LAWS
