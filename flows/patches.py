@@ -2,6 +2,8 @@
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
 # resolve them if they were text.
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import geopandas
@@ -19,18 +21,24 @@ from tasks.patch_index import patch_index
 from tasks.pictures import contact_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_patches
+from tasks.prefect_io.artifacts import show_patches
 from tasks.prefect_io.run_name import run_name
 from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
+from tasks.raster.point_names import captions, patch_names, point_names
 from tasks.raster.points import read_points
+from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
+
+POINTS_SHOWN = 100
+"""Number of points whose files the run page lists."""
 
 
 class PatchesResult(ExtractionResult):
     """Result of an extraction of patches."""
 
     index: str | None = None
-    """GeoParquet with one row for each point: its properties, and its patch's file, grid and status. None after a dry
-    run."""
+    """GeoParquet with one row for each point: its id, its properties, and its patch's file, grid and status. None
+    after a dry run."""
 
 
 class PatchPlan(NamedTuple):
@@ -40,6 +48,19 @@ class PatchPlan(NamedTuple):
     points: geopandas.GeoDataFrame
     tile_of_point: NDArray[np.int64]
     """Number of each point's patch in the plan. Shape `(point,)`."""
+
+    def rows(self, tiles: Sequence[TileReceipt]) -> list[dict[str, object]]:
+        """Return the first points with their places and files, for people.
+
+        Args:
+            tiles: Receipts of all patches, in order.
+        """
+        names, shown = point_names(self.points), self.points.geometry.iloc[:POINTS_SHOWN]
+        own = [tiles[tile] for tile in self.tile_of_point[:POINTS_SHOWN].tolist()]
+        return [
+            {"point": name, "lon": place.x, "lat": place.y, "status": tile.status, "file": tile.key or ""}
+            for name, place, tile in zip(names, shown, own, strict=False)
+        ]
 
     def first_points(self) -> dict[int, int]:
         """Return the row of the first point of each patch, by the number of the patch."""
@@ -82,12 +103,16 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     if extraction.planned_only:
         return PatchesResult(**extraction.result())
     assert patches is not None
+    extraction = replace(extraction, names=patch_names(patches.points, patches.tile_of_point))
     store, tiles = extraction.store, extraction.tiles
     index = patch_index.submit(store, patches.plan, tiles, points=patches.points, tile_of_point=patches.tile_of_point)
     first = patches.first_points()
     by_point = sorted(tiles, key=lambda tile: first[tile.index])
-    pictures = [Picture(f"point {first[t.index]}", t.key, t.crc32c) for t in by_point if t.key is not None]
-    sheet = contact_sheet(store, patches.plan, evenly_spaced(pictures), thumbnails)
+    shown = evenly_spaced([tile for tile in by_point if tile.key is not None])
+    labels = captions(patches.points, [first[tile.index] for tile in shown])
+    pictures = [Picture(label, t.key, t.crc32c) for label, t in zip(labels, shown, strict=True) if t.key is not None]
+    sheet = contact_sheet(store, patches.plan, pictures, thumbnails)
+    show_patches(patches.rows(tiles), points=len(patches.points))
     picture, table = extraction.show(sheet), index.result()
     result = PatchesResult(**extraction.result(), index=extraction.path(table), quicklook=picture)
     return extraction.finish(parameters, result)

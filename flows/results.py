@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar, overload
 
 from prefect.futures import PrefectFuture
@@ -60,6 +61,8 @@ class Extraction:
     """Future of the manifest's key; None after a dry run."""
     coverage: PrefectFuture[bytes] | None = None
     """Future of the coverage map (PNG); None after a dry run."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """What the user calls some tiles, by their numbers: the points of patches. It is shown beside failures."""
     suggested_side: int | None = None
     """Tile size in pixels that fits into one request, if tiles had to be split."""
 
@@ -105,7 +108,8 @@ class Extraction:
             if self.coverage is not None:
                 show_picture(self.coverage.result(), key="coverage", description="Stored, empty, failed tiles")
             uri = self.store.uri
-            show_summary(self.plan, self.tiles, self.cost, output=uri, suggested_side=self.suggested_side)
+            names, side, allowed = self.names, self.suggested_side, parameters.allow_failures
+            show_summary(self.plan, self.tiles, self.cost, output=uri, suggested_side=side, names=names)
             show_outputs(result.model_dump())
-            check_complete(self.tiles, expected=len(self.plan), output=uri, allow_failures=parameters.allow_failures)
+            check_complete(self.tiles, expected=len(self.plan), output=uri, allow_failures=allowed, names=names)
         return result

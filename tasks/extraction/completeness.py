@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from tasks.earthengine.errors import Throttled, Transient
 from tasks.errors.run import ExtractionFailedError
@@ -11,6 +12,7 @@ from tasks.storage.receipt import TileReceipt
 
 # Classes of temporary errors: a tile that failed with one of them may succeed later.
 PASSING = frozenset({Transient.__name__, Throttled.__name__})
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 
 def failed_tiles(tiles: Iterable[TileReceipt]) -> list[TileReceipt]:
@@ -18,7 +20,14 @@ def failed_tiles(tiles: Iterable[TileReceipt]) -> list[TileReceipt]:
     return [tile for tile in tiles if tile.status == "failed"]
 
 
-def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, allow_failures: bool) -> None:
+def check_complete(
+    tiles: Sequence[TileReceipt],
+    *,
+    expected: int,
+    output: str,
+    allow_failures: bool,
+    names: Mapping[int, str] = NO_NAMES,
+) -> None:
     """Compare the tiles of a run with its plan: expected = stored + empty + failed.
 
     Args:
@@ -26,6 +35,7 @@ def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, 
         expected: Number of tiles in the plan.
         output: Address of the output, for the message.
         allow_failures: Whether failed tiles are accepted.
+        names: What the user calls some tiles, by their numbers.
 
     Raises:
         ExtractionFailedError: A tile has no receipt, or a tile failed and `allow_failures` is not set.
@@ -35,7 +45,11 @@ def check_complete(tiles: Sequence[TileReceipt], *, expected: int, output: str, 
     if seen == set(range(expected)) and (allow_failures or not failed):
         return
     reasons = Counter(tile.reason or "" for tile in failed)
-    lines = [f"  {count} x {reason}" for reason, count in reasons.most_common(5)]
+    known = {tile.reason or "": names[tile.index] for tile in reversed(failed) if tile.index in names}
+    lines = [
+        f"  {count} x {reason}" + (f" (first: {known[reason]})" if reason in known else "")
+        for reason, count in reasons.most_common(5)
+    ]
     raise ExtractionFailedError(
         "\n".join(
             [

@@ -17,7 +17,7 @@ from prefect.artifacts import (
 )
 
 from tasks.extraction.audit import KINDS, Audit
-from tasks.extraction.completeness import failed_tiles
+from tasks.extraction.completeness import NO_NAMES, failed_tiles
 from tasks.extraction.cost import Cost, remaining, seconds_at_one_each
 from tasks.extraction.permits import Pace
 from tasks.plan.plan import Plan
@@ -138,7 +138,13 @@ def show_picture(png: bytes, *, key: str = "quicklook", description: str = "Prev
 
 
 def show_summary(
-    plan: Plan, tiles: Sequence[TileReceipt], spent: Cost, *, output: str, suggested_side: int | None = None
+    plan: Plan,
+    tiles: Sequence[TileReceipt],
+    spent: Cost,
+    *,
+    output: str,
+    suggested_side: int | None = None,
+    names: Mapping[int, str] = NO_NAMES,
 ) -> None:
     """Publish the artifacts `summary` (tiles by status, time against the best possible) and `failures` (with reasons).
 
@@ -148,6 +154,7 @@ def show_summary(
         spent: What the run spent on its requests.
         output: Address of the output.
         suggested_side: Side of tiles, in pixels, that one request can carry; None = no tile was split.
+        names: What the user calls some tiles, by their numbers. Other tiles have the name of their image and place.
     """
     counts = Counter(tile.status for tile in tiles)
     best = spent.best_seconds
@@ -179,9 +186,29 @@ def show_summary(
     create_markdown_artifact(text, key="summary", description="Tiles by status, and the time")
     if counts["empty"] == len(tiles):
         get_run_logger().warning("The output has no valid pixel. Check the region, the dates and the masks.")
-    failures = [{"tile": tile.index, "reason": tile.reason or ""} for tile in failed_tiles(tiles)[:FAILURES_SHOWN]]
+    failures = [
+        {"tile": tile.index, "name": names.get(tile.index) or _name(plan, tile.index), "reason": tile.reason or ""}
+        for tile in failed_tiles(tiles)[:FAILURES_SHOWN]
+    ]
     if failures:
         create_table_artifact(failures, key="failures", description=f"{counts['failed']} tiles failed")
+
+
+def _name(plan: Plan, index: int) -> str:
+    source, tile = plan.locate(index)
+    return " ".join(filter(None, (source.label, plan.tiles.name(tile))))
+
+
+def show_patches(rows: Sequence[Mapping[str, object]], *, points: int) -> None:
+    """Publish the artifact `patches`: which file is of which point, for the first points.
+
+    Args:
+        rows: Values of the columns by name, one row for each point that is shown.
+        points: Number of all points.
+    """
+    table = [dict(row) for row in rows]
+    shown = f"{len(rows):,} of {points:,} points: all are in the index" if len(rows) < points else f"{points:,} points"
+    create_table_artifact(table, key="patches", description=shown)
 
 
 def show_outputs(result: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ from tasks.extraction import malloc
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import PatchTiles
 from tasks.products.product import ROW_GROUP
+from tasks.raster.point_names import point_names
 from tasks.raster.properties import free_name
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store, check_key
@@ -32,10 +33,11 @@ def make_patch_index(
 ) -> str:
     """Write the index of patches as GeoParquet in WGS 84, and return its key.
 
-    Each row is a point, with its properties and these columns: `patch` (number in the plan), `status`, `file` (relative
-    to the output; None if the patch is empty or failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px),
-    `valid_share` (0 to 1), `reason`. A property with one of these names is renamed: `file` becomes `file_given`, or
-    `file_given_2` if that is taken, too.
+    Each row is a point, with its properties and these columns: `point` (its id as text, or else its row: see
+    :mod:`tasks.raster.point_names`), `patch` (number in the plan), `status`, `file` (relative to the output; None if
+    the patch is empty or failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share` (0 to 1),
+    `reason`. A property with one of these names is renamed: `file` becomes `file_given`, or `file_given_2` if that is
+    taken, too.
 
     Args:
         store: The output.
@@ -49,6 +51,7 @@ def make_patch_index(
     by_index = {tile.index: tile for tile in tiles}
     own = [by_index[number] for number in tile_of_point.tolist()]
     columns: dict[str, object] = {
+        "point": point_names(points),
         "patch": tile_of_point,
         "status": [tile.status for tile in own],
         "file": [tile.key and check_key(tile.key) for tile in own],

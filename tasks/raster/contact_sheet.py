@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 LABEL_HEIGHT, LABEL_WIDTH, GAP = 14, 64, 6
 
@@ -47,8 +47,19 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 16
         size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
         # Nearest neighbour when enlarging, so that the original pixels stay visible.
         scaled = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
-        draw.text((left + 2, top + 1), label, fill="black")
+        draw.text((left + 2, top + 1), _fitting(label, width), fill="black")
         sheet.paste(scaled, (left, top + LABEL_HEIGHT), scaled)
     with io.BytesIO() as file:
         sheet.save(file, "PNG")
         return file.getvalue()
+
+
+def _fitting(label: str, width: int) -> str:
+    """Return a label in one line that is cut, with three dots, where it would be wider than its picture."""
+    label = " ".join(label.split())
+    font = ImageFont.load_default()
+    if font.getlength(label) <= width:
+        return label
+    while label and font.getlength(f"{label}...") > width:
+        label = label[:-1]
+    return f"{label}..."

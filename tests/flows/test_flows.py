@@ -1,6 +1,7 @@
 """The three flows through a real Prefect server, on the sandbox: what they leave on disk and in the UI."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -163,9 +164,9 @@ def test_patches_become_files_and_an_index(prefect_server, place):
             ]
         ],
     }
-    result = extract_patches(
-        PatchesParameters(image={"asset": SCENE}, points=points, scale=30, size=33, bands=["B4", "B2"], **place)
-    )
+    given = PatchesParameters(image={"asset": SCENE}, points=points, scale=30, size=33, bands=["B4", "B2"], **place)
+    state = extract_patches(given, return_state=True)
+    result = state.result()
     assert (result.stored, result.empty, result.failed) == (2, 1, 0)
     index = geopandas.read_parquet(result.index)
     assert list(index["crop"]) == ["soy", "maize", "soy again", "far away"]
@@ -173,6 +174,11 @@ def test_patches_become_files_and_an_index(prefect_server, place):
     assert index["patch"][0] == index["patch"][2]
     assert index["status"][3] == "empty"
     assert index["file"][3] is None or np.isnan(index["file"][3])
+    assert list(index["point"]) == ["0", "1", "2", "3"]
+    shown = json.loads(artifacts_of(state)["patches"]["data"])
+    assert [(row["point"], row["status"], row["file"]) for row in shown] == [
+        (row.point, row.status, row.file or "") for row in index.fillna("").itertuples()
+    ]
     for row in index[:3].itertuples():
         raster = read_geotiff(Path(result.output, row.file))
         assert raster.values.shape == (2, 33, 33)
@@ -253,7 +259,17 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
             state.result()
         failures = artifacts_of(state)["failures"]
         assert failures["data"].count("TooHeavy: User memory limit exceeded.") >= 1
+        assert "landsat8_224078_20200518 r0" in failures["data"]
         allowed = extract_region(RegionParameters(**given, allow_failures=True))
+        points = {
+            "type": "Feature",
+            "properties": {"plot_id": "00123"},
+            "geometry": {"type": "Point", "coordinates": [-54.58, -25.28]},
+        }
+        patches = {key: given[key] for key in given if key not in {"region", "tile_size"}} | {"points": points}
+        state = extract_patches(PatchesParameters(**patches, size=100), return_state=True)
+        assert "first: 00123" in state.message
+        assert json.loads(artifacts_of(state)["failures"]["data"])[0]["name"] == "00123"
     assert allowed.failed >= 1
     assert allowed.stored >= 1
     mosaic = read_geotiff(Path(allowed.mosaic))

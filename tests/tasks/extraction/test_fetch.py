@@ -134,6 +134,12 @@ def test_stored_and_empty_tiles_complete_a_plan():
     check([receipt(0), receipt(1, "empty")], expected=2)
 
 
+def test_a_failed_tile_is_named_as_the_user_names_it():
+    tiles = [receipt(0), receipt(1, "failed", "Rejected: no such band"), receipt(2, "failed", "Rejected: no such band")]
+    with pytest.raises(ExtractionFailedError, match=r"2 x Rejected: no such band \(first: plot 00123\)\n"):
+        check_complete(tiles, expected=3, output="out", allow_failures=False, names={1: "plot 00123", 2: "plot 7"})
+
+
 def test_a_failed_tile_fails_the_run_unless_it_is_allowed():
     tiles = [receipt(0), receipt(1, "failed", "Rejected: no such band")]
     with pytest.raises(ExtractionFailedError, match=r"1 of 2 tiles failed(.|\n)*1 x Rejected: no such band(.|\n)*out"):

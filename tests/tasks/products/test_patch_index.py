@@ -18,7 +18,7 @@ from tasks.raster.points import read_points
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import TileObject, TileReceipt
 
-OURS = ["patch", "status", "file", "crs", "left", "top", "scale", "size", "valid_share", "reason"]
+OURS = ["point", "patch", "status", "file", "crs", "left", "top", "scale", "size", "valid_share", "reason"]
 
 
 def plan_of(patches: int) -> Plan:
@@ -63,6 +63,7 @@ def test_rows_are_points_with_their_patches(tmp_path):
     index = index_of(read_points(collection([{"class": 1}, {"class": "forest"}, {"class": {}}])), tmp_path)
     assert index.crs == "EPSG:4326"
     assert index["class"].tolist() == ["1", '"forest"', "{}"]
+    assert index["point"].tolist() == ["0", "1", "2"]
     assert index["patch"].tolist() == [0, 0, 1]
     assert index["status"].tolist() == ["stored", "stored", "empty"]
     assert index["file"].tolist()[:2] == ["tiles/a/0.npy"] * 2
@@ -71,6 +72,13 @@ def test_rows_are_points_with_their_patches(tmp_path):
     assert index["left"].tolist() == [600_000, 600_000, 600_070]
     assert index["top"].tolist() == [5_000_000, 5_000_000, 4_999_970]
     assert index.geometry.y.tolist() == [0, -0.25, -0.5]
+
+
+def test_the_column_point_has_the_ids_of_the_user(tmp_path):
+    index = index_of(read_points(collection([{"id": "00123", "point": 5}, {"id": "A 7", "point": 6}])), tmp_path)
+    assert index["point"].tolist() == ["00123", "A 7"]
+    assert index["id"].tolist() == ["00123", "A 7"]
+    assert index["point_given"].tolist() == [5, 6]
 
 
 def test_a_property_with_a_name_of_ours_gets_a_free_one(tmp_path):

@@ -36,6 +36,15 @@ def test_every_picture_is_on_the_sheet_once_in_its_proportions(count):
         assert len(xs) == 80 * 40
 
 
+def test_a_long_label_stays_above_its_own_picture():
+    pictures = [(label, Image.new("RGB", (80, 80))) for label in ("a very long name\nof a point " * 9, "")]
+    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(pictures, cell=80))).convert("L"))
+    width = 80 + 6
+    rows, columns = np.nonzero(sheet[:14] < 128)
+    assert rows.size
+    assert columns.max() < width
+
+
 def test_a_series_is_drawn_with_gaps_where_nothing_is_valid():
     points = [
         SeriesPoint(time=datetime(2020, 1, day, tzinfo=UTC), band=band, valid_share=share, mean=mean)

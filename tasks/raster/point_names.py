@@ -1,0 +1,109 @@
+"""Names of points: what their users call them, for tables and pictures. No part of the identity of a patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+COLUMNS = (
+    *("id", "point_id", "pointid", "plot_id", "plotid", "site_id", "siteid", "station_id", "sample_id", "feature_id"),
+    *(
+        "fid",
+        "gid",
+        "uid",
+        "uuid",
+        "objectid",
+        "key",
+        "code",
+        "name",
+        "label",
+        "title",
+        "point",
+        "plot",
+        "site",
+        "station",
+    ),
+)
+"""Names of properties that can tell points apart, in order of preference. Case is ignored."""
+LAST_LETTER = "\xff"
+"""The last letter that fonts of pictures have: the end of Latin-1."""
+SHOWN = 3
+"""Number of points of one patch that are named."""
+
+
+def id_column(points: geopandas.GeoDataFrame) -> str | None:
+    """Return the first property of `COLUMNS` that has another value in every row; None = there is none."""
+    by_name: dict[str, str] = {}
+    for column in points.columns:
+        by_name.setdefault(str(column).strip().lower(), column)
+    for name in COLUMNS:
+        column = by_name.get(name)
+        if column is not None and column != points.geometry.name and _tells_apart(points[column]):
+            return column
+    return None
+
+
+def _tells_apart(values: pd.Series) -> bool:
+    texts = values.map(_text)
+    return bool(values.notna().all() and (texts != "").all() and texts.is_unique)
+
+
+def point_names(points: geopandas.GeoDataFrame) -> list[str]:
+    """Return the name of each point: its id, see :func:`id_column`, or else the number of its row, counted from 0."""
+    column = id_column(points)
+    return [str(row) for row in range(len(points))] if column is None else [_text(value) for value in points[column]]
+
+
+def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
+    """Return short texts beside pictures: the id of a point, or else its row, with its longitude and latitude.
+
+    An id with letters beyond Latin-1 is replaced by the row.
+
+    Args:
+        points: The points in WGS 84.
+        rows: Numbers of the rows, counted from 0.
+    """
+    column, texts = id_column(points), []
+    for row in rows:
+        name = "" if column is None else _text(points[column].iloc[row])
+        if not name or not name.isprintable() or max(name) > LAST_LETTER:
+            place = points.geometry.iloc[row]
+            name = f"row {row} ({place.x:.4f}, {place.y:.4f})"
+        texts.append(name)
+    return texts
+
+
+def patch_names(points: geopandas.GeoDataFrame, tile_of_point: NDArray[np.int64]) -> dict[int, str]:
+    """Return the names of the points of each patch, by its number: ``A``, ``A, B, C and 2 more``.
+
+    Args:
+        points: The points.
+        tile_of_point: Number of the patch of each point, shape (point,).
+    """
+    by_tile: dict[int, list[str]] = {}
+    for name, tile in zip(point_names(points), tile_of_point.tolist(), strict=True):
+        by_tile.setdefault(tile, []).append(name)
+    return {tile: named(names) for tile, names in by_tile.items()}
+
+
+def named(names: Sequence[str]) -> str:
+    """Return some names in one text.
+
+    >>> named(["A", "B", "C", "D", "E"])
+    'A, B, C and 2 more'
+    """
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating) and np.isfinite(value) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
