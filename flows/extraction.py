@@ -20,14 +20,14 @@ from tasks.earthengine.recipe_names import check_allowed
 from tasks.extraction.account import Account
 from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.cost import Cost
-from tasks.extraction.incremental import Increment
+from tasks.extraction.incremental import Increment, no_longer_planned
 from tasks.extraction.session import FetchSession
-from tasks.extraction.stored_plan import store_plan
+from tasks.extraction.stored_plan import PLAN, parse_plan, store_plan
 from tasks.manifest import manifest
 from tasks.metadata import read_metadata
 from tasks.plan.plan import Plan
 from tasks.prefect_io.artifacts import log_plan, show_grid, show_plan
-from tasks.prefect_io.flow_run import of_deployment
+from tasks.prefect_io.flow_run import of_deployment, run_logger
 from tasks.prefect_io.flow_session import fetch_session
 from tasks.prefect_io.opener import Output, open_output
 from tasks.prefect_io.run_name import name_run
@@ -115,6 +115,7 @@ class Job:
         """Fetch the images of a growing series that are new or changed; return all receipts, in order, and the cost."""
         known = self._look_up(self.plan)
         self._log(known)
+        self._report_regrouped()
         if len(known.tiles) == len(self.plan):
             self._show(len(known.tiles))
             store_plan(self.output.store, self.plan)
@@ -129,6 +130,19 @@ class Job:
             with contextlib.suppress(StorageError):  # a leftover file does no harm, and must not hide another error
                 self.output.store.delete(key)
         return part.with_known(tiles), cost
+
+    def _report_regrouped(self) -> None:
+        """Log the images of the last run that are not in the plan, such as mosaics of a day before `group_by`."""
+        with contextlib.suppress(KeyError, ValueError):  # there was no run before, or its plan cannot be read
+            before = parse_plan(self.output.store.get(f"{self.plan.folder}/{PLAN}"))
+            if gone := no_longer_planned(before, self.plan):
+                run_logger().warning(
+                    "%d images of the last run are not in this plan: %s%s. They were removed from the collection, or "
+                    "are grouped in another way now (group_by). Their files stay, and are not part of the series",
+                    len(gone),
+                    ", ".join(gone[:10]),
+                    " and more" if len(gone) > 10 else "",
+                )
 
     def _fetch(self, plan: Plan, key: str, known: Checkpoint | None = None) -> tuple[tuple[TileReceipt, ...], Cost]:
         checkpoint = self._look_up(plan)

@@ -20,6 +20,8 @@ FIRST = (
         "points",
         "start",
         "end",
+        "group_by",
+        "missing_bands",
         "bands",
         "crs",
         "scale",

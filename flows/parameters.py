@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from flows.run_options import RunOptions
 from flows.validation import FlowParameters, csv, form_error, one_of
 from tasks.earthengine.expression import canonical
-from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, Masks, PerFeature
+from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, GroupBy, Masks, MissingBands, PerFeature
 
 if TYPE_CHECKING:
     from tasks.plan.plan import TileFormat
@@ -197,6 +197,12 @@ class TimeseriesParameters(ArealParameters):
     collection, fetches just that, and renews table and plot."""
     region: Region
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
+    group_by: Annotated[GroupBy, Field(title="Group by")] = "auto"
+    """Images that become one: `auto` = those of one acquisition by their own properties (Sentinel-1 and -2, Landsat);
+    `overpass` = also those of one platform and pass, minutes apart; `day` (UTC), `solar_day`; `image` = none."""
+    missing_bands: Annotated[MissingBands, Field(title="Missing bands")] = "fail"
+    """If an image lacks a band: `fail` refuses the series and names the image, `skip` leaves it out, `mask` masks the
+    band."""
     per_feature: Annotated[PerFeature, Field(title="Per feature")] = "tables"
     """If the region has several features: `tables` gives each its own rows, `files` also its own GeoTIFF of each date,
     clipped to it, instead of one mosaic; `none` takes them as one area."""

@@ -25,23 +25,30 @@ from tasks.plan.tiles import RegionTiles
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
 from tasks.products.features import Features, is_sparse, series_features
-from tasks.products.mosaic import find_mosaics
+from tasks.products.mosaic import find_mosaics, remove_renamed
 from tasks.products.pictures import Picture, evenly_spaced
 from tasks.raster.region import Region, read_region
 from tasks.series import feature_files, series
+
+NAMED = 10
+"""Images that a line of the log names."""
 
 
 class TimeseriesResult(ExtractionResult):
     """Result of an extraction of a time series."""
 
     files: Mapping[str, str] = Field(default_factory=dict)
-    """Cloud Optimized GeoTIFF of each date (ISO 8601), or of each feature and date (`<feature>/<date>`). Empty for NPY,
-    PNG and JPEG, for features that are far apart unless `per_feature` is `files`, and after a dry run."""
+    """Cloud Optimized GeoTIFF of each image, by its start (2020-05-18T134211Z) or its day (2020-05-18), or of each
+    feature and image (`<feature>/<start>`). Empty for NPY, PNG and JPEG, for features that are far apart unless
+    `per_feature` is `files`, and after a dry run."""
     table: str | None = None
     """CSV with one row for each date and band: valid share (0 to 1) of the region, and mean, min and max of the valid
     pixels. Several features have rows of their own. None for PNG and JPEG, and after a dry run."""
     plot: str | None = None
     """PNG that plots the table."""
+    left_out: Mapping[str, str] = Field(default_factory=dict)
+    """Images of the region that are not in the series, by id: older copies of a scene, images without a time, and with
+    `missing_bands=skip` those that lack a band; each with the reason."""
 
 
 def plan(parameters: TimeseriesParameters, connection: Connection, region: Region | None = None) -> Plan:
@@ -65,7 +72,10 @@ def plan(parameters: TimeseriesParameters, connection: Connection, region: Regio
         start=parameters.start,
         end=parameters.end,
         tile_size=parameters.tile_size,
+        group_by=parameters.group_by,
+        missing_bands=parameters.missing_bands,
     )
+    report_left_out(whole.left_out)
     return whole if parameters.end is not None else replace(whole, home=series_folder(parameters, whole))
 
 
@@ -79,8 +89,9 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     assert parameters.region is not None
     region = read_region(parameters.region)  # once, since a file may change while the run fetches
     extraction = extract(parameters, partial(plan, parameters, region=region), growing=parameters.end is None)
+    left_out = extraction.plan.left_out
     if extraction.planned_only:
-        return TimeseriesResult(**extraction.result())
+        return TimeseriesResult(**extraction.result(), left_out=left_out)
     store, tiles = extraction.store, extraction.tiles
     files: dict[str, str] = {}
     table = plot = None
@@ -96,6 +107,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
         files={date: extraction.path(key) for date, key in files.items()},
         table=extraction.path(table),
         plot=extraction.path(plot),
+        left_out=left_out,
         quicklook=picture,
     )
     return extraction.finish(parameters, result)
@@ -148,11 +160,25 @@ def make_mosaics(extraction: Extraction) -> dict[str, str]:
     for number, source in enumerate(whole.sources):
         if source.label not in files:
             files[source.label] = mosaic(store, whole, tiles, source=number, name=source.label)
+    for key in remove_renamed(store, whole, tiles):
+        run_logger().info("%s is removed: its image has another name now, and is stored under it", key)
     return dict(sorted(files.items()))
+
+
+def report_left_out(left_out: Mapping[str, str]) -> None:
+    """Log which images of a region are not in its series, and why."""
+    reasons: dict[str, list[str]] = {}
+    for image, reason in left_out.items():
+        reasons.setdefault(reason, []).append(image)
+    for reason, images in reasons.items():
+        more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
+        run_logger().warning("%d left out: %s%s: %s", len(images), ", ".join(images[:NAMED]), more, reason)
 
 
 def series_folder(parameters: TimeseriesParameters, plan: Plan) -> str:
     """Return the folder for the products of a growing series. It stays the same while the collection grows."""
     image = parameters.image.model_dump(mode="json", exclude={"as_of"})
-    start = parameters.start.isoformat()
-    return f"series-{fingerprint([image, start, plan.tiles.json(), plan.format_identity])[:12]}"
+    identity = [image, parameters.start.isoformat(), plan.tiles.json(), plan.format_identity]
+    # A series with the defaults has the folder that it had before there were these choices.
+    chosen = parameters.model_dump(include={"group_by", "missing_bands"}, exclude_defaults=True)
+    return f"series-{fingerprint([*identity, chosen] if chosen else identity)[:12]}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import ee
@@ -18,8 +19,13 @@ from odc.geo.types import Shape2d
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Throttled, Transient
+from tasks.earthengine.expression import encode
 from tasks.earthengine.footprint import listing_filter
 from tasks.earthengine.transport import send
+
+PAGE = 250
+"""Images of a computed collection that are described in one answer."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Metadata takes a few requests before a run, while the user waits. Retries for a few seconds bridge a short fault, and
 # the user still learns soon that an endpoint does not exist.
@@ -66,6 +72,10 @@ class ImageInfo:
     """``updateTime`` of the asset. None = a computed image."""
     time: datetime | None = None
     """Start of the acquisition, ``system:time_start``. None = not known."""
+    end: datetime | None = None
+    """End of the acquisition, ``system:time_end``. None = not known."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Properties that Earth Engine or its owner gave it."""
     kind: str = "IMAGE"
     """``IMAGE``, ``IMAGE_COLLECTION``, ``FOLDER`` or ``TABLE``."""
     geometry: Mapping[str, Any] | None = None
@@ -127,10 +137,48 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
         EarthEngineError: Earth Engine refuses the expression.
         TypeError: The expression does not give an image. The message is the type of what it gives.
     """
-    value = compute(connection, expression)
+    return _from_value(compute(connection, expression))
+
+
+def list_computed(connection: Connection, collection: ee.ImageCollection) -> Iterator[ImageInfo]:
+    """Yield the metadata of the images of a computed collection, in its order. Ids are their ``system:index``.
+
+    Raises:
+        EarthEngineError: Earth Engine refuses the expression.
+    """
+    for offset in itertools.count(0, PAGE):
+        values = compute(connection, encode(collection.toList(PAGE, offset)))
+        for value in values:
+            index = value.get("properties", {}).get("system:index")
+            yield replace(_from_value(value), id=None if index is None else str(index))
+        if len(values) < PAGE:
+            return
+
+
+def untimed(connection: Connection, collection: ee.ImageCollection, most: int) -> tuple[int, tuple[str, ...]]:
+    """Return how many images of a collection have no ``system:time_start``, and the indices of the first of them.
+
+    Filters by date leave such images out.
+
+    Raises:
+        EarthEngineError: Earth Engine refuses the expression.
+    """
+    rest = collection.filter(ee.Filter.notNull(["system:time_start"]).Not())
+    found = {"count": rest.size(), "first": rest.limit(most).aggregate_array("system:index")}
+    answer = compute(connection, encode(ee.Dictionary(found)))
+    return int(answer["count"]), tuple(map(str, answer["first"]))
+
+
+def _from_value(value: Any) -> ImageInfo:
+    """Return the metadata of an image from its JSON in an answer to `value:compute`.
+
+    Raises:
+        TypeError: It is not an image. The message is its type.
+    """
     kind = value.get("type") if isinstance(value, dict) else type(value).__name__
     if kind != "Image":
         raise TypeError(str(kind))
+    properties = value.get("properties", {})
     return ImageInfo(
         id=value.get("id"),
         bands=tuple(
@@ -145,15 +193,17 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
             )
             for band in value["bands"]
         ),
-        time=_time(value.get("properties", {}).get("system:time_start")),
+        time=_time(properties.get("system:time_start")),
+        end=_time(properties.get("system:time_end")),
+        properties=properties,
     )
 
 
 def _time(milliseconds: object) -> datetime | None:
     """Return the time of a ``system:time_start``. None if it is not a time: a user's image may hold anything there."""
     try:
-        return datetime.fromtimestamp(float(str(milliseconds)) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
+        return EPOCH + timedelta(milliseconds=float(str(milliseconds)))
+    except (ValueError, OverflowError):
         return None
 
 
@@ -175,6 +225,8 @@ def _from_asset(asset: dict[str, Any]) -> ImageInfo:
         kind=asset["type"],
         version=asset.get("updateTime"),
         time=datetime.fromisoformat(asset["startTime"]) if "startTime" in asset else None,
+        end=datetime.fromisoformat(asset["endTime"]) if "endTime" in asset else None,
+        properties=asset.get("properties", {}),
         geometry=asset.get("geometry"),
         bands=tuple(_from_band(band) for band in asset.get("bands", [])),
     )

@@ -10,6 +10,17 @@ from tasks.plan.plan import Plan
 from tasks.storage.receipt import TileReceipt
 
 
+def no_longer_planned(before: Plan, now: Plan) -> list[str]:
+    """Return the labels of images of an earlier plan that are not in a plan, in any version.
+
+    Args:
+        before: The plan of an earlier run of a growing series.
+        now: The plan of this run.
+    """
+    planned = {replace(source, version="").identity for source in now.sources}
+    return [source.label for source in before.sources if replace(source, version="").identity not in planned]
+
+
 class Increment:
     """A part of a series: images that are new, whose `updateTime` changed, or that a run did not finish.
 

@@ -22,7 +22,7 @@ def find_superseded(plans: Iterable[tuple[Plan, bool]]) -> Iterator[str]:
     """
     same: dict[str, list[tuple[Plan, bool]]] = defaultdict(list)
     for plan, complete in plans:
-        sources = [asdict(replace(source, version="")) for source in plan.sources]
+        sources = [replace(source, version="").identity for source in plan.sources]
         request = [plan.name, plan.home, sources, plan.tiles.json(), asdict(plan.tile_format)]
         same[fingerprint(request)].append((plan, complete))
     for versions in same.values():

@@ -11,6 +11,8 @@ FileFormat = Literal["GEO_TIFF", "NPY", "PNG", "JPEG"]
 Codec = Literal["zstd", "deflate", "none"]
 Masks = Literal["exact", "nodata", "unknown"]
 Verify = Literal["quick", "full"]
+GroupBy = Literal["auto", "image", "overpass", "day", "solar_day"]
+MissingBands = Literal["fail", "skip", "mask"]
 
 # Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
 MAX_SIDE = 32_768

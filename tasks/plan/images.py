@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import ee
@@ -42,6 +43,16 @@ class ImageRecord:
     """See :class:`tasks.plan.plan.Source`."""
     members: tuple[ImageInfo, ...] = ()
     """Metadata of the images that it is a mosaic of. Empty = it is one image."""
+    label: str = ""
+    """Name of its files in a series. Empty = the last part of `name`."""
+    time: datetime | None = None
+    """Start of the acquisition. None = that of `info`."""
+    end: datetime | None = None
+    """End of the acquisition. None = not known."""
+    images: tuple[str, ...] = ()
+    """Ids of the images that it is made of, the last on top. Empty = not known."""
+    superseded: tuple[str, ...] = ()
+    """Ids of older copies of these images, which are not used."""
 
     def bands(self, names: Sequence[str] | None) -> tuple[BandInfo, ...]:
         """Return some bands of the image.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
@@ -16,6 +16,9 @@ from tasks.raster.crs import SINUSOIDAL, crs_of
 
 # Part of every fingerprint. It must be raised when a change of the code gives other bytes for the same request.
 PLAN_VERSION = 1
+SEQUENCES = ("wire_bands", "wire_dtypes", "images", "superseded")
+LONGEST_TAG = 1_000
+"""Characters of a tag of a file that grows with the number of images."""
 SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
 
 
@@ -45,6 +48,14 @@ class Source:
     ``unpinned``."""
     time: str | None = None
     """Start of the acquisition, ISO 8601. None = not known."""
+    end: str | None = None
+    """End of the acquisition, ISO 8601: of a mosaic, that of its last image. None = not known."""
+    title: str = ""
+    """Name of its files in a series. Empty = the last part of `name`. Not part of its identity."""
+    images: tuple[str, ...] = ()
+    """Ids of the images of a series that it is made of, each on top of those before it. Empty = not known."""
+    superseded: tuple[str, ...] = ()
+    """Ids of older copies of these images, which are not used."""
     wire: FileFormat
     """File format that is requested."""
     wire_bands: tuple[str, ...]
@@ -59,8 +70,8 @@ class Source:
 
     @property
     def label(self) -> str:
-        """Date of the image in a series, else its name."""
-        return self.name.rsplit("/", maxsplit=1)[-1]
+        """Name of its files in a series: its start, or its day. Else its name."""
+        return self.title or self.name.rsplit("/", maxsplit=1)[-1]
 
     def tags(self, fingerprint: str) -> dict[str, str]:
         """Return the metadata tags of a file made from the image. Dates have the names that GDAL and TIFF use.
@@ -68,11 +79,29 @@ class Source:
         Args:
             fingerprint: Fingerprint that the tag FINGERPRINT shows.
         """
-        tags = {"SOURCE": self.origin or self.name, "VERSION": self.version, "FINGERPRINT": fingerprint}
+        tags = {"SOURCE": self.origin or self.name, "VERSION": _short(self.version), "FINGERPRINT": fingerprint}
         if self.time:
             tags["DATE_ACQUIRED"] = self.time[:10]
             tags["TIFFTAG_DATETIME"] = self.time[:19].replace("-", ":").replace("T", " ")
+        if self.time and self.end:
+            tags |= {"TIME_START": self.time, "TIME_END": self.end}
+        if self.images:
+            tags["IMAGES"] = _bounded(self.images)
         return tags
+
+
+def _short(version: str) -> str:
+    """Return a version as a tag shows it: of the mosaic of many images, a checksum of their versions."""
+    return version if len(version) <= LONGEST_TAG else f"sha256:{fingerprint(version)}"
+
+
+def _bounded(ids: Sequence[str]) -> str:
+    """Return ids as a tag shows them: as many as fit, and the number of the others."""
+    shown = 0
+    while shown < len(ids) and (not shown or len(" ".join(ids[: shown + 1])) <= LONGEST_TAG):
+        shown += 1
+    more = len(ids) - shown
+    return " ".join(ids[:shown]) + (f" and {more} more" if more else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +147,8 @@ class Plan:
     tile_format: TileFormat
     home: str | None = None
     """Folder of a growing series. None = the folder has the fingerprint in its name. Not part of its identity."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Images of a series that are not in it: why, by id. Not part of its identity."""
 
     def __eq__(self, other: object) -> bool:
         return self.fingerprint == other.fingerprint if isinstance(other, Plan) else NotImplemented
@@ -232,6 +263,7 @@ class Plan:
             "bands": [asdict(band) for band in self.bands],
             "output": self.tile_format.json(),
             **({} if self.home is None else {"home": self.home}),
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
     @classmethod
@@ -246,13 +278,13 @@ class Plan:
         plan = cls(
             name=value["name"],
             sources=tuple(
-                Source(**source | {k: tuple(source[k]) for k in ("wire_bands", "wire_dtypes")})
-                for source in value["sources"]
+                Source(**source | {k: tuple(source.get(k, ())) for k in SEQUENCES}) for source in value["sources"]
             ),
             tiles=tiles_from_json(value["tiles"]),
             bands=tuple(Band(**band) for band in value["bands"]),
             tile_format=TileFormat(**value["output"]),
             home=value.get("home"),
+            left_out=value.get("left_out", {}),
         )
         if plan.fingerprint != value["fingerprint"]:
             raise ValueError("the plan does not have the fingerprint that is stored with it: it was changed by hand.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.metadata import BandInfo
 from tasks.earthengine.recipes import WORLD
+from tasks.plan.choices import GroupBy, MissingBands
 from tasks.plan.images import ImageRecord, find_image
 from tasks.plan.plan import Band, Plan, TileFormat
 from tasks.plan.series import find_series
@@ -64,8 +65,10 @@ def plan_timeseries(
     start: date,
     end: date | None,
     tile_size: int,
+    group_by: GroupBy = "auto",
+    missing_bands: MissingBands = "fail",
 ) -> Plan:
-    """Plan one image for each day of a collection, all on one grid.
+    """Plan the images of a collection, all on one grid. Images of one acquisition are joined.
 
     Args:
         connection: Connection to Earth Engine.
@@ -75,6 +78,9 @@ def plan_timeseries(
         start: First day (UTC).
         end: Day after the last day (UTC). None = all days from `start` that the collection holds.
         tile_size: Pixels per side of a tile.
+        group_by: Which images are joined: see :func:`tasks.plan.grouping.group_images`.
+        missing_bands: What becomes of images without one of the bands: see
+            :func:`tasks.plan.missing_bands.complete`.
 
     Raises:
         InputError: A parameter is not valid.
@@ -82,13 +88,22 @@ def plan_timeseries(
     """
     area = region.wgs84
     geometry = shapely.geometry.mapping(area)
-    series = find_series(connection, spec, start=start, end=end, geometry=geometry, box=region_box(area))
+    series = find_series(
+        connection,
+        spec,
+        start=start,
+        end=end,
+        geometry=geometry,
+        box=region_box(area),
+        bands=pixels.bands,
+        group_by=group_by,
+        missing_bands=missing_bands,
+    )
     bands = series[0].bands(pixels.bands)
     names = [band.id for band in bands]
     tiles, tile_format = region_tiles(series, names, pixels, region, tile_size, growing=end is None)
-    return check_limits(
-        _plan("timeseries", connection, series, bands, tile_format, tiles), pixels, "tile_size", tile_size
-    )
+    plan = replace(_plan("timeseries", connection, series, bands, tile_format, tiles), left_out=series.left_out)
+    return check_limits(plan, pixels, "tile_size", tile_size)
 
 
 def plan_patches(

@@ -1,48 +1,72 @@
-"""Find the images of a time series: one for each day of a collection."""
+"""Find the images of a time series: the acquisitions of a collection, or its days."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, overload
 
-import ee
 import numpy as np
+import shapely
 
-from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Rejected
-from tasks.earthengine.expression import canonical, encode
-from tasks.earthengine.metadata import (
-    ImageInfo,
-    compute,
-    list_images,
-)
+from tasks.earthengine.metadata import BandInfo, ImageInfo, untimed
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
-from tasks.plan.images import (
-    UNPINNED,
-    ImageRecord,
-    build_image,
-    computed_info,
-    label_of,
-    plain_name,
-    read_asset,
-    stored_image,
-    version_of,
-)
+from tasks.plan.acquisition import Acquired
+from tasks.plan.choices import GroupBy, MissingBands
+from tasks.plan.collection import Collection, open_collection
+from tasks.plan.grouping import Group, group_images
+from tasks.plan.images import ImageRecord
+from tasks.plan.labels import labels_of
+from tasks.plan.missing_bands import complete
 from tasks.plan.specs import ImageSpec
 
 # The end of a series without an end date: a day after all images.
-NEVER = date(2200, 1, 1)
+NEVER = date(9999, 12, 31)
+# Images without a time that are named.
+NAMED = 100
+KEEP_TIME = (
+    "Set the property system:time_start. In a function that is mapped over a collection, keep it with "
+    "image.copyProperties(original, ['system:time_start'])"
+)
+
+
+@dataclass(frozen=True)
+class Series(Sequence[ImageRecord]):
+    """The images of a time series, sorted by time."""
+
+    images: tuple[ImageRecord, ...]
+    left_out: Mapping[str, str]
+    """Images of the region that are not in the series: why, by id."""
+
+    @overload
+    def __getitem__(self, place: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ImageRecord]: ...
+    def __getitem__(self, place: int | slice) -> ImageRecord | Sequence[ImageRecord]:
+        return self.images[place]
+
+    def __len__(self) -> int:
+        return len(self.images)
 
 
 def find_series(
-    connection: Connection, spec: ImageSpec, *, start: date, end: date | None, geometry: Mapping[str, Any], box: Box
-) -> tuple[ImageRecord, ...]:
-    """Return one image for each day (UTC) on which the collection has any, sorted by date.
-
-    The images of one day are mosaicked.
+    connection: Connection,
+    spec: ImageSpec,
+    *,
+    start: date,
+    end: date | None,
+    geometry: Mapping[str, Any],
+    box: Box,
+    bands: Sequence[str] | None = None,
+    group_by: GroupBy = "auto",
+    missing_bands: MissingBands = "fail",
+) -> Series:
+    """Return the images of a series: every image of the collection is in one of them, or is left out with a reason.
 
     Args:
         connection: Connection to Earth Engine.
@@ -51,25 +75,19 @@ def find_series(
         end: Day after the last day. None = all that the collection holds since `start`.
         geometry: GeoJSON in longitude and latitude. Images that do not touch it are left out.
         box: Bounding box of the geometry, for recipes that declare it.
+        bands: Bands that are requested. None = all that an image has.
+        group_by: Which images are joined: see :func:`tasks.plan.grouping.group_images`.
+        missing_bands: What becomes of an image without one of the bands: see
+            :func:`tasks.plan.missing_bands.complete`.
 
     Raises:
-        BadInputError: There is no such collection, or it has no image here between the dates.
+        BadInputError: There is no such collection, it has no image here between the dates, or a band is missing.
         EarthEngineError: Earth Engine does not answer, or refuses.
     """
-    if spec.asset is not None:
-        info = read_asset(connection, spec.asset)
-        if info.kind != "IMAGE_COLLECTION":
-            raise BadInputError(
-                "image.asset",
-                spec.asset,
-                f"is of type {info.kind}, not IMAGE_COLLECTION",
-                "Name a collection, or extract a region of the image",
-            )
-        found = list(list_images(connection, spec.asset, start=start, end=end or NEVER, region=geometry))
-        series = [_day(connection, info.id or spec.asset, day, images) for day, images in _by_day(found).items()]
-    else:
-        series = _computed_series(connection, spec, start=start, end=end or NEVER, geometry=geometry, box=box)
-    if not series:
+    collection = open_collection(connection, spec, box)
+    infos = collection.find(start=start, end=end or NEVER, geometry=geometry)
+    left_out = _without_time(connection, collection, geometry, found=bool(infos))
+    if not infos:
         raise BadInputError(
             "start",
             start.isoformat(),
@@ -77,84 +95,71 @@ def find_series(
             + ("since then" if end is None else f"from that day to {end}"),
             "Widen the dates or the region",
         )
-    return tuple(series)
+    wanted, infos, skipped = complete(infos, bands, missing_bands)
+    by_id = {str(info.id): info for info in infos}
+    groups = group_images([_acquired(info, wanted) for info in infos], group_by, longitude=_longitude(geometry))
+    records = (
+        replace(
+            collection.record([by_id[image.id] for image in group.images], wanted),
+            label=label,
+            time=group.start,
+            end=group.end,
+            images=tuple(image.id for image in group.images),
+            superseded=tuple(image.id for image in group.superseded),
+        )
+        for group, label in zip(groups, labels_of(groups), strict=True)
+    )
+    return Series(tuple(records), left_out | skipped | dict(_superseded(groups)))
 
 
-def _computed_series(
-    connection: Connection, spec: ImageSpec, *, start: date, end: date, geometry: Mapping[str, Any], box: Box
-) -> list[ImageRecord]:
-    value = build_image(connection, spec, box)
-    if not isinstance(value, ee.ImageCollection):
+def _acquired(info: ImageInfo, wanted: Sequence[BandInfo]) -> Acquired:
+    assert info.time is not None
+    has = {band.id for band in info.bands}
+    return Acquired(
+        id=str(info.id),
+        start=info.time,
+        end=info.end,
+        properties=info.properties,
+        updated=info.version,
+        bands=tuple(band.id for band in wanted if band.id in has),
+    )
+
+
+def _superseded(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
+    for group in groups:
+        for copy in group.superseded:
+            yield copy.id, f"an older copy of a scene in the image of {group.start:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _without_time(
+    connection: Connection, collection: Collection, geometry: Mapping[str, Any], *, found: bool
+) -> dict[str, str]:
+    """Return the images of a region that have no time, with the reason why they are left out.
+
+    Raises:
+        BadInputError: No image of the region has a time.
+    """
+    if collection.timed and found:
+        return {}
+    count, ids = 0, tuple[str, ...]()
+    # The images of other dates are looked at, too, and Earth Engine may refuse one of them.
+    with contextlib.suppress(Rejected):
+        count, ids = untimed(connection, collection.within(geometry), NAMED)
+    if count and not found:
         raise BadInputError(
-            f"image.{'recipe' if spec.recipe else 'expression'}",
-            label_of(spec),
-            "does not give an image collection",
-            "Give an image collection, or extract a region of the image",
+            collection.field,
+            collection.label,
+            f"no image of this region has the property system:time_start, such as {', '.join(ids[:3])}, so none has "
+            "a date",
+            KEEP_TIME,
         )
-    area = ee.Geometry(dict(geometry), None, False)
-    collection = value.filterDate(start.isoformat(), end.isoformat()).filterBounds(area)
-    times = ee.Dictionary(
-        {"index": collection.aggregate_array("system:index"), "time": collection.aggregate_array("system:time_start")}
-    )
-    try:
-        answer = compute(connection, encode(times))
-    except Rejected as error:
-        raise BadInputError("image", label_of(spec), error.message, "Fix it. No pixels were requested") from error
-    days: dict[str, list[str]] = {}
-    for index, milliseconds in sorted(zip(answer["index"], answer["time"], strict=True), key=lambda pair: pair[1]):
-        day = np.datetime64(int(milliseconds), "ms").astype("datetime64[D]")
-        days.setdefault(str(day), []).append(index)
-    series = []
-    info: ImageInfo | None = None
-    for day, indices in days.items():
-        # Filtered by this day alone: the expression, and so the fingerprint, must not depend on `start` and `end`.
-        after = (np.datetime64(day) + 1).astype(str)
-        images = value.filterDate(day, after).filter(ee.Filter.inList("system:index", indices))
-        expression = encode(images.first() if len(indices) == 1 else images.mosaic())
-        # Only the first image is looked up, since the images of a collection have the same bands. If one has others,
-        # its tiles fail with a message.
-        info = info or computed_info(connection, expression, spec)
-        dated = replace(info, time=_midnight(day))
-        series.append(
-            ImageRecord(
-                name=f"{label_of(spec)}/{day}",
-                origin=spec.recipe or spec.name,
-                info=dated,
-                asset=None,
-                expression=expression,
-                version=version_of(spec),
-            )
-        )
-    return series
+    named = dict.fromkeys(ids, f"no system:time_start. {KEEP_TIME}")
+    return named | ({f"{count - len(ids)} more": "no system:time_start"} if count > len(ids) else {})
 
 
-def _by_day(images: Sequence[ImageInfo]) -> dict[str, list[ImageInfo]]:
-    days: dict[str, list[ImageInfo]] = {}
-    for image in sorted(images, key=lambda image: (image.time is None, image.time, image.id)):
-        if image.time is not None:
-            days.setdefault(image.time.date().isoformat(), []).append(image)
-    return days
-
-
-def _day(connection: Connection, collection: str, day: str, images: Sequence[ImageInfo]) -> ImageRecord:
-    name = f"{plain_name(collection.rsplit('/', maxsplit=1)[-1])}/{day}"
-    if len(images) == 1:
-        return replace(stored_image(images[0]), name=name)
-    ensure_client(connection)
-    names = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
-    expression = encode(ee.ImageCollection([ee.Image(name) for name in names]).mosaic())
-    versions = canonical([[name, image.version or UNPINNED] for name, image in zip(names, images, strict=True)])
-    info = replace(images[0], id=None, time=_midnight(day))
-    return ImageRecord(
-        name=name,
-        origin=collection,
-        info=info,
-        asset=None,
-        expression=expression,
-        version=versions,
-        members=tuple(images),
-    )
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(tzinfo=UTC)
+def _longitude(geometry: Mapping[str, Any]) -> float:
+    """Return the longitude of a region's centre, degrees east, also if the region is cut in two at 180 degrees."""
+    parts = shapely.get_parts(shapely.geometry.shape(geometry))
+    west, _, east, _ = shapely.bounds(parts).T
+    turns = np.exp(1j * np.radians((west + east) / 2))
+    return float(np.degrees(np.angle(turns.sum())))

@@ -45,8 +45,17 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     """
     ids = tuple(band.id for band in bands)
     dtypes = tuple(band.dtype for band in bands)
-    time = image.info.time.isoformat() if image.info.time else None
-    common: dict[str, Any] = {"name": image.name, "origin": image.origin, "version": image.version, "time": time}
+    time = image.time or image.info.time
+    common: dict[str, Any] = {
+        "name": image.name,
+        "origin": image.origin,
+        "version": image.version,
+        "time": time.isoformat() if time else None,
+        "end": image.end.isoformat() if image.end else None,
+        "title": image.label,
+        "images": image.images,
+        "superseded": image.superseded,
+    }
     plain: dict[str, Any] = {
         "asset": image.asset,
         "expression": canonical(image.expression) if image.expression else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.extraction import malloc
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import corners
-from tasks.products.product import ROW_GROUP, Product, made_of
+from tasks.products.product import ROW_GROUP, Product, acquisitions, made_of
 from tasks.raster.crs import WGS84
 from tasks.raster.tile_map import degrees
 from tasks.storage.receipt import TileReceipt
@@ -35,19 +35,21 @@ def make_manifest(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> str
 
     Each row is a tile. Columns: `tile` (number in the plan), `source`, `date`, `status`, `key` and `path` of its file,
     `fingerprint`, `crs`, `left`, `bottom`, `right`, `top` (CRS units), `width`, `height` (px), `bytes`, `crc32c`,
-    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, and `geometry` (its corners in WGS 84).
+    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, `time_start` and `time_end` of the acquisition
+    (ISO 8601, UTC), `images` (ids, the last on top), `superseded` (ids of older copies, not used), and `geometry` (its
+    corners in WGS 84). Ids are separated by spaces.
 
     Args:
         store: The output.
         plan: The plan.
         tiles: Receipts of its tiles.
     """
-    product = Product(store, plan.folder, NAME, made_of(tiles, store.uri))
+    product = Product(store, plan.folder, NAME, made_of(tiles, store.uri, *acquisitions(plan)))
     if product.is_there:
         return product.key
     # In parts, to save memory: a whole table of 20,000 rows takes 60 MB, and of a million rows 3 GB.
     parts = (tiles[start : start + ROW_GROUP] for start in range(0, max(len(tiles), 1), ROW_GROUP))
-    key = product.put(encoded(_with_paths(rows(plan, part), part, store) for part in parts))
+    key = product.put(encoded((_with_paths(rows(plan, part), part, store) for part in parts), plan.left_out))
     malloc.trim()
     return key
 
@@ -63,11 +65,12 @@ def _with_paths(table: geopandas.GeoDataFrame, tiles: Sequence[TileReceipt], sto
     return table
 
 
-def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
+def encoded(parts: Iterable[geopandas.GeoDataFrame], left_out: Mapping[str, str] | None = None) -> bytes:
     """Return the rows of all parts as one GeoParquet file. Each part is a row group; memory holds one part at a time.
 
     Args:
         parts: One table or more, with the same columns.
+        left_out: Images that are not in the plan, with reasons: JSON in the metadata of the file, `left_out`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -87,7 +90,8 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame]) -> bytes:
         about["columns"]["geometry"].pop("bbox", None)
         if np.isfinite([*low, *high]).all():  # infinite, and so not JSON, if a tile lies outside its CRS
             about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
-        writer.add_key_value_metadata({"geo": json.dumps(about)})
+        more = {"left_out": json.dumps(dict(left_out))} if left_out else {}
+        writer.add_key_value_metadata({"geo": json.dumps(about)} | more)
     return file.getvalue()
 
 
@@ -134,6 +138,10 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "attempts": [tile.attempts for tile in tiles],
             "seconds": np.array([tile.seconds for tile in tiles], np.float64),
             "reason": [tile.reason for tile in tiles],
+            "time_start": [source.time for source in sources],
+            "time_end": [source.end for source in sources],
+            "images": [" ".join(source.images) or None for source in sources],
+            "superseded": [" ".join(source.superseded) or None for source in sources],
         }
     )
     found = corners(grids)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from tasks.plan.plan import Plan
 from tasks.storage.checksum import crc32c, crc32c_of_file
 from tasks.storage.receipt import RECEIPTS, TileReceipt
 from tasks.storage.store import Store, StoreEntry
@@ -32,6 +33,12 @@ def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
         bytes_of_it = " ".join(f"{one.key} {one.crc32c}" for one in tile.objects) or "None None"
         digest.update(f"\n{tile.index} {tile.status} {bytes_of_it} {tile.reason}".encode())
     return digest.hexdigest()
+
+
+def acquisitions(plan: Plan) -> list[object]:
+    """Return what a table shows of the images of a series beside their pixels, for :func:`made_of`."""
+    facts = [[one.label, one.time, one.end, one.images, one.superseded] for one in plan.sources if one.images]
+    return [facts, dict(plan.left_out)] if facts else []
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from tasks.plan.plan import Plan
 from tasks.products.features import Features
 from tasks.products.mosaic import of_source
-from tasks.products.product import Product, made_of
+from tasks.products.product import Product, acquisitions, made_of
 from tasks.products.zonal import NOTHING, Zonal, ZoneSummary, combined_bands, zonal
 from tasks.raster.areas import Area, renamed
 from tasks.raster.series_plot import SeriesPoint, plot_series
@@ -19,7 +19,7 @@ from tasks.storage.store import Store
 
 # Part of the identity of the table. To be raised when the same tiles give another table.
 VERSION = 2
-COLUMNS = ("date", "band", "valid_share", "mean", "min", "max")
+COLUMNS = ("date", "band", "valid_share", "mean", "min", "max", "image", "time_start", "time_end", "images")
 # Names that no property of a feature may have in the table.
 RESERVED = ("feature", *COLUMNS)
 
@@ -30,9 +30,11 @@ def make_series(
     """Write the statistics of each band on each date as a table (CSV) and a plot (PNG); return both keys.
 
     Columns of the table: `date`, `band`, `valid_share` (valid pixels of all pixels of the area, 0 to 1), and `mean`,
-    `min` and `max` of the valid pixels that are not NaN. If the region has several features, or one with properties,
-    each of them has its own rows, and the columns `feature` (its own id, or its number from 0) and its properties come
-    first. A property with the name of another column is renamed: `mean` becomes `mean_given`.
+    `min` and `max` of the valid pixels that are not NaN; `image` (name of its file), `time_start` and `time_end` of the
+    acquisition (ISO 8601, UTC), and `images` (ids of what it is made of, separated by spaces). If the region has
+    several features, or one with properties, each of them has its own rows, and the columns `feature` (its own id, or
+    its number from 0) and its properties come first. A property with the name of another column is renamed: `mean`
+    becomes `mean_given`.
 
     The files are `series.csv` and `series.png`; those of features are `series-<features>.csv` and `.png`.
 
@@ -44,7 +46,7 @@ def make_series(
     """
     areas = features.areas if features else ()
     about = [[area.name, dict(area.properties)] for area in areas]
-    made = made_of(tiles, VERSION, features and features.identity, about)
+    made = made_of(tiles, VERSION, features and features.identity, about, *acquisitions(plan))
     name = f"series-{features.identity[:12]}" if features and areas else "series"
     table, plot = (Product(store, plan.folder, f"{name}.{suffix}", made) for suffix in ("csv", "png"))
     if table.is_there and plot.is_there:
@@ -86,7 +88,8 @@ def encoded(points: Iterable[SeriesPoint], areas: Sequence[Area] = ()) -> bytes:
         for point in points:
             own = [] if point.area is None else first[point.area]
             numbers = [point.valid_share, point.mean, point.min, point.max]
-            rows.writerow([*own, point.time.date().isoformat(), point.band, *numbers])
+            taken = [point.name, point.time.isoformat(), point.end, " ".join(point.images)]
+            rows.writerow([*own, point.time.date().isoformat(), point.band, *numbers, *taken])
         return text.getvalue().encode()
 
 
@@ -114,6 +117,9 @@ def _points(plan: Plan, dates: Sequence[Zonal], areas: int = 0) -> list[SeriesPo
                         max=own.max,
                         area=area if areas else None,
                         counted=own.counted,
+                        name=source.label,
+                        end=source.end or "",
+                        images=source.images,
                     )
                 )
     return points

@@ -32,6 +32,12 @@ class SeriesPoint:
     """Number of the feature from 0; None if the region is one area."""
     counted: int = 0
     """Number of pixels behind the mean."""
+    name: str = ""
+    """Name of the image in the series."""
+    end: str = ""
+    """End of the acquisition, ISO 8601. Empty = not known."""
+    images: tuple[str, ...] = ()
+    """Ids of the images that it is made of."""
 
 
 def plot_series(points: Sequence[SeriesPoint], *, title: str, names: Sequence[str] = ()) -> bytes:

@@ -146,7 +146,7 @@ def test_granules_of_one_day_become_one_file(prefect_server, place):
             **place,
         )
     )
-    assert list(result.files) == ["2020-05-08", "2020-05-18"]
+    assert list(result.files) == ["2020-05-08T135419Z", "2020-05-18T135419Z"]
     for path in result.files.values():
         assert valid_share(read_geotiff(Path(path))) == 1
 

@@ -112,6 +112,8 @@ OWN = {
         "tile_size": {"small": 15},
         "clip": {"of unknown masks": {"clip": True, "masks": "unknown"}},
         "per_feature": {"type": "each", "files of NPY": {"per_feature": "files", "file_format": "NPY"}},
+        "group_by": {"unknown": "orbit", "type": 3},
+        "missing_bands": {"unknown": "ignore", "type": 3},
     },
     PatchesParameters: {
         "points": {"missing": None, "type": 3, "list": [1, 2]},

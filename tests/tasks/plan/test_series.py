@@ -1,0 +1,395 @@
+"""Every image of a collection is in a series, and none is invented. The right values are worked out by hand."""
+
+from dataclasses import replace
+from datetime import date
+
+import ee
+import numpy as np
+import pytest
+
+from deployments.sandbox.process import running
+from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.expression import encode
+from tasks.errors.input import BadInputError
+from tasks.plan.plan import Plan
+from tasks.plan.specs import ImageSpec
+from tests.tasks.extraction.test_checkpoint import series
+from tests.tasks.plan.dated import A, extracted, means, plan_of, write_scene
+
+START = date(2020, 5, 1)
+S1 = {"platform_number": "A", "orbitProperties_pass": "DESCENDING", "instrumentMode": "IW"}
+
+
+def at(moment):
+    return {"DATE_ACQUIRED": moment}
+
+
+def half(upper):
+    """Half of a scene: the other half is masked."""
+    rows = np.arange(20)[:, None] < 10
+    return np.where(rows if upper else ~rows, A, 0).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A folder with collections, and the connection to the sandbox that serves it."""
+    folder = tmp_path_factory.mktemp("scenes")
+    with running(scenes=folder) as url:
+        yield folder, Connection(project="my-project", endpoint=url)
+
+
+@pytest.fixture
+def collection(scenes, request):
+    """Write a collection: images by name, each (pixels, tags). Return its name."""
+    folder, _ = scenes
+    name = f"c{abs(hash(request.node.name)) % 10**9}"
+
+    def write(images, **more):
+        for image, (pixels, tags) in images.items():
+            write_scene(folder / name / f"{image}.tif", pixels, **more, **tags)
+        return name
+
+    return write
+
+
+@pytest.fixture
+def ask(scenes):
+    return scenes[1]
+
+
+def expression(connection, name, make=lambda collection: collection):
+    """The spec of a computed collection, made of a stored one."""
+    ensure_client(connection)
+    return ImageSpec(expression=encode(make(ee.ImageCollection(f"projects/sandbox/assets/{name}"))), name="made")
+
+
+def tags_of(plan):
+    return {source.label: source.tags("f") for source in plan.sources}
+
+
+HOURS = {
+    "night": (A, at("2020-05-18T00:00:00Z")),
+    "morning": (A + 6, at("2020-05-18T06:00:00Z")),
+    "evening": (A + 18, at("2020-05-18T18:00:00Z")),
+}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_three_images_of_a_day_are_three(collection, ask, tmp_path, computed):
+    name = collection(HOURS)
+    plan = plan_of(ask, expression(ask, name) if computed else name, start=START)
+    assert means(ask, plan, tmp_path) == {
+        "2020-05-18": 200.5,
+        "2020-05-18T060000Z": 206.5,
+        "2020-05-18T180000Z": 218.5,
+    }
+    assert [tags["TIFFTAG_DATETIME"] for tags in tags_of(plan).values()] == [
+        "2020:05:18 00:00:00",
+        "2020:05:18 06:00:00",
+        "2020:05:18 18:00:00",
+    ]
+    assert [source.images[0].rsplit("/", 1)[-1] for source in plan.sources] == ["night", "morning", "evening"]
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_images_of_one_time_are_told_apart_by_id(collection, ask, tmp_path, computed):
+    moment = at("2020-05-18T12:00:00Z")
+    name = collection({f"f{hour:03d}": (A + hour, moment) for hour in (0, 6, 12)})
+    plan = plan_of(ask, expression(ask, name) if computed else name, start=START)
+    assert means(ask, plan, tmp_path) == {
+        "2020-05-18T120000Z-f000": 200.5,
+        "2020-05-18T120000Z-f006": 206.5,
+        "2020-05-18T120000Z-f012": 212.5,
+    }
+
+
+NEAR_MIDNIGHT = {
+    "y": (A + 1000, at("2020-05-18T00:05:00Z")),
+    "x1": (half(True), at("2020-05-18T23:58:00Z")),
+    "x2": (half(False), at("2020-05-19T00:01:00Z")),
+}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "group_by"),
+    [
+        ({"SPACECRAFT_ID": "LANDSAT_8", "WRS_PATH": "1"}, "auto"),
+        ({}, "overpass"),
+        ({"platform": "T"}, "overpass"),
+        ({"DATATAKE_IDENTIFIER": "y"}, "auto"),
+        (S1 | {"orbitNumber_start": "9"}, "auto"),
+    ],
+)
+def test_an_overpass_across_midnight_is_one_and_another_is_apart(collection, ask, tmp_path, tags, group_by, computed):
+    own = dict.fromkeys(NEAR_MIDNIGHT, tags)
+    if "DATATAKE_IDENTIFIER" in tags:
+        take = {"DATATAKE_IDENTIFIER": "GS2A_20200518T235800_016607_N02.14"}
+        own |= {"x1": take, "x2": take}
+    if "orbitNumber_start" in tags:
+        own |= {name: tags | {"orbitNumber_start": "24"} for name in ("x1", "x2")}
+    name = collection({n: (pixels, moment | own[n]) for n, (pixels, moment) in NEAR_MIDNIGHT.items()}, nodata=0)
+    plan = plan_of(ask, expression(ask, name) if computed else name, start=START, group_by=group_by)
+    assert means(ask, plan, tmp_path) == {"2020-05-18T000500Z": 1200.5, "2020-05-18T235800Z": 200.5}
+    later = plan.sources[1]
+    assert (later.time, later.end) == ("2020-05-18T23:58:00+00:00", "2020-05-19T00:01:00+00:00")
+    assert [one.rsplit("/", 1)[-1] for one in later.images] == ["x1", "x2"]
+
+
+@pytest.mark.parametrize("group_by", ["auto", "image"])
+def test_halves_that_nothing_names_as_one_are_each_alone(collection, ask, tmp_path, group_by):
+    name = collection(NEAR_MIDNIGHT, nodata=0)
+    plan = plan_of(ask, name, start=START, group_by=group_by)
+    assert means(ask, plan, tmp_path) == {
+        "2020-05-18T000500Z": 1200.5,
+        "2020-05-18T235800Z": 100.5,
+        "2020-05-19T000100Z": 300.5,
+    }
+
+
+def test_a_day_is_one_if_it_is_asked_for_and_the_latest_lies_on_top(collection, ask, tmp_path):
+    name = collection(NEAR_MIDNIGHT, nodata=0)
+    plan = plan_of(ask, name, start=START, group_by="day")
+    found = means(ask, plan, tmp_path)
+    assert found == {"2020-05-18": (100.5 + 1300.5) / 2, "2020-05-19": 300.5}  # x's half over the upper half of y
+    # At 54.88 degrees west, the solar day begins at 03:39:31 UTC: y is of the day before.
+    solar = means(ask, plan_of(ask, name, start=START, group_by="solar_day"), tmp_path)
+    assert solar == {"2020-05-17": 1200.5, "2020-05-18": 200.5}
+
+
+@pytest.mark.parametrize("group_by", ["auto", "overpass"])
+def test_ascending_and_descending_passes_are_apart(collection, ask, tmp_path, group_by):
+    """Also if both are of one orbit, minutes apart, as near the poles."""
+    up = S1 | {"orbitNumber_start": "7", "orbitProperties_pass": "ASCENDING"} | at("2020-05-18T08:58:00Z")
+    down = S1 | {"orbitNumber_start": "7"} | at("2020-05-18T09:02:00Z")
+    name = collection({"a": (A, up), "b": (A + 5, down)})
+    assert list(means(ask, plan_of(ask, name, start=START, group_by=group_by), tmp_path).values()) == [200.5, 205.5]
+
+
+S2 = {"DATATAKE_IDENTIFIER": "GS2A_20200518T134211_016607_N02.14", "MGRS_TILE": "21JYM"}
+TWICE = {
+    "sentinel-2": (
+        {"old": S2, "new": S2 | {"DATATAKE_IDENTIFIER": "GS2A_20200518T134211_016607_N05.00"}},
+        at("2020-05-18T13:42:11Z"),
+    ),
+    "sentinel-2, generated": (
+        {"old": S2 | {"GENERATION_TIME": "1"}, "a_new": S2 | {"GENERATION_TIME": "2"}},
+        at("2020-05-18T13:42:11Z"),
+    ),
+    "sentinel-2, baseline alone": (
+        {
+            "old": {"MGRS_TILE": "1", "PROCESSING_BASELINE": "02.14"},
+            "a": {"MGRS_TILE": "1", "PROCESSING_BASELINE": "05.00"},
+        },
+        at("2020-05-18T13:42:11Z"),
+    ),
+    "landsat": (
+        {
+            "old": {"LANDSAT_SCENE_ID": "LC82240782020139LGN00", "DATE_PRODUCT_GENERATED": "2020-05-19T01:00:00Z"},
+            "a": {"LANDSAT_SCENE_ID": "LC82240782020139LGN01", "DATE_PRODUCT_GENERATED": "2020-08-20T01:00:00Z"},
+        },
+        at("2020-05-18"),
+    ),
+    "sentinel-1": (
+        {
+            "S1A_IW_GRDH_1SDV_20200518T085342_20200518T085407_032620_03C70F_F000": {"GRD_Post_Processing_stop": "1"},
+            "S1A_IW_GRDH_1SDV_20200518T085342_20200518T085407_032620_03C70F_0F3C": {"GRD_Post_Processing_stop": "2"},
+        },
+        at("2020-05-18T08:53:42Z"),
+    ),
+}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("kind", TWICE)
+def test_of_a_scene_that_was_processed_twice_the_newest_is_used(collection, ask, tmp_path, kind, computed):
+    copies, moment = TWICE[kind]
+    (old, new) = copies
+    name = collection({old: (A + 100, moment | copies[old]), new: (A, moment | copies[new])})
+    spec = expression(ask, name) if computed else name
+    plan = plan_of(ask, spec, start=START)
+    assert list(means(ask, plan, tmp_path).values()) == [200.5]
+    (source,) = plan.sources
+    assert [one.rsplit("/", 1)[-1] for one in source.images] == [new]
+    assert [one.rsplit("/", 1)[-1] for one in source.superseded] == [old]
+    assert "older copy" in plan.left_out[source.superseded[0]]
+    both = means(ask, plan_of(ask, spec, start=START, group_by="image"), tmp_path)
+    assert sorted(both.values()) == [200.5, 300.5]
+
+
+def test_two_datastrips_of_one_tile_are_no_copies(collection, ask, tmp_path):
+    strips = [
+        S2 | {"DATASTRIP_ID": f"S2A_OPER_MSI_L2A_DS_EPAE_20200518T170012_S20200518T13421{n}_N02.14"} for n in (1, 3)
+    ]
+    moment = at("2020-05-18T13:42:11Z")
+    name = collection({"a": (half(True), moment | strips[0]), "b": (half(False), moment | strips[1])}, nodata=0)
+    plan = plan_of(ask, name, start=START)
+    assert means(ask, plan, tmp_path) == {"2020-05-18T134211Z": 200.5}
+    assert plan.left_out == {}
+
+
+def test_two_granules_of_an_overpass_have_its_time(collection, ask, tmp_path):
+    name = collection(
+        {
+            "north": (A, S2 | {"MGRS_TILE": "21JYN"} | at("2020-05-18T13:42:11Z")),
+            "south": (A + 7, S2 | at("2020-05-18T13:42:25Z")),
+        }
+    )
+    plan = plan_of(ask, name, start=START)
+    assert means(ask, plan, tmp_path) == {"2020-05-18T134211Z": 207.5}  # the later one lies on top
+    (tags,) = tags_of(plan).values()
+    assert tags["TIFFTAG_DATETIME"] == "2020:05:18 13:42:11"
+    assert (tags["DATE_ACQUIRED"], tags["TIME_END"]) == ("2020-05-18", "2020-05-18T13:42:25+00:00")
+    assert [one.rsplit("/", 1)[-1] for one in tags["IMAGES"].split()] == ["north", "south"]
+
+
+def test_which_image_lies_on_top_does_not_depend_on_the_order_of_a_collection(collection, ask, tmp_path):
+    name = collection(
+        {"b": (A, S2 | at("2020-05-18T13:42:11Z")), "a": (A + 7, S2 | {"MGRS_TILE": "x"} | at("2020-05-18T13:42:25Z"))}
+    )
+    for make in (lambda c: c, lambda c: c.sort("system:time_start", False), lambda c: c.sort("system:time_start")):
+        plan = plan_of(ask, expression(ask, name, make), start=START)
+        assert means(ask, plan, tmp_path) == {"2020-05-18T134211Z": 207.5}
+
+
+TIMELESS = {"first": (A, {}), "second": (A + 1, {})}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_images_without_a_time_are_named_with_the_remedy(collection, ask, computed):
+    name = collection(TIMELESS)
+    with pytest.raises(BadInputError, match=r"system:time_start.*first, second.*copyProperties"):
+        plan_of(ask, expression(ask, name) if computed else name, start=START)
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_some_images_without_a_time_are_left_out_in_words(collection, ask, computed):
+    name = collection(TIMELESS | {"third": (A + 2, at("2020-05-18"))})
+    plan = plan_of(ask, expression(ask, name) if computed else name, start=START)
+    assert [source.label for source in plan.sources] == ["2020-05-18"]
+    assert set(plan.left_out) == {"first", "second"}
+    assert all("copyProperties" in reason for reason in plan.left_out.values())
+
+
+def test_a_function_that_loses_the_time_is_named(collection, ask):
+    name = collection(HOURS)
+    lost = expression(ask, name, lambda c: c.map(lambda image: image.multiply(2)))
+    with pytest.raises(BadInputError, match=r"image.expression = 'made'.*system:time_start.*copyProperties"):
+        plan_of(ask, lost, start=START)
+    half_lost = expression(ask, name, lambda c: c.map(lambda image: image.multiply(2)).merge(c))
+    plan = plan_of(ask, half_lost, start=START)
+    assert (len(plan.sources), len(plan.left_out)) == (3, 3)
+
+
+BANDS = {
+    "a": ({"B1": A, "B2": A + 1}, at("2020-05-17")),
+    "b": ({"B1": A}, at("2020-05-18")),
+    "c": ({"B2": A + 3, "B1": A}, at("2020-05-19")),
+}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("bands", [["B2"], ["B1", "B2"], None])
+def test_an_image_that_lacks_a_band(collection, ask, tmp_path, bands, computed):
+    name = collection(BANDS)
+    spec = expression(ask, name) if computed else name
+    with pytest.raises(BadInputError, match=r"1 of 3 images.*b has no band B2.*missing_bands=skip.*mask.*: B1"):
+        plan_of(ask, spec, bands=bands, start=START)
+    skipped = plan_of(ask, spec, bands=bands, start=START, missing_bands="skip")
+    assert [source.label for source in skipped.sources] == ["2020-05-17", "2020-05-19"]
+    assert list(skipped.left_out.values()) == ["no band B2"]
+    masked = plan_of(ask, spec, bands=bands, start=START, missing_bands="mask")
+    found, _ = extracted(ask, masked, tmp_path)
+    assert list(found) == ["2020-05-17", "2020-05-18", "2020-05-19"]
+    names = [band.id for band in masked.bands]
+    second = {label: pixels[names.index("B2")] for label, pixels in found.items()}
+    assert [second[label].mean() for label in ("2020-05-17", "2020-05-19")] == [201.5, 203.5]
+    assert second["2020-05-18"].mask.all()
+    if "B1" in names:
+        assert found["2020-05-18"][names.index("B1")].mean() == 200.5
+        assert {pixels.dtype for pixels in found.values()} == {np.dtype("uint16")}
+
+
+def test_a_band_that_the_first_image_lacks_is_not_lost(collection, ask):
+    name = collection({"0": ({"B1": A}, at("2020-05-16"))} | BANDS)
+    with pytest.raises(BadInputError, match=r"2 of 4 images.*B2"):
+        plan_of(ask, name, start=START)
+    plan = plan_of(ask, name, start=START, missing_bands="mask")
+    assert [band.id for band in plan.bands] == ["B1", "B2"]
+
+
+def test_granules_of_which_one_lacks_a_band_are_joined(collection, ask, tmp_path):
+    name = collection(
+        {
+            "a": ({"B1": A, "B2": A + 1}, S2 | at("2020-05-18T13:42:11Z")),
+            "b": ({"B1": A + 9}, S2 | {"MGRS_TILE": "x"} | at("2020-05-18T13:42:25Z")),
+        }
+    )
+    for spec in (name, expression(ask, name)):
+        (pixels,) = extracted(ask, plan_of(ask, spec, start=START, missing_bands="mask"), tmp_path)[0].values()
+        assert [band.mean() for band in pixels] == [209.5, 201.5]
+
+
+def test_images_of_other_types_keep_their_values(collection, ask, tmp_path):
+    name = collection(
+        {
+            "a": (np.uint8(A % 200), at("2020-05-17")),
+            "b": ((A + 0.25).astype(np.float32), at("2020-05-18")),
+            "c": ((A - 600).astype(np.int16), S2 | at("2020-05-19T10:00:00Z")),
+            "d": (A, S2 | {"MGRS_TILE": "x"} | at("2020-05-19T10:00:05Z")),
+        }
+    )
+    for spec in (name, expression(ask, name)):
+        assert means(ask, plan_of(ask, spec, start=START), tmp_path) == {
+            "2020-05-17": float((A % 200).mean()),
+            "2020-05-18": 200.75,
+            "2020-05-19T100000Z": 200.5,
+        }
+
+
+def test_a_collection_whose_images_share_an_index_is_whole(collection, ask, tmp_path):
+    """As one that was put together of several collections may be."""
+    name = collection({"a": (A, at("2020-05-18T06:00:00Z"))})
+
+    def twice(images):
+        later = images.map(
+            lambda image: image.add(6).toUint16().set("system:time_start", image.date().advance(6, "hour").millis())
+        )
+        same = images.map(lambda image: image.add(9).toUint16().copyProperties(image, ["system:time_start"]))
+        return images.merge(later).merge(same).map(lambda image: image.set("system:index", "0"))
+
+    found = means(ask, plan_of(ask, expression(ask, name, twice), start=START), tmp_path)
+    assert sorted(found.values()) == [200.5, 206.5, 209.5]
+
+
+def test_the_images_of_a_series_do_not_depend_on_its_dates(collection, ask):
+    name = collection(HOURS | {"late": (A, at("2020-05-20T10:00:00Z"))})
+    for spec in (name, expression(ask, name)):
+        long, short = plan_of(ask, spec, start=START), plan_of(ask, spec, start=date(2020, 5, 20))
+        assert long.sources[-1] == short.sources[-1]
+
+
+def test_a_plan_is_the_same_after_it_was_stored(collection, ask):
+    name = collection(HOURS | TIMELESS)
+    plan = plan_of(ask, name, start=START)
+    again = Plan.from_json(plan.json())
+    assert again == plan
+    assert (again.sources, again.left_out) == (plan.sources, plan.left_out)
+    older = plan.json()
+    older.pop("left_out")
+    for source in older["sources"]:
+        for key in ("end", "title", "images", "superseded"):
+            del source[key]
+    read = Plan.from_json(older)
+    assert read == plan
+    assert [source.label for source in read.sources] == ["2020-05-18"] * 3
+
+
+def test_tags_are_short_however_many_images_are_joined():
+    ids = tuple(f"projects/p/assets/c/image_{n:04d}" for n in range(500))
+    (source,) = series(1).sources
+    many = replace(source, images=ids, version=str([[one, "2020"] for one in ids]), end=source.time)
+    tags = many.tags("f")
+    assert all(len(value) < 1100 for value in tags.values())
+    assert tags["IMAGES"].endswith("more")
+    assert tags["VERSION"].startswith("sha256:")
