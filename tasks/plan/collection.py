@@ -200,6 +200,7 @@ class ComputedCollection:
             asset=None,
             expression=encode(self._made(images, wanted)),
             version=version_of(self.spec),
+            members=tuple(_filled(image, wanted) for image in images),
         )
 
     def _made(self, images: Sequence[ImageInfo], wanted: Sequence[BandInfo]) -> ee.Image:
