@@ -5,10 +5,9 @@ import json
 import math
 
 import numpy as np
-import pytest
 import shapely
 from affine import Affine
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
@@ -16,10 +15,9 @@ from rasterio.features import geometry_mask
 from tasks.earthengine.transport import Answer
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import RegionTiles
-from tasks.products import zonal
-from tasks.products.features import Features, series_features
+from tasks.products.features import series_features
 from tasks.products.series import feature_points, make_series
-from tasks.raster.areas import Area, areas
+from tasks.raster.areas import areas
 from tasks.raster.clip import touching
 from tasks.raster.crs import crs_of
 from tasks.raster.raster import Raster
