@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.recipes import Box
+from tasks.errors.input import BadInputError
 from tasks.plan.footprints import check_touches, footprint_of
 from tasks.plan.images import ImageRecord
 from tasks.plan.lattice import NATIVE, native_lattice, own_pixels
@@ -75,6 +76,9 @@ def region_tiles(
         return RegionTiles(crs=crs, tiling=tiling), pixels.tile_format
     geometry = on_grid(region, crs, box)
     kept = touching(geometry, tiling)
+    if not len(kept):
+        bounds = [round(side, 3) for side in region.geometry.bounds]
+        raise BadInputError("region", bounds, "it does not touch the image", "Give a region on the image")
     tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
     return tiles, replace(pixels.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))
 

@@ -101,6 +101,8 @@ def own_pixels(images: Sequence[ImageRecord], names: Sequence[str]) -> list[floa
 
 def difference(one: BandInfo, other: BandInfo) -> str | None:
     """Return why two bands do not lie on one lattice: their CRS, pixel size or offset. None = they do."""
+    if (one.crs, one.transform) == (other.crs, other.transform):
+        return None
     ones, others = canonical_crs(one.crs), canonical_crs(other.crs)
     if ones != others:
         return f"CRS {short(ones)} and {short(others)}"

@@ -11,12 +11,19 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo import wh_
 
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.expression import encode
+from tasks.earthengine.metadata import BandInfo, ImageInfo
+from tasks.earthengine.transport import fetch
 from tasks.errors.input import InputError
-from tasks.extraction.tile_file import pixels_wanted
+from tasks.extraction.tile_file import decode, pixels_wanted
+from tasks.plan.images import ImageRecord
+from tasks.plan.lattice import native_lattice
 from tasks.plan.plan import Plan, TileFormat
 from tasks.plan.planning import plan_patches, plan_region, plan_timeseries
 from tasks.plan.specs import ImageSpec, PixelSpec
@@ -346,3 +353,102 @@ def test_each_small_feature_has_pixels_although_it_is_part_of_a_larger_polygon(c
     assert (
         sum(part.pixels for tile in range(len(plan.tiles.tiling)) for part in whole.parts(tile)) == found.count() == 18
     )
+
+
+def test_a_polygon_round_the_image_that_does_not_touch_it_is_refused(connection):
+    around = shapely.box(X - 900, Y - 1500, X + 1500, Y + 900) - shapely.box(X - 90, Y - 690, X + 690, Y + 90)
+    place = {**shapely.geometry.mapping(around), "crs": {"type": "name", "properties": {"name": "EPSG:32621"}}}
+    with pytest.raises(InputError, match="it does not touch the image"):
+        region(connection, "a", place, clip=True)
+
+
+@pytest.mark.parametrize("masks", ["exact", "unknown"])
+def test_a_part_beyond_an_image_is_answered_for_every_kind_of_mask(connection, masks):
+    plan = timeseries(connection, "parts", tile_format=TileFormat(masks=masks))
+    if masks == "exact":
+        assert fetched(connection, plan, 0)[10:].mask.all()
+    else:  # getPixels: zeroes, as the tag MASK=unknown says
+        values = decode(plan, 0, fetch(connection, plan.request(0)).body).raster.values[0]
+        assert (values == np.pad(A[:10, :10], (0, 6))).all()
+
+
+def test_a_clipped_image_keeps_the_pixels_and_the_lattice_of_the_whole(connection):
+    corner = ee.Geometry.Rectangle([*lonlat(X + 95, Y - 295), *lonlat(X + 295, Y - 95)], None, False)
+    spec = ImageSpec(expression=encode(ee.Image(f"{ROOT}/a").clip(corner)), name="clipped")
+    plan = region(connection, spec, None)
+    box = plan.tiles.tiling.geobox
+    assert ((box.affine.c - X) % 30, (box.affine.f - Y) % 30) == (0, 0)
+    left, top = round((box.affine.c - X) / 30), round((Y - box.affine.f) / 30)
+    found = fetched(connection, plan)
+    assert found.count() >= 36
+    expected = A[top : top + box.shape.y, left : left + box.shape.x]
+    assert (found.compressed() == expected[~found.mask]).all()
+
+
+def test_an_image_without_bounds_is_read_on_its_grid_in_a_region(connection):
+    def unbounded():
+        return ee.Image(f"{ROOT}/a").unmask(7).reproject("EPSG:32621", [30, 0, 15, 0, -30, 15])
+
+    spec = ImageSpec(expression=encode(unbounded()), name="unbounded")
+    box = region(connection, spec, WHOLE).tiles.tiling.geobox
+    assert (box.affine.c % 30, box.affine.f % 30) == (15, 15)
+    with pytest.raises(InputError, match=r"region.*unbounded.*Give a region"):
+        region(connection, spec, None)
+
+
+def record(name, crs, affine, shape):
+    band = BandInfo(id="b1", dtype="uint16", crs=crs, transform=affine, shape=shape)
+    info = ImageInfo(id=name, bands=(band,))
+    return ImageRecord(name=name, origin=name, info=info, asset=name, expression=None, version="unpinned")
+
+
+LATTICES = [
+    ("EPSG:32621", Affine(30, 0, 600015, 0, -30, 7200015)),
+    ("EPSG:4326", Affine(0.1, 0, -180.05, 0, -0.1, 90.05)),
+    ("EPSG:4326", Affine(0.000277777777778, 0, -54.000138888888889, 0, -0.000277777777778, 10.000138888888889)),
+    ("SR-ORG:6974", Affine(231.65635826395825, 0, -20015109.353988, 0, -231.65635826395834, 10007554.676994)),
+    ("EPSG:3413", Affine(25, 7, -1000.5, -3, -20, 333)),
+]
+offsets = st.tuples(st.integers(-4000, 4000), st.integers(-4000, 4000), st.integers(1, 300), st.integers(1, 300))
+
+
+@settings(deadline=None)
+@given(
+    lattice=st.sampled_from(LATTICES),
+    images=st.lists(offsets, min_size=1, max_size=6),
+    noise=st.floats(-4e-7, 4e-7),
+    order=st.randoms(use_true_random=False),
+)
+def test_images_that_line_up_have_one_lattice_in_any_order(lattice, images, noise, order):
+    """Each image is a whole number of pixels away from the grid, and within its extent."""
+    crs, affine = lattice
+    records = []
+    for number, (column, row, width, height) in enumerate(images):
+        x, y = affine @ (column + noise * (number % 2), row)
+        placed = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
+        records.append(record(f"i{number}", crs, placed, wh_(width, height)))
+    found = native_lattice(records, ["b1"])
+    grid = found.grid(None)
+    left, top = min(each[0] for each in images), min(each[1] for each in images)
+    right, bottom = (max(each[n] + each[n + 2] for each in images) for n in (0, 1))
+    assert (grid.shape.x, grid.shape.y) == (right - left, bottom - top)
+    for each, (column, row, _, _) in zip(records, images, strict=True):
+        transform = each.info.bands[0].transform
+        places = ~grid.affine @ (transform.c, transform.f)
+        assert places == pytest.approx((column - left, row - top), abs=1e-5)
+    order.shuffle(records)
+    again = native_lattice(records, ["b1"]).grid(None)
+    assert (again.affine, again.shape) == (grid.affine, grid.shape)
+
+
+@given(
+    lattice=st.sampled_from(LATTICES), part=st.floats(0.001, 0.999), whole=st.integers(-4000, 4000), row=st.booleans()
+)
+def test_images_a_part_of_a_pixel_apart_are_refused_in_any_order(lattice, part, whole, row):
+    crs, affine = lattice
+    x, y = affine @ ((whole, whole + part) if row else (whole + part, whole))
+    one = record("one", crs, affine, wh_(9, 9))
+    other = record("other", crs, Affine(affine.a, affine.b, x, affine.d, affine.e, y), wh_(9, 9))
+    for images in ([one, other], [other, one]):
+        with pytest.raises(InputError, match=r"one and other differ|other and one differ"):
+            native_lattice(images, ["b1"])
