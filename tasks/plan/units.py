@@ -71,7 +71,7 @@ def check_units(
     elif side < (FINE if known else FINE_UNKNOWN):
         why = "smaller than any image has"
     if why is not None:
-        raise BadInputError("scale", scale, _would_be(crs, scale, patch, why), _likely(crs, scale, known))
+        raise BadInputError("scale", scale, _would_be(crs, scale, area, patch, why), _likely(crs, scale, known))
     if anchor is not None and max(abs(anchor.x), abs(anchor.y)) * metres > FAR:
         raise BadInputError(
             "anchor",
@@ -96,10 +96,13 @@ def short(crs: str) -> str:
     return crs if len(crs) < 40 else str(crs_of(crs).proj.name)
 
 
-def _would_be(crs: str, scale: float, patch: int | None, why: str) -> str:
+def _would_be(crs: str, scale: float, area: tuple[float, float], patch: int | None, why: str) -> str:
     units, metres = plural(unit(crs)), scale * metres_per_unit(crs)
     ground = f" ({_length(metres)})" if units != "metres" else ""
-    grid = "" if patch is None else f", a patch of {patch} pixels {patch * scale:,.6g} {units}"
+    if patch is not None:
+        grid = f", a patch of {patch} pixels {patch * scale:,.6g} {units}"
+    else:
+        grid = f", the region {area[0] / scale:,.2g} x {area[1] / scale:,.2g} pixels" if max(area) else ""
     return f"the unit of {short(crs)} is the {unit(crs)}: a pixel would be {scale:g} {units} wide{ground}{grid}, {why}"
 
 
