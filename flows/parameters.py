@@ -153,6 +153,9 @@ Points = Annotated[
 ]
 
 
+Layer = Annotated[str | None, Field(title="Layer")]
+
+
 class ArealParameters(ExtractionParameters):
     """Parameters of an extraction of an area."""
 
@@ -161,6 +164,9 @@ class ArealParameters(ExtractionParameters):
     keeps the pixels it touches. Empty = polygons are clipped, boxes are not. Only for GEO_TIFF with known masks."""
     region: Region = None
     """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
+    layer: Layer = None
+    """Name of the layer of the region's file, such as a GeoPackage; `*` = all layers. Empty = the only one with areas
+    (of a KML, all)."""
     tile_size: TileSize = 512
     """Pixels a side of one request; the mosaic does not depend on it."""
 
@@ -178,6 +184,10 @@ class ArealParameters(ExtractionParameters):
         if self.clip and not self._can_clip:
             reason = f"with file_format = {self.file_format} and masks = {self.masks} pixels cannot be masked"
             raise form_error("clip", self.clip, reason, "Leave clip empty, or choose GEO_TIFF and masks=exact")
+        if self.layer and not isinstance(self.region, str):
+            raise form_error(
+                "layer", self.layer, "the region is no file", "Leave layer empty, or give a file as region"
+            )
         return self
 
 
@@ -229,6 +239,9 @@ class PatchesParameters(ExtractionParameters):
 
     points: Points
     """Centres as GeoJSON, or the path of a GeoJSON, GeoParquet, CSV (lon, lat) or other vector file."""
+    layer: Layer = None
+    """Name of the layer of the points' file, such as a GeoPackage; `*` = all layers. Empty = the only one with points
+    (of a KML, all)."""
     size: Annotated[int, Field(ge=1, le=MAX_SIDE, title="Patch size")] = 256
     """Pixels a side of one patch."""
 

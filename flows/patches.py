@@ -22,6 +22,7 @@ from tasks.pictures import contact_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_patches
 from tasks.prefect_io.artifacts import show_patches
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
 from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
 from tasks.raster.point_names import captions, patch_names, point_names
@@ -75,7 +76,7 @@ def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
         InputError: A parameter is refused.
         EarthEngineError: The metadata cannot be read.
     """
-    points = read_points(parameters.points)
+    points = read_points(parameters.points, parameters.layer or "", note=run_logger().info)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
     patches, tile_of_point = plan_patches(connection, image, pixels, points=points, size=parameters.size)
     return PatchPlan(patches, points, tile_of_point)

@@ -16,6 +16,7 @@ from tasks.mosaic import mosaic
 from tasks.pictures import quicklook, tile_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_region
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
 from tasks.raster.region import read_region
 
@@ -34,7 +35,9 @@ def plan(parameters: RegionParameters, connection: Connection) -> Plan:
         InputError: A parameter is refused.
         EarthEngineError: The metadata cannot be read.
     """
-    region = None if parameters.region is None else read_region(parameters.region)
+    region = None
+    if parameters.region is not None:
+        region = read_region(parameters.region, layer=parameters.layer or "", note=run_logger().info)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
     return plan_region(connection, image, pixels, region=region, tile_size=parameters.tile_size)
 

@@ -68,7 +68,7 @@ def plan(parameters: TimeseriesParameters, connection: Connection, region: Regio
         connection,
         parameters.image_spec(),
         parameters.pixel_spec(),
-        region=region or read_region(parameters.region),
+        region=region or read_region(parameters.region, layer=parameters.layer or ""),
         start=parameters.start,
         end=parameters.end,
         tile_size=parameters.tile_size,
@@ -87,7 +87,8 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     Without an end, the series grows: each run fetches only images that are new or changed in the collection.
     """
     assert parameters.region is not None
-    region = read_region(parameters.region)  # once, since a file may change while the run fetches
+    # Read once, since a file may change while the run fetches.
+    region = read_region(parameters.region, layer=parameters.layer or "", note=run_logger().info)
     extraction = extract(parameters, partial(plan, parameters, region=region), growing=parameters.end is None)
     left_out = extraction.plan.left_out
     if extraction.planned_only:

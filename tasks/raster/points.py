@@ -1,39 +1,45 @@
-"""Points: the centres of patches, read from GeoJSON, a vector file or a CSV table."""
+"""Points: the centres of patches, read from GeoJSON, a vector file or a table."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
-from tasks.errors.input import brief, refused
-from tasks.raster.crs import WGS84, crs_of
-from tasks.raster.properties import free_name, property_table, writable
-from tasks.raster.vector import existing, features_crs, read_features, read_frame
+from tasks.errors.input import refused
+from tasks.raster.crs import WGS84
+from tasks.raster.layers import POINTS
+from tasks.raster.properties import free_name, writable
+from tasks.raster.table import SUFFIXES, read_table
+from tasks.raster.vector import geojson_frame, read_frame
 
 if TYPE_CHECKING:
     import geopandas
 
-COLUMNS = (("lon", "lat"), ("longitude", "latitude"), ("lng", "lat"), ("x", "y"))
-"""Pairs of column names for longitude and latitude in a CSV, in order of preference. Case is ignored."""
+_log = logging.getLogger("pixel_quarry")
 
 
-def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFrame:
+def read_points(
+    points: Mapping[str, Any] | str | Path, layer: str = "", *, note: Callable[[str], object] = _log.info
+) -> geopandas.GeoDataFrame:
     """Read points, in the order given.
 
     Args:
-        points: GeoJSON, the path of a CSV, or the path of a vector file (GeoParquet included). Coordinates of a CSV
-            are in WGS 84, in columns ``lon``/``lat``, ``longitude``/``latitude``, ``lng``/``lat`` or ``x``/``y``. A
-            vector file has its own CRS.
+        points: GeoJSON, the path of a table, see `tasks.raster.table.read_table`, or the path of a vector file
+            (GeoParquet included), which has its own CRS.
+        layer: Name of a layer of the vector file, see `tasks.raster.layers.read_layers`.
+        note: Called with a line for the log if the file could be read in another way.
 
     Returns:
         A frame in EPSG:4326 with the index 0, 1, 2, ..., a point in every row, and all properties. The two columns of
-        a CSV that became the geometry are left out. Properties with mixed or nested values become JSON text, so that
-        they can be written, see `tasks.raster.properties.writable`.
+        a table that became the geometry are left out. Properties with mixed or nested values become JSON text, so that
+        they can be written, see `tasks.raster.properties.writable`. If a MultiPoint has several points, each has a row
+        with all properties, and a column ``part`` counts the points of each feature from 0.
 
     Raises:
         InputError: The points cannot be read, or a row is not a point on the earth. The message names the row, counted
@@ -41,74 +47,47 @@ def read_points(points: Mapping[str, Any] | str | Path) -> geopandas.GeoDataFram
     """
     import geopandas
 
+    is_table = isinstance(points, str | Path) and Path(points).suffix.lower() in SUFFIXES
+    if layer and (is_table or isinstance(points, Mapping)):
+        raise refused("layer", layer, "the points have no layers", "Leave layer empty, or give a file with layers")
     if isinstance(points, Mapping):
-        geometries, properties = read_features(points, what="points")
-        crs = crs_of(features_crs(points, what="points")).proj
-        frame = geopandas.GeoDataFrame(property_table(properties), geometry=geometries, crs=crs)
+        frame = geojson_frame(points, what="points")
     elif not isinstance(points, str | Path):
         raise refused("points", points, "it is neither GeoJSON nor a path", "Give one of them")
-    elif Path(points).suffix.lower() == ".csv":
-        frame = _read_csv(points)
+    elif is_table:
+        table = read_table(points, note=note)
+        geometry = geopandas.points_from_xy(table.lon, table.lat)
+        frame = geopandas.GeoDataFrame(table.properties, geometry=geometry, crs=WGS84)
     else:
-        frame = read_frame(points, what="points")
+        frame = read_frame(points, what="points", layer=layer, fitting=POINTS, note=note)
     # A named index is a property. An index without a name only counts rows, and is dropped.
     frame = frame.reset_index(drop=frame.index.names == [None])
     if frame.empty:
         raise refused("points", points, "it has no features", "Give at least one point")
-    _check_points(frame, points)
+    frame, rows = _exploded(frame, points)
     frame = frame.to_crs(WGS84)
-    _check_world(frame, points)
+    _check_world(frame, points, rows)
     return writable(frame)
 
 
-def _read_csv(path: str | Path) -> geopandas.GeoDataFrame:
+def _exploded(frame: geopandas.GeoDataFrame, given: object) -> tuple[geopandas.GeoDataFrame, NDArray[np.int64]]:
+    """Return a frame with one point in every row, and the row from which each comes."""
     import geopandas
-    import pandas as pd
 
-    file = existing(path, what="points")
-    try:
-        with warnings.catch_warnings():
-            # Otherwise pandas drops the last values of rows that are longer than the header.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Find one dtype for each whole column, and do not take the first column for row names.
-            table = pd.read_csv(file, low_memory=False, index_col=False)
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:  # parser errors and bad bytes are ValueErrors
-        reason = f"it cannot be read as CSV ({' '.join(str(error).split())})"
-        raise refused("points", path, reason, "Fix the file") from error
-    names = {str(name).strip().lower(): name for name in table.columns}
-    pair = next(((names[x], names[y]) for x, y in COLUMNS if x in names and y in names), None)
-    if pair is None:
-        raise refused(
-            "points",
-            path,
-            f"it has the columns {', '.join(map(repr, table.columns))}, but no coordinate columns",
-            "Separate columns by commas, and name the coordinate columns 'lon' and 'lat' (degrees, WGS 84)",
-        )
-    lon, lat = (pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float) for name in pair)
-
-    def check(wrong: NDArray[np.bool_], reason: str, remedy: str) -> None:
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            held = ", ".join(f"{str(name).strip()} = {brief(table[name].tolist()[row])}" for name in pair)
-            raise refused("points", path, f"row {row} has {held}, {reason} (such rows: {wrong.sum()})", remedy)
-
-    check(~(np.isfinite(lon) & np.isfinite(lat)), "which are not finite numbers", "Give degrees, or remove the row")
-    check(
-        (np.abs(lat) > 90) & (np.abs(lat) <= 180) & (np.abs(lon) <= 180),
-        "but a latitude cannot be beyond 90 degrees",
-        "Are longitude and latitude swapped? If so, swap the names of the columns",
-    )
-    check(
-        (np.abs(lon) > 180) | (np.abs(lat) > 90),
-        "which is outside the world: a CSV has longitude and latitude in degrees (WGS 84)",
-        "Give longitudes of -180 to 180 and latitudes of -90 to 90. For coordinates in another CRS, give a file that "
-        "stores its CRS, such as a GeoPackage",
-    )
-    return geopandas.GeoDataFrame(
-        table.drop(columns=list(pair)).rename(columns={"geometry": free_name("geometry", table.columns)}),
-        geometry=geopandas.points_from_xy(lon, lat),
-        crs=WGS84,
-    )
+    _check_points(frame, given)
+    # From collections of collections down to points.
+    parts, rows = shapely.get_parts(frame.geometry.to_numpy(), return_index=True)
+    while (shapely.get_type_id(parts) > 0).any():
+        parts, inner = shapely.get_parts(parts, return_index=True)
+        rows = rows[inner]
+    counts = np.bincount(rows, minlength=len(frame))
+    table = frame.iloc[rows].reset_index(drop=True)
+    table[table.geometry.name] = geopandas.GeoSeries(parts, crs=frame.crs)
+    if (counts > 1).any():
+        if "part" in table:
+            table = table.rename(columns={"part": free_name("part", table.columns)})
+        table["part"] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return table, rows
 
 
 def _check_points(frame: geopandas.GeoDataFrame, given: object) -> None:
@@ -121,7 +100,8 @@ def _check_points(frame: geopandas.GeoDataFrame, given: object) -> None:
             f"row {missing[0]} has no geometry (such rows: {missing.size})",
             "Give it a point, or remove the row",
         )
-    other = np.flatnonzero(shapes.geom_type != "Point")
+    simple = shapely.get_dimensions(shapes.to_numpy()) == 0
+    other = np.flatnonzero(~simple)
     if other.size:
         raise refused(
             "points",
@@ -131,7 +111,7 @@ def _check_points(frame: geopandas.GeoDataFrame, given: object) -> None:
         )
 
 
-def _check_world(frame: geopandas.GeoDataFrame, given: object) -> None:
+def _check_world(frame: geopandas.GeoDataFrame, given: object, rows: NDArray[np.int64]) -> None:
     lon, lat = frame.geometry.x.to_numpy(), frame.geometry.y.to_numpy()
     outside = np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90)))  # also true of NaN and infinity
     if outside.size:
@@ -140,6 +120,7 @@ def _check_world(frame: geopandas.GeoDataFrame, given: object) -> None:
         raise refused(
             "points",
             given,
-            f"row {row} lies outside the world (longitude {lon[row]}, latitude {lat[row]}; such rows: {outside.size})",
+            f"row {rows[row]} lies outside the world (longitude {lon[row]}, latitude {lat[row]}; such rows: "
+            f"{len(set(rows[outside].tolist()))})",
             f"{swapped}Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 INT64 = np.iinfo(np.int64)
 EXACT = 2**53
 """Every integer up to this magnitude is exact as a float64."""
+_INTEGER, _DECIMAL = re.compile(r"0|-?[1-9][0-9]*"), re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
@@ -28,6 +30,27 @@ def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(columns, index=pd.RangeIndex(len(properties)))
     table.columns = pd.Index(unique_names(names), dtype=object)
     return table
+
+
+def from_text(texts: Sequence[str | None]) -> pd.Series:
+    """Return a column of a text file: numbers if they would be written with the same characters, otherwise the text.
+
+    ``00123``, ``1e5``, ``+1``, ``1.50``, more digits than a number holds, ``TRUE`` and ``NA`` thus stay text, and so
+    does every other value of the same column. None is missing: whole numbers with gaps are ``Int64``.
+    """
+    import pandas as pd
+
+    present = [text for text in texts if text is not None]
+    if present and all(map(_INTEGER.fullmatch, present)):
+        whole = [None if text is None else int(text) for text in texts]
+        if all(number is None or INT64.min <= number <= INT64.max for number in whole):
+            return pd.Series(whole, dtype="int64" if len(present) == len(texts) else "Int64")
+    elif present and all(map(_DECIMAL.fullmatch, present)):
+        # One way for the whole column: whole numbers in it are written either as 2.0 or as 2.
+        for trim in ("0", "-"):
+            if all(text == np.format_float_positional(float(text), trim=trim) for text in present):
+                return pd.Series([np.nan if text is None else float(text) for text in texts], dtype=float)
+    return pd.Series(list(texts), dtype=object)
 
 
 def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
@@ -51,10 +74,10 @@ def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
 
 def unique_names(names: Iterable[object]) -> list[str]:
     """Return column names that Parquet accepts: text, without duplicates, and none equal to ``geometry``."""
+    texts = [str(name).encode(errors="backslashreplace").decode() for name in names]
     result: dict[str, None] = {}
-    for name in names:
-        text = str(name).encode(errors="backslashreplace").decode()
-        result[free_name(text, {*result, "geometry"}) if text in result or text == "geometry" else text] = None
+    for text in texts:
+        result[free_name(text, {*texts, *result, "geometry"}) if text in result or text == "geometry" else text] = None
     return list(result)
 
 

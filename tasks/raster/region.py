@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tasks.raster.vector import features_crs, read_features, read_frame
 if TYPE_CHECKING:
     import geopandas
 
+_log = logging.getLogger("pixel_quarry")
 MARGIN = 1e-9
 """Degrees by which a coordinate may exceed 180 or 90. It allows for rounding errors."""
 
@@ -45,7 +47,13 @@ class Region:
         return reproject(self.geometry, self.crs, WGS84)
 
 
-def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: str | None = None) -> Region:
+def read_region(
+    region: Sequence[float] | Mapping[str, Any] | str | Path,
+    crs: str | None = None,
+    *,
+    layer: str = "",
+    note: Callable[[str], object] = _log.info,
+) -> Region:
     """Read a region from user input.
 
     Args:
@@ -53,6 +61,8 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
             FeatureCollection), or the path of a vector file (GeoJSON, GeoPackage, Shapefile, GeoParquet).
         crs: The CRS of a bounding box or GeoJSON. None = the ``crs`` member of the GeoJSON, or else WGS 84 longitude
             and latitude. A vector file has its own CRS, and this one is used only if it has none.
+        layer: Name of a layer of the vector file, see `tasks.raster.layers.read_layers`.
+        note: Called with a line for the log if several layers become one.
 
     Raises:
         InputError: The region cannot be read, or is not an area on the earth. The message names the given value and
@@ -61,9 +71,11 @@ def read_region(region: Sequence[float] | Mapping[str, Any] | str | Path, crs: s
     properties: list[dict[str, Any]] = [{}]
     ids: list[object] = [None]
     if isinstance(region, str | Path):
-        frame = read_frame(region, what="region", crs=crs)
+        frame = read_frame(region, what="region", crs=crs, layer=layer, note=note)
         geometries, own = list(frame.geometry), str(frame.crs.to_wkt())
         properties, ids = _records(frame), [None] * len(frame)
+    elif layer:
+        raise refused("layer", layer, "the region has no layers", "Leave layer empty, or give a file with layers")
     elif isinstance(region, Mapping):
         own = crs or features_crs(region, what="region")
         geometries, properties = read_features(region, what="region")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,40 +15,76 @@ from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import InputError, refused
 from tasks.raster.crs import WGS84, canonical_crs, crs_of
+from tasks.raster.layers import AREAS, read_layers
+from tasks.raster.properties import free_name, property_table
 
 if TYPE_CHECKING:
     import geopandas
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
+JSON = (".geojson", ".json", ".geojsonl", ".geojsons", ".geojsonseq", ".ndjson", ".ndgeojson", ".jsonl")
+TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".dbf")
+GEOJSON = frozenset(
+    {"FeatureCollection", "Feature", "GeometryCollection"}
+    | {f"{multi}{kind}" for multi in ("", "Multi") for kind in ("Point", "LineString", "Polygon")}
+)
+"""Types of GeoJSON values."""
 _WKT = re.compile(
     r"\s*(SRID=\d+;\s*)?(MULTI)?(POINT|LINESTRING|LINEARRING|POLYGON|CURVE|SURFACE|GEOMETRYCOLLECTION)"
     r"\s*(ZM|Z|M)?\s*(\(|EMPTY)",
     re.IGNORECASE,
 )
 
+_log = logging.getLogger("pixel_quarry")
 
-def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopandas.GeoDataFrame:
+
+def read_frame(
+    path: str | Path,
+    *,
+    what: str,
+    crs: str | None = None,
+    layer: str = "",
+    fitting: Collection[str] = AREAS,
+    note: Callable[[str], object] = _log.info,
+) -> geopandas.GeoDataFrame:
     """Read the features of a vector file, in the CRS of the file.
 
     Args:
-        path: A local file: GeoParquet if it has such a suffix, otherwise any format that GDAL can read.
+        path: A local file: GeoJSON (also one feature a line) or GeoParquet if it has such a suffix, otherwise any
+            format that GDAL can read.
         what: Name of the field in error messages, such as ``region``.
         crs: The CRS of a file without a CRS.
+        layer: See `tasks.raster.layers.read_layers`.
+        fitting: Types of geometries that can be used.
+        note: Called with a line for the log if there was a choice.
 
     Raises:
-        InputError: The file is missing, cannot be read, or has no geometry or no CRS.
+        InputError: The file is missing, cannot be read, or has no geometry or no CRS, or the layer is not clear.
     """
     import geopandas
 
     file = existing(path, what=what)
+    suffix = file.suffix.lower()
+    if suffix in TABLES:
+        remedy = "Give GeoJSON, GeoPackage, Shapefile or GeoParquet. For points, save the table as CSV with lon and lat"
+        raise refused(what, path, "it is a table without geometry", remedy)
+    if layer and suffix in (*PARQUET, *JSON):
+        raise refused("layer", layer, f"{path} has no layers", "Leave layer empty")
     try:
-        reader = geopandas.read_parquet if file.suffix.lower() in PARQUET else geopandas.read_file
-        frame = reader(file)
+        frame: Any = None
+        if suffix in PARQUET:
+            frame = geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
+        elif suffix in JSON:
+            frame = _read_geojson(file, what=what)
+        if frame is None:
+            frame = read_layers(file, what=what, layer=layer, fitting=fitting, note=note)
+    except InputError:
+        raise
     except Exception as error:  # each reader has its own errors, with the same meaning for the user
         raise refused(
             what,
             path,
-            f"it cannot be read as a vector file ({error})",
+            f"it cannot be read as a vector file ({_reason(error)})",
             "Give GeoJSON, GeoPackage, Shapefile or GeoParquet",
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
@@ -61,6 +99,52 @@ def read_frame(path: str | Path, *, what: str, crs: str | None = None) -> geopan
             )
         frame = frame.set_crs(crs_of(crs).proj)
     return frame
+
+
+def _read_geojson(file: Path, *, what: str) -> geopandas.GeoDataFrame | None:
+    """Read a GeoJSON file as the value in it would be read. None = it is JSON of another kind, such as TopoJSON."""
+    data = file.read_bytes()
+    text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        # One feature a line (GeoJSON text sequence, RFC 8142, or newline-delimited).
+        lines = [line.strip("\x1e \t\r") for line in re.split("[\x1e\n]" if "\x1e" not in text else "\x1e", text)]
+        features = [json.loads(line) for line in lines if line]
+        value = {"type": "FeatureCollection", "features": [_feature(each) for each in features]}
+    if not isinstance(value, Mapping) or value.get("type") not in GEOJSON:
+        return None
+    return geojson_frame(value, what=what)
+
+
+def _feature(value: object) -> object:
+    bare = isinstance(value, Mapping) and value.get("type") in GEOJSON - {"Feature", "FeatureCollection"}
+    return {"type": "Feature", "geometry": value, "properties": {}} if bare else value
+
+
+def geojson_frame(geojson: Mapping[str, Any], *, what: str) -> geopandas.GeoDataFrame:
+    """Return the features of GeoJSON, in its CRS.
+
+    The ``id`` of a feature is a property, too, unless ids only count the features. If there is another property of that
+    name, it is ``id_given``.
+
+    Raises:
+        InputError: The value is not GeoJSON.
+    """
+    import geopandas
+
+    geometries, properties = read_features(geojson, what=what)
+    ids = [feature.get("id") for feature in geojson.get("features", [geojson])]
+    counted = [str(each) for each in ids] == [str(n) for n in range(len(ids))]
+    if not counted and set(map(type, ids)) != {type(None)} and ids != [held.get("id") for held in properties]:
+        names = {name for held in properties for name in held}
+        given = free_name("id", names)
+        properties = [
+            {"id": each} | {given if name == "id" else name: value for name, value in held.items()}
+            for each, held in zip(ids, properties, strict=True)
+        ]
+    crs = crs_of(features_crs(geojson, what=what)).proj
+    return geopandas.GeoDataFrame(property_table(properties), geometry=geometries, crs=crs)
 
 
 def existing(path: str | Path, *, what: str) -> Path:

@@ -96,6 +96,7 @@ WRONG = {
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "workload_tag": {"type": 3, "empty": "", "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
     "plan_only": {"type": "perhaps"},
+    "layer": {"type": 3},
     "max_requests": {"type": "all", "zero": 0},
     "allow_failures": {"type": "perhaps"},
 }

@@ -76,7 +76,7 @@ def test_csv(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("lon,lat\n1,2\n3,\n", r"row 1 has lon = 3, lat = nan.*\(such rows: 1\)"),
+        ("lon,lat\n1,2\n3,\n", r"row 1 has lon = 3, lat = ''.*\(such rows: 1\)"),
         ("lon,lat\n1,2\n3,4\nx,5\n", r"row 2 has lon = 'x', lat = 5"),
         ("lon,lat\n1,2\n3,inf\n", "row 1 .*not finite"),
         ("lon,lat\n1,2\n181,4\n", "row 1 has lon = 181, lat = 4, which is outside the world.*GeoPackage"),
@@ -85,7 +85,7 @@ def test_csv(tmp_path: Path, header: str) -> None:
         ("x,y\n600000,5090000\n", "row 0 has x = 600000, y = 5090000, which is outside the world: a CSV has longitude"),
         ("lon,lat\n11,46,5\n12,47,6\n", "cannot be read as CSV"),
         ("lon,lat\n11,46\n12,47,6\n", "cannot be read as CSV"),
-        ("lon;lat\n11;46\n", "'lon;lat'.*by commas"),
+        ("lon lat\n11 46\n", "'lon lat'.*by commas"),
         ("easting,northing\n1,2\n", "columns 'easting', 'northing'.*'lon' and 'lat'"),
         ("lon,lat\n", "has no features"),
         ("", "cannot be read as CSV"),
@@ -112,7 +112,18 @@ def test_a_csv_that_holds_no_points_is_refused(tmp_path: Path, table: str, messa
         ({"type": "Point", "coordinates": [1, -math.inf]}, "row 0 .*outside the world"),
         ({"type": "Point", "coordinates": [None, 4]}, "not a GeoJSON geometry"),
         ({"type": "GeometryCollection", "geometries": []}, "row 0 .*no geometry"),
-        ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]}, "row 0 is a MultiPoint"),
+        ({"type": "MultiPoint", "coordinates": []}, "row 0 .*no geometry"),
+        ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 95]]}, "row 0 .*outside the world"),
+        (
+            {
+                "type": "GeometryCollection",
+                "geometries": [
+                    {"type": "Point", "coordinates": [1, 2]},
+                    {"type": "LineString", "coordinates": [[1, 2], [3, 4]]},
+                ],
+            },
+            "row 0 is a GeometryCollection, not a point",
+        ),
         ({"type": "Feature", "geometry": None, "properties": {}}, "row 0 .*no geometry"),
         (
             {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": "none"},

@@ -1,0 +1,159 @@
+"""Layers of vector files: which of them a user means, and their features without loss."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors.input import refused
+from tasks.raster.properties import free_name
+
+if TYPE_CHECKING:
+    import geopandas
+
+ALL = "*"
+"""Names all layers."""
+POINTS = frozenset({"Point", "MultiPoint", "GeometryCollection"})
+AREAS = frozenset({"Polygon", "MultiPolygon", "GeometryCollection"})
+_DOCUMENTS = {"LIBKML", "KML"}
+"""Drivers of files that are one document. Their layers are folders, in which a user orders its features."""
+_COUNTERS = {"fid", "ogc_fid", "ogr_fid", "objectid"}
+"""Names that GDAL and ArcGIS give to a primary key that nobody asked for."""
+_SUFFIXES = (".shp", ".gpkg", ".geojson", ".json", ".kml", ".kmz", ".fgb", ".gml", ".gpx", ".tab", ".mif", ".sqlite")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    dataset: str
+    """Path as GDAL takes it."""
+    name: str
+    label: str
+    """Name that the user sees and gives. In a zip of several files it begins with the file."""
+
+
+def read_layers(
+    file: Path, *, what: str, layer: str, fitting: Collection[str], note: Callable[[str], object]
+) -> geopandas.GeoDataFrame | None:
+    """Return the features of the layer that a user means. None = the file has no layer with geometries.
+
+    A layer is meant if it is named. Otherwise only layers count that hold a geometry of a fitting type. If there are
+    several, the layers of a KML are read as one, and any other file is refused. The features of several layers have
+    the name of theirs in the column ``layer``.
+
+    Args:
+        file: A file or folder that GDAL can read, or a zip of them.
+        what: Name of the field in error messages.
+        layer: Name of a layer; ``*`` = all with fitting geometries; "" = the only one.
+        fitting: Types of geometries that can be used.
+        note: Called with a line for the log if several layers become one.
+
+    Raises:
+        InputError: The layer is not there, or is not clear.
+        Exception: GDAL cannot read the file.
+    """
+    layers = list(_layers(file))
+    if not layers:
+        return None
+    if layer and layer != ALL:
+        named = [each for each in layers if each.label == layer]
+        if not named:
+            have = ", ".join(repr(each.label) for each in layers)
+            raise refused("layer", layer, f"{file} has no such layer", f"Give one of: {have}")
+        return _features(named[0])
+    if len(layers) == 1:
+        return _features(layers[0])
+    frames = {each: _features(each) for each in layers}
+    held = {each: int(frame.geom_type.isin(fitting).sum()) for each, frame in frames.items()}
+    used = [each for each in layers if held[each]] or [each for each in layers if len(frames[each])] or layers[:1]
+    if len(used) == 1 or not any(held.values()):
+        return frames[used[0]]
+    shown = ", ".join(f"{each.label!r} ({held[each]} features)" for each in used)
+    if not layer and not all(_driver(each) in _DOCUMENTS for each in used):
+        raise refused(
+            what,
+            file,
+            f"it has several layers: {shown}",
+            f"Name one with layer, such as layer = {used[0].label!r}, or give layer = '{ALL}' for all of them",
+        )
+    note(f"{file}: read all layers: {shown}. The column 'layer' has their names.")
+    return _joined([(each.label, frames[each]) for each in used], what, file)
+
+
+def _layers(file: Path) -> Iterator[_Layer]:
+    """Yield the layers that have geometries."""
+    import pyogrio
+
+    paths = [str(file)]
+    if file.suffix.lower() == ".zip":
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+            names = sorted(archive.namelist())
+            inside = {name for name in names if name.lower().endswith(_SUFFIXES) and "__MACOSX" not in name}
+            inside |= {name.rstrip("/") for name in names if name.lower().rstrip("/").endswith(".gdb")}
+            inside |= {name[: name.lower().index(".gdb/") + 4] for name in names if ".gdb/" in name.lower()}
+            paths = [f"/vsizip/{file}/{name}" for name in sorted(inside)] or paths
+    several = len(paths) > 1
+    for path in paths:
+        own = [name for name, kind in pyogrio.list_layers(path).tolist() if kind is not None]
+        # GDAL takes the files of a folder in the order of the disk.
+        for name in sorted(own) if Path(path).is_dir() and Path(path).suffix.lower() != ".gdb" else own:
+            within = path.rpartition(".zip/")[2]
+            alone = Path(within).stem == name
+            yield _Layer(path, name, name if not several else within if alone else f"{within}:{name}")
+
+
+def _driver(layer: _Layer) -> str:
+    import pyogrio
+
+    return str(pyogrio.read_info(layer.dataset, layer=layer.name)["driver"])
+
+
+def _features(layer: _Layer) -> geopandas.GeoDataFrame:
+    """Return the features of a layer. Whole numbers and booleans stay what they are beside missing values."""
+    import pyogrio
+
+    info = pyogrio.read_info(layer.dataset, layer=layer.name)
+    how: dict[str, Any] = {"layer": layer.name, "fid_as_index": bool(info["fid_column"])}
+    arrow: dict[str, Any] = {"use_arrow": True, "arrow_to_pandas_kwargs": {"integer_object_nulls": True}}
+    tried: list[dict[str, Any]] = [how | arrow, how]
+    if info["driver"] == "ESRI Shapefile":
+        how["ADJUST_TYPE"] = "YES"  # otherwise whole numbers of more than 18 digits are floats
+        # GDAL's guess for a file that does not state its encoding. Other text is hardly ever valid as UTF-8.
+        guesses = ["UTF-8", info["encoding"]] if info["encoding"] == "ISO-8859-1" else [info["encoding"]]
+        tried = [how | arrow | {"encoding": guess} for guess in guesses] + [how]
+    for options in tried[:-1]:
+        with contextlib.suppress(Exception):  # Arrow has no error type for text in another encoding
+            frame = pyogrio.read_dataframe(layer.dataset, **options)
+            for name in frame.columns[frame.dtypes == "str"]:
+                frame[name] = frame[name].astype(object)  # Arrow decodes text only now
+            return _with_fid(frame, info["fid_column"])
+    return _with_fid(pyogrio.read_dataframe(layer.dataset, **tried[-1]), info["fid_column"])
+
+
+def _with_fid(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:
+    """Return the features with their primary key as a property, unless it only counts the features."""
+    if not name or name in frame.columns or name.lower() in _COUNTERS:
+        return frame.reset_index(drop=True)
+    return frame.rename_axis(name).reset_index()
+
+
+def _joined(frames: Sequence[tuple[str, geopandas.GeoDataFrame]], what: str, file: Path) -> geopandas.GeoDataFrame:
+    import geopandas
+    import numpy as np
+    import pandas as pd
+
+    crs = frames[0][1].crs
+    for label, frame in frames:
+        if frame.crs != crs:
+            reason = f"its layers {frames[0][0]!r} and {label!r} are in different CRS"
+            raise refused(what, file, reason, "Name one with layer, or store them in one CRS")
+    tables = [pd.DataFrame(frame.drop(columns=frame.geometry.name)).astype(object) for _, frame in frames]
+    table = pd.concat(tables, ignore_index=True)
+    if "layer" in table:
+        table = table.rename(columns={"layer": free_name("layer", table.columns)})
+    table["layer"] = np.repeat([label for label, _ in frames], [len(frame) for _, frame in frames])
+    geometry = np.concatenate([frame.geometry.to_numpy() for _, frame in frames])
+    return geopandas.GeoDataFrame(table, geometry=geometry, crs=crs)
