@@ -270,9 +270,11 @@ def _common(images: Sequence[ImageInfo], wanted: Sequence[BandInfo]) -> tuple[Ba
 
 
 def _filled(image: ImageInfo, wanted: Sequence[BandInfo]) -> ImageInfo:
-    """Return an image with the wanted bands that it lacks, on the grid of its first band."""
+    """Return an image with the wanted bands that it lacks, on the grid of the first wanted band that it has."""
     more = [band for band in wanted if band.id not in _names(image)]
-    grid = {key: getattr(image.bands[0], key) for key in ("crs", "transform", "shape")} if image.bands else {}
+    names = {band.id for band in wanted}
+    like = next((band for band in image.bands if band.id in names), image.bands[0] if image.bands else None)
+    grid = {key: getattr(like, key) for key in ("crs", "transform", "shape")} if like else {}
     return replace(image, bands=(*image.bands, *(replace(band, **grid) for band in more)))
 
 

@@ -44,6 +44,8 @@ SOUTH_UP = Affine(30, 0, X, 0, 30, Y - 600)
 def folder(tmp_path_factory):
     """Scenes: single ones, and collections of two or three dates by the way in which their grids differ."""
     root = tmp_path_factory.mktemp("scenes")
+    scene(root / "lacking" / "i0.tif", A[:10], at(X, Y), bands=["b2"], DATE_ACQUIRED="2020-01-01")
+    scene(root / "lacking" / "i1.tif", [A, A], at(X, Y), bands=["b1", "b2"], DATE_ACQUIRED="2020-01-02")
     scene(root / "a.tif", A, at(X, Y))
     scene(root / "coarse.tif", A, at(X, Y, 250))
     for name, affine in (("sheared", SHEARED), ("oblong", OBLONG), ("south_up", SOUTH_UP)):
@@ -80,7 +82,7 @@ def native(**changes):
     return PixelSpec(**{"bands": None, "crs": "native", "scale": None, "tile_format": TileFormat()} | changes)
 
 
-def timeseries(connection, asset, region=WHOLE, *, end=date(2020, 2, 1), **changes):
+def timeseries(connection, asset, region=WHOLE, *, end=date(2020, 2, 1), group_by="auto", missing="fail", **changes):
     return plan_timeseries(
         connection,
         asset if isinstance(asset, ImageSpec) else ImageSpec(asset=f"{ROOT}/{asset}"),
@@ -89,6 +91,8 @@ def timeseries(connection, asset, region=WHOLE, *, end=date(2020, 2, 1), **chang
         start=date(2020, 1, 1),
         end=end,
         tile_size=16,
+        group_by=group_by,
+        missing_bands=missing,
     )
 
 
@@ -187,6 +191,21 @@ def test_two_granules_of_one_overpass_are_no_computed_image(connection, folder):
     assert not found.mask.any()
 
 
+def test_images_of_a_day_that_line_up_are_joined_on_their_grid(connection):
+    plan = timeseries(connection, "granules", group_by="day")
+    assert len(plan.sources) == 1
+    assert (fetched(connection, plan) == np.hstack([A, A + 500])).all()
+    with pytest.raises(InputError, match=r"i0 and i1 differ: their origins are 20\.33333 columns"):
+        timeseries(connection, "odd_granules", group_by="day")
+
+
+def test_an_image_that_lacks_a_band_counts_with_its_extent(connection):
+    plan = timeseries(connection, "lacking", bands=["b1", "b2"], missing="mask")
+    assert plan.tiles.tiling.geobox.shape == (20, 20)
+    assert fetched(connection, plan, 0).mask.all()  # b1
+    assert (fetched(connection, plan, 1) == A).all()
+
+
 def test_a_growing_series_keeps_its_grid_when_an_image_is_added(connection, folder, tmp_path):
     """A grid that is cut to the images would change with the next, and so would the folder of the series."""
     for number, (values, affine) in enumerate([(A, at(X, Y)), (A, at(X + 600, Y - 90))]):
@@ -197,6 +216,20 @@ def test_a_growing_series_keeps_its_grid_when_an_image_is_added(connection, fold
     assert before.tiles.json() == after.tiles.json()
     third = fetched(connection, after, 2)
     assert same(third, stored(folder / "beside/i2.tif", after.tiles.tiling.geobox.affine, third.shape))
+
+
+def test_a_computed_series_has_the_grids_of_its_images(connection, folder):
+    def darker(image):
+        return image.subtract(1).toUint16().copyProperties(image, ["system:time_start", "system:index"])
+
+    spec = ImageSpec(expression=encode(ee.ImageCollection(f"{ROOT}/beside").map(darker)), name="darker")
+    plan = timeseries(connection, spec)
+    assert plan.tiles.json() == timeseries(connection, "beside").tiles.json()
+    found = fetched(connection, plan, 1)
+    assert (found.count(), found.mean()) == (400, 199.5)
+    half = ImageSpec(expression=encode(ee.ImageCollection(f"{ROOT}/half").map(darker)), name="darker")
+    with pytest.raises(InputError, match=r"differ: their origins are 0\.5 columns"):
+        timeseries(connection, half)
 
 
 def test_the_series_of_a_recipe_keeps_the_grid_of_modis(connection):
