@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from deployments.sandbox.interpreter.dates import FIELDS, calendar_field, parse_date
-from deployments.sandbox.interpreter.masks import lonlat_shape
+from deployments.sandbox.interpreter.edges import lonlat_shape
 from deployments.sandbox.interpreter.metadata import UNBOUNDED, property_of, start_of
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import Collection, Date, DateRange, Feature, Filter, Geometry

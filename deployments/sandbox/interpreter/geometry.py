@@ -1,7 +1,7 @@
 """Geometries and features.
 
-Distances are those of an azimuthal map around the geometry, areas and lengths those of the WGS 84 ellipsoid.
-Edges are straight in the geometry's CRS.
+Edges are geodesics or straight in the geometry's CRS, as the geometry says (see `edges`); areas, lengths and distances
+are those of the WGS 84 ellipsoid (see `measures`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import shapely
-from pyproj import Geod
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-from deployments.sandbox.interpreter.masks import lonlat_shape, reprojected
+from deployments.sandbox.interpreter import measures
+from deployments.sandbox.interpreter.edges import lonlat_shape, meant, parts_of, reprojected
 from deployments.sandbox.interpreter.metadata import UNBOUNDED
 from deployments.sandbox.interpreter.projections import LONLAT
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import WGS84, ErrorMargin, Feature, Geometry, ring_box
 from deployments.sandbox.raster import Image, Projection
 from deployments.sandbox.refusal import Refusal
-
-GEOD = Geod(ellps="WGS84")
 
 
 def plain(numbers: Any) -> Any:
@@ -39,8 +37,20 @@ def _made(kind: str, coordinates: Any, projection: Projection | None, geodesic: 
         raise Refusal(f"GeometryConstructors.{kind}: Invalid GeoJSON geometry: {str(coordinates)[:200]}.") from None
     crs = WGS84 if projection is None else projection.crs
     # Even-odd filling (the default): rings that cross or lie in each other alternate.
-    sound = found if found.is_valid or not found.area else shapely.make_valid(found)
+    if kind == "MultiPolygon":  # its parts may lie over each other: an area counts both
+        sound: BaseGeometry = shapely.MultiPolygon(
+            [p for part in found.geoms for p in parts_of(_sound(part), "Polygon")]
+        )
+    else:
+        sound = _sound(found)
     return Geometry(sound, crs, geodesic if geodesic is not None else crs == WGS84)
+
+
+def _sound(shape: BaseGeometry) -> BaseGeometry:
+    if shape.is_valid or shape.geom_type != "Polygon":
+        return shape
+    made: BaseGeometry = shapely.make_valid(shape)
+    return made if made.area else shape
 
 
 @function("GeometryConstructors.Point")
@@ -96,13 +106,17 @@ def rectangle(coordinates: list[Any], projection: Projection | None, geodesic: b
 
 @function("GeometryConstructors.BBox")
 def bbox(west: float, south: float, east: float, north: float) -> Geometry:
-    """Make a box of longitudes and latitudes; one that passes the antimeridian is two boxes."""
+    """Make a box of longitudes and latitudes, as the client makes it: over the antimeridian, east is beyond 180."""
     if south > north:
         raise Refusal(f"GeometryConstructors.BBox: south ({south}) must not be above north ({north}).")
-    if west <= east:
-        return Geometry(ring_box(west, south, east, north), geodesic=False)
-    parts = [ring_box(west, south, 180, north), ring_box(-180, south, east, north)]
-    return Geometry(shapely.MultiPolygon(parts), geodesic=False)
+    if not (west < math.inf and east > -math.inf and south <= 90 and north >= -90):
+        raise Refusal(f"GeometryConstructors.BBox: [{west}, {south}, {east}, {north}] is no box.")
+    if east - west >= 360:
+        west, east = -180.0, 180.0
+    else:
+        west, east = ((x + 180) % 360 - 180 if not -180 <= x <= 180 else x for x in (west, east))
+        east += 360 * (east < west)
+    return Geometry(ring_box(west, max(south, -90), east, min(north, 90)), geodesic=False)
 
 
 def geometry_json(geometry: Geometry) -> dict[str, Any]:
@@ -130,12 +144,6 @@ def error_margin(value: float | None, unit: str) -> ErrorMargin:
     return ErrorMargin(value, unit)
 
 
-def _around(geometry: Geometry) -> str:
-    """Return a map in metres around the middle of a geometry."""
-    middle = shapely.box(*lonlat_shape(geometry).bounds).centroid
-    return f"+proj=aeqd +lat_0={middle.y!r} +lon_0={middle.x!r} +datum=WGS84 +units=m"
-
-
 def _check(geometry: Geometry, where: str) -> Geometry:
     if geometry.shape.is_empty:
         raise Refusal(f"{where}: The geometry is empty.")
@@ -145,41 +153,30 @@ def _check(geometry: Geometry, where: str) -> Geometry:
 @function("Geometry.buffer")
 def buffer(geometry: Geometry, distance: float) -> Geometry:
     """Widen a geometry by metres."""
-    here = _around(_check(geometry, "Geometry.buffer"))
-    wide = shapely.buffer(reprojected(geometry, here), distance, quad_segs=16)
-    return Geometry(reprojected(Geometry(wide, here), WGS84))
+    return measures.buffered(_check(geometry, "Geometry.buffer"), distance)
 
 
 @function("Geometry.distance")
 def distance(left: Geometry, right: Geometry) -> float:
     """Return the least distance of two geometries in metres."""
-    both = Geometry(shapely.GeometryCollection([lonlat_shape(left), lonlat_shape(right)]))
-    here = _around(_check(both, "Geometry.distance"))
-    return float(shapely.distance(reprojected(left, here), reprojected(right, here)))
+    return measures.distance(_check(left, "Geometry.distance"), _check(right, "Geometry.distance"))
 
 
-@function("Geometry.area")
-def area(geometry: Geometry) -> float:
-    """Return the area in square metres on the ellipsoid."""
-    return abs(float(GEOD.geometry_area_perimeter(shapely.force_2d(lonlat_shape(geometry)))[0]))
+add("Geometry.area", measures.area)
+add("Geometry.length", measures.length)
+add("Geometry.perimeter", measures.perimeter)
 
 
-def _lines(found: BaseGeometry) -> float:
-    return float(GEOD.geometry_length(found))
+@function("Geometry.withinDistance")
+def within_distance(left: Geometry, right: Geometry, metres: float) -> bool:
+    """Return whether two geometries are no farther from each other than some metres."""
+    return distance(left, right) <= metres
 
 
-@function("Geometry.length")
-def length(geometry: Geometry) -> float:
-    """Return the length of lines in metres; areas have none."""
-    found = lonlat_shape(geometry)
-    return _lines(found) if found.length and not found.area else 0.0
-
-
-@function("Geometry.perimeter")
-def perimeter(geometry: Geometry) -> float:
-    """Return the length of the edges of areas in metres; lines have none."""
-    found = lonlat_shape(geometry)
-    return _lines(found.boundary) if found.area else 0.0
+@function("Geometry.centroid")
+def centroid(geometry: Geometry) -> Geometry:
+    """Return the centre of a geometry."""
+    return measures.centroid(_check(geometry, "Geometry.centroid"))
 
 
 @function("Geometry.transform")
@@ -191,7 +188,7 @@ def transform(geometry: Geometry, projection: Projection | Mapping[str, Any] | N
 
 def _in_lonlat(compute: Callable[..., BaseGeometry]) -> Callable[..., Geometry]:
     """Return a function of one geometry that is computed in longitude and latitude."""
-    return lambda geometry: Geometry(compute(lonlat_shape(_check(geometry, "Geometry"))))
+    return lambda geometry: Geometry(compute(meant(_check(geometry, "Geometry"))))
 
 
 def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geometry, Geometry], Any]:
@@ -199,7 +196,8 @@ def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geo
 
     def apply(left: Geometry, right: Geometry) -> Any:
         found = compute(lonlat_shape(left), lonlat_shape(right))
-        return Geometry(found) if isinstance(found, BaseGeometry) else bool(found)
+        geodesic = (left.geodesic or left.crs != WGS84) and (right.geodesic or right.crs != WGS84)
+        return Geometry(found, geodesic=geodesic) if isinstance(found, BaseGeometry) else bool(found)
 
     return apply
 
@@ -207,12 +205,16 @@ def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geo
 @function("Geometry.bounds")
 def bounds(geometry: Geometry, _error: Any, projection: Projection | None) -> Geometry:
     """Return the box around a geometry, in longitude and latitude or another CRS."""
-    moved = transform(_check(geometry, "Geometry.bounds"), projection or LONLAT)
-    return Geometry(ring_box(*moved.shape.bounds), moved.crs, geodesic=False)
+    crs = (projection or LONLAT).crs
+    shape = _check(geometry, "Geometry.bounds").shape if crs == geometry.crs != WGS84 else _in(geometry, crs)
+    return Geometry(ring_box(*shape.bounds), crs, geodesic=False)
+
+
+def _in(geometry: Geometry, crs: str) -> BaseGeometry:
+    return meant(geometry) if crs == WGS84 else reprojected(geometry, crs)
 
 
 ONE: Mapping[str, Callable[[BaseGeometry], BaseGeometry]] = {
-    "centroid": shapely.centroid,
     "convexHull": shapely.convex_hull,
     "dissolve": shapely.union_all,
 }
@@ -271,7 +273,7 @@ def _of_feature(name: str, compute: Callable[[Geometry], Geometry]) -> Callable[
 @function("Feature.area")
 def feature_area(element: Any) -> float:
     """Return the area of an element in square metres."""
-    return area(_element_shape(element, "Feature.area"))
+    return measures.area(_element_shape(element, "Feature.area"))
 
 
 @function("Feature.buffer")
@@ -281,7 +283,16 @@ def feature_buffer(element: Any, metres: float) -> Feature:
 
 
 add("Feature.bounds", _of_feature("Feature.bounds", lambda geometry: bounds(geometry, None, None)))
-add("Feature.centroid", _of_feature("Feature.centroid", _in_lonlat(shapely.centroid)))
+add("Feature.centroid", _of_feature("Feature.centroid", centroid))
+add("Feature.length", lambda element: measures.length(_element_shape(element, "Feature.length")))
+add("Feature.perimeter", lambda element: measures.perimeter(_element_shape(element, "Feature.perimeter")))
+
+
+@function("Feature.distance")
+def feature_distance(left: Any, right: Any) -> float:
+    """Return the least distance of two elements in metres."""
+    where = "Feature.distance"
+    return distance(_element_shape(left, where), _element_shape(right, where))
 
 
 @function("Feature.intersects")

@@ -11,9 +11,9 @@ import shapely
 
 from deployments.sandbox.catalogue import Catalogue, not_found
 from deployments.sandbox.interpreter.coercion import coerce, type_name
+from deployments.sandbox.interpreter.edges import lonlat_shape
 from deployments.sandbox.interpreter.filters import element_geometry, field
 from deployments.sandbox.interpreter.images import add_bands, asset_image
-from deployments.sandbox.interpreter.masks import lonlat_shape
 from deployments.sandbox.interpreter.metadata import INDEX, property_of
 from deployments.sandbox.interpreter.registry import function
 from deployments.sandbox.interpreter.values import (

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.interpreter import promotion
 from deployments.sandbox.interpreter.coercion import constant_image
+from deployments.sandbox.interpreter.edges import lonlat_shape, reprojected
 from deployments.sandbox.interpreter.pixels import matched, pixelwise
 from deployments.sandbox.interpreter.promotion import stored
 from deployments.sandbox.interpreter.registry import function
@@ -233,6 +234,7 @@ def clip(image: Image, geometry: Any) -> Image:
     """Mask an image outside a geometry, a feature or a collection of features."""
     shape = clip_shape(geometry)
     lonlat = lonlat_shape(shape)
+    shape = Geometry(lonlat, geodesic=False) if shape.crs == WGS84 else shape
     footprint = lonlat if image.footprint is None else image.footprint.intersection(lonlat)
     windows = {band.projection: _window(shape, band) for band in image.bands}
     bands = (_cut(_clipped(band, shape), windows[band.projection]) for band in image.bands)
@@ -255,22 +257,6 @@ def clip_shape(geometry: Any) -> Geometry:
         parts = [lonlat_shape(clip_shape(element)) for element in geometry.elements]
         return Geometry(shapely.union_all(parts))
     raise Refusal("Image.clip: The geometry for image clipping must not be empty or unbounded.")
-
-
-def lonlat_shape(geometry: Geometry) -> BaseGeometry:
-    """Return a geometry's shape in longitude and latitude."""
-    if geometry.crs == WGS84:
-        return geometry.shape
-    return reprojected(geometry, WGS84)
-
-
-def reprojected(geometry: Geometry, crs: str) -> BaseGeometry:
-    """Return a geometry's shape in another CRS, its edges followed by 64 points along its size."""
-    left, bottom, right, top = geometry.shape.bounds or (0, 0, 0, 0)
-    step = max(right - left, top - bottom) / 64
-    dense = shapely.segmentize(geometry.shape, step) if step > 0 else geometry.shape
-    target = Projection(crs=crs, transform=Affine.identity())
-    return shapely.transform(dense, lambda p: np.column_stack(from_coordinates(p[:, 0], p[:, 1], geometry.crs, target)))
 
 
 @function("Image.blend")

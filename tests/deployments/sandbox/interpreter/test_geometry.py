@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import ee
+import numpy as np
 import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyproj import Geod
+
+from deployments.sandbox.interpreter.edges import meant
+
+LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 GEOD = Geod(ellps="WGS84")
 RING = [[10.0, 44.0], [12.0, 44.0], [12.0, 45.0], [10.0, 45.0], [10.0, 44.0]]
@@ -16,11 +24,11 @@ RING = [[10.0, 44.0], [12.0, 44.0], [12.0, 45.0], [10.0, 45.0], [10.0, 44.0]]
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: ee.Geometry.LineString([[12, 45], [10, 44]]).bounds(),
-        lambda: ee.Geometry.Polygon([[[11, 45], [10, 44.5], [12, 44]]]).bounds(),
+        lambda: ee.Geometry.LineString([[12, 45], [10, 44]], None, False).bounds(),
+        lambda: ee.Geometry.Polygon([[[11, 45], [10, 44.5], [12, 44]]], None, False).bounds(),
         lambda: ee.Geometry.MultiPoint([[12, 44], [10, 45]]).bounds(1),
         lambda: ee.Geometry.MultiPoint([[12, 44], [10, 45]]).bounds(ee.ErrorMargin(1), "EPSG:4326"),
-        lambda: ee.Feature(ee.Geometry.LineString([[10, 45], [12, 44]])).bounds(1).geometry(),
+        lambda: ee.Feature(ee.Geometry.LineString([[10, 45], [12, 44]], None, False)).bounds(1).geometry(),
         lambda: ee.FeatureCollection([ee.Geometry.Point([12, 45]), ee.Geometry.Point([10, 44])]).geometry().bounds(),
         lambda: ee.Geometry(
             ee.Algorithms.GeometryConstructors.Rectangle([ee.Number(10), ee.Number(44), ee.Number(12), ee.Number(45)])
@@ -35,8 +43,10 @@ def test_bounds_begin_at_the_lower_left(bench: Any, build: Any) -> None:
 def test_bounds_of_a_collection_and_of_an_image(bench: Any, make_band: Any) -> None:
     points = ee.FeatureCollection([ee.Geometry.Point([12, 45]), ee.Geometry.Point([10, 44])])
     assert bench.info(points.bounds().coordinates()) == [RING]
-    bench.put("a", make_band("x", [[1]]), footprint=(10, 44, 12, 45))
-    assert bench.info(ee.Image("a").geometry().bounds().coordinates()) == [RING]
+    bench.put("a", make_band("x", [[1]]), footprint=(10, -0.5, 12, 0.5))
+    (ring,) = bench.info(ee.Image("a").geometry().bounds().coordinates())
+    expected = [[10, -0.5], [12, -0.5], [12, 0.5], [10, 0.5], [10, -0.5]]
+    assert ring == [pytest.approx(corner, abs=1e-4) for corner in expected]
     assert bench.info(ee.Image(1).geometry().isUnbounded()) is True
     assert bench.info(ee.Image("a").geometry().isUnbounded()) is False
 
@@ -102,3 +112,137 @@ def test_geometries_are_a_property_too(bench: Any) -> None:
     lines = ee.FeatureCollection([ee.Geometry.LineString(line) for line in long])
     assert bench.info(lines.aggregate_count_distinct(".geo")) == 2
     assert bench.info(lines.distinct(".geo").size()) == 2
+
+
+# Against pyproj and shapely ----------------------------------------------------------------------------------------
+
+
+def _dense(shape: Any) -> Any:
+    return shapely.segmentize(shape, 0.01)
+
+
+def _geodesic_area(shape: Any) -> float:
+    return abs(float(GEOD.geometry_area_perimeter(shapely.orient_polygons(shape))[0]))
+
+
+CORNERS = st.tuples(st.floats(-175, 150), st.floats(-80, 70), st.floats(0.01, 25), st.floats(0.01, 9))
+
+
+@LAWS
+@given(place=CORNERS)
+def test_areas_and_lengths_follow_the_edges_that_are_meant(bench: Any, place: tuple[float, ...]) -> None:
+    west, south, width, height = place
+    box = shapely.box(west, south, west + width, south + height)
+    ring = [list(corner) for corner in box.exterior.coords]
+    straight, geodesic = ee.Geometry.Polygon([ring], None, False), ee.Geometry.Polygon([ring], None, True)
+    step = max(width, height) / 400
+    dense = shapely.segmentize(box, step)
+    assert bench.info(straight.area(1)) == pytest.approx(_geodesic_area(dense), rel=1e-4)
+    assert bench.info(straight.perimeter(1)) == pytest.approx(GEOD.geometry_length(dense.exterior), rel=1e-5)
+    assert bench.info(geodesic.area(1)) == pytest.approx(_geodesic_area(box), rel=1e-9)
+    assert bench.info(geodesic.perimeter(1)) == pytest.approx(GEOD.geometry_length(box.exterior), rel=1e-9)
+    line = ee.Geometry.LineString(ring[:2], None, False)
+    assert bench.info(line.length(1)) == pytest.approx(
+        GEOD.geometry_length(shapely.LineString(shapely.segmentize(shapely.LineString(ring[:2]), step))), rel=1e-5
+    )
+
+
+POINTS = st.tuples(st.floats(-180, 180), st.floats(-90, 90))
+
+
+@LAWS
+@given(one=POINTS, other=POINTS)
+def test_distances_of_points_are_those_of_the_ellipsoid(
+    bench: Any, one: tuple[float, float], other: tuple[float, float]
+) -> None:
+    found = bench.info(ee.Geometry.Point(one).distance(ee.Geometry.Point(other), 1))
+    assert found == pytest.approx(GEOD.inv(*one, *other)[2], rel=1e-9, abs=1e-3)
+
+
+@LAWS
+@given(place=POINTS, metres=st.floats(10, 300_000))
+def test_a_buffer_is_as_far_from_its_point_everywhere(bench: Any, place: tuple[float, float], metres: float) -> None:
+    """Also over the antimeridian and round the poles: every corner is on the circle, and the area is the circle's."""
+    built = ee.Geometry.Point(place).buffer(metres)
+    ring = shapely.get_coordinates(meant(bench.value(built)))
+    beside = ring[np.abs(ring[:, 1]) < 90 - 1e-9]
+    away = GEOD.inv(np.full(len(beside), place[0]), np.full(len(beside), place[1]), *beside.T)[2]
+    assert np.min(away) >= metres * 0.99
+    assert np.max(away) <= metres * 1.001
+    radius = 6_371_008.8
+    cap = 2 * np.pi * radius**2 * (1 - np.cos(metres / radius))
+    assert bench.info(built.area()) == pytest.approx(cap, rel=1e-2)
+    assert bench.info(built.contains(ee.Geometry.Point(place))) is True
+
+
+def test_over_the_antimeridian(bench: Any) -> None:
+    box = ee.Geometry.BBox(170, -10, -170, 10)  # the client makes it 170 to 190
+    for lon, inside in ((175, True), (-175, True), (180, True), (165, False), (-165, False), (0, False)):
+        point = ee.Geometry.Point([lon, 0])
+        assert bench.info(box.contains(point)) is inside
+        assert bench.info(box.intersects(point)) is inside
+        assert bench.info(box.disjoint(point)) is not inside
+    assert bench.info(ee.Geometry.Point([179.5, 0]).distance(ee.Geometry.Point([-179.5, 0]))) == pytest.approx(
+        GEOD.inv(179.5, 0, 180.5, 0)[2]
+    )
+    # A geodesic edge from 179 to -179 goes the short way.
+    narrow = ee.Geometry.Polygon([[[179, -1], [-179, -1], [-179, 1], [179, 1]]])
+    assert bench.info(narrow.contains(ee.Geometry.Point([180, 0]))) is True
+    assert bench.info(narrow.contains(ee.Geometry.Point([0, 0]))) is False
+    assert bench.info(narrow.bounds().coordinates())[0][:3] == [
+        pytest.approx(corner, abs=1e-3) for corner in ([179, -1], [181, -1], [181, 1])
+    ]
+    assert bench.info(narrow.centroid().coordinates())[0] % 360 == pytest.approx(180)
+
+
+def test_geodesic_edges_bend_towards_the_poles(bench: Any) -> None:
+    """The geodesic from (0, 60) to (90, 60) passes (45, 67.8): the parallel does not."""
+    geodesic = ee.Geometry.Polygon([[[0, 60], [90, 60], [90, 75], [0, 75]]])
+    straight = ee.Geometry.Polygon([[[0, 60], [90, 60], [90, 75], [0, 75]]], None, False)
+    (top,) = GEOD.npts(0, 60, 90, 60, 1)
+    low = ee.Geometry.Point([45, 62])
+    assert bench.info(straight.contains(low)) is True
+    assert bench.info(geodesic.contains(low)) is False
+    line = ee.Geometry.LineString([[0, 60], [90, 60]])
+    assert bench.info(line.bounds().coordinates())[0][2] == [pytest.approx(90), pytest.approx(top[1], abs=1e-3)]
+
+
+def test_round_a_pole(bench: Any) -> None:
+    ring = ee.Geometry.Polygon([[[lon, 80] for lon in range(-180, 180, 30)]])
+    assert bench.info(ring.contains(ee.Geometry.Point([12, 89]))) is True
+    assert bench.info(ring.contains(ee.Geometry.Point([12, 90]))) is True
+    assert bench.info(ring.contains(ee.Geometry.Point([12, 79]))) is False
+    world = ee.Geometry.BBox(-180, -90, 180, 90)
+    assert bench.info(world.area()) == pytest.approx(5.10065621724e14, rel=1e-9)  # of the WGS 84 ellipsoid
+
+
+@pytest.mark.parametrize(
+    ("build", "square_degrees"),
+    [
+        (lambda: ee.Geometry.MultiPolygon([[[[0, 0], [1, 0], [1, 1], [0, 1]]], [[[0, 0], [2, 0], [2, 2], [0, 2]]]]), 5),
+        (lambda: ee.Geometry.Polygon([[[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 1], [2, 1], [2, 2], [1, 2]]]), 8),
+        (lambda: ee.Geometry.Polygon([[[0, 0], [1, 1], [1, 0], [0, 1]]]), 0.5),  # it crosses itself
+        (lambda: ee.Geometry.LineString([[0, 0], [1, 1]]), 0),
+        (lambda: ee.Geometry.Point([0, 0]), 0),
+        (lambda: ee.Geometry.BBox(0, 0, 1, 1).difference(ee.Geometry.BBox(0, 0, 1, 1)), 0),
+    ],
+)
+def test_parts_of_an_area_add_up(bench: Any, build: Any, square_degrees: float) -> None:
+    """About the equator, a square degree has 1.2309e10 square metres."""
+    assert bench.info(build().area()) == pytest.approx(square_degrees * 1.2309e10, rel=2e-3)
+
+
+def test_lines_have_lengths_and_areas_have_perimeters(bench: Any) -> None:
+    box, line = ee.Geometry.BBox(0, 0, 1, 1), ee.Geometry.LineString([[0, 0], [1, 0]])
+    degree = GEOD.inv(0, 0, 1, 0)[2]
+    assert bench.info(line.length()) == bench.info(ee.Feature(line).length()) == pytest.approx(degree)
+    assert bench.info(box.length()) == bench.info(line.perimeter()) == 0
+    both = ee.Algorithms.GeometryConstructors.MultiGeometry([box, line])
+    assert bench.info(ee.Geometry(both).length()) == pytest.approx(degree)
+    assert bench.info(ee.Geometry(both).perimeter()) == pytest.approx(bench.info(ee.Feature(box).perimeter()))
+    near = ee.Geometry.Point([2, 0.5])
+    expected = GEOD.inv(1, 0.5, 2, 0.5)[2]
+    assert bench.info(box.distance(near)) == pytest.approx(expected, rel=1e-5)
+    assert bench.info(ee.Feature(box).distance(ee.Feature(near))) == pytest.approx(expected, rel=1e-5)
+    assert bench.info(box.withinDistance(near, expected + 10)) is True
+    assert bench.info(box.withinDistance(near, expected - 10)) is False
