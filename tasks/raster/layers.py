@@ -69,7 +69,10 @@ def read_layers(
     frames = {each: _features(each) for each in layers}
     held = {each: int(frame.geom_type.isin(fitting).sum()) for each, frame in frames.items()}
     used = [each for each in layers if held[each]] or [each for each in layers if len(frames[each])] or layers[:1]
+    left = [each.label for each in layers if len(frames[each]) and each not in used]
     if len(used) == 1 or not any(held.values()):
+        if left:
+            note(f"{file}: read layer {used[0].label!r}. Others hold nothing that can be used: {', '.join(left)}.")
         return frames[used[0]]
     shown = ", ".join(f"{each.label!r} ({held[each]} features)" for each in used)
     if not layer and not all(_driver(each) in _DOCUMENTS for each in used):
@@ -79,7 +82,8 @@ def read_layers(
             f"it has several layers: {shown}",
             f"Name one with layer, such as layer = {used[0].label!r}, or give layer = '{ALL}' for all of them",
         )
-    note(f"{file}: read all layers: {shown}. The column 'layer' has their names.")
+    without = f" Others hold nothing that can be used: {', '.join(left)}." if left else ""
+    note(f"{file}: read all layers: {shown}.{without} The column 'layer' has their names.")
     return _joined([(each.label, frames[each]) for each in used], what, file)
 
 

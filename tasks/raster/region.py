@@ -16,7 +16,7 @@ from tasks.errors.input import InputError, refused
 from tasks.raster.areas import Area, areas, polygons
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
 from tasks.raster.properties import unique_names
-from tasks.raster.vector import features_crs, read_features, read_frame
+from tasks.raster.vector import features_crs, read_features, read_frame, stored_geojson
 
 if TYPE_CHECKING:
     import geopandas
@@ -70,16 +70,18 @@ def read_region(
     """
     properties: list[dict[str, Any]] = [{}]
     ids: list[object] = [None]
-    if isinstance(region, str | Path):
+    is_file = isinstance(region, str | Path)
+    value = stored_geojson(region, what="region") if isinstance(region, str | Path) else region
+    if layer and (value is not None or not is_file):
+        raise refused("layer", layer, "the region has no layers", "Leave layer empty, or give a file with layers")
+    if isinstance(region, str | Path) and value is None:
         frame = read_frame(region, what="region", crs=crs, layer=layer, note=note)
         geometries, own = list(frame.geometry), str(frame.crs.to_wkt())
         properties, ids = _records(frame), [None] * len(frame)
-    elif layer:
-        raise refused("layer", layer, "the region has no layers", "Leave layer empty, or give a file with layers")
-    elif isinstance(region, Mapping):
-        own = crs or features_crs(region, what="region")
-        geometries, properties = read_features(region, what="region")
-        ids = _ids(region)
+    elif isinstance(value, Mapping):
+        own = (None if is_file else crs) or features_crs(value, what="region")
+        geometries, properties = read_features(value, what="region")
+        ids = _ids(value)
     else:
         geometries, own = [_box(region)], crs or WGS84
     try:

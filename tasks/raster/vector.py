@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -68,15 +69,16 @@ def read_frame(
     if suffix in TABLES:
         remedy = "Give GeoJSON, GeoPackage, Shapefile or GeoParquet. For points, save the table as CSV with lon and lat"
         raise refused(what, path, "it is a table without geometry", remedy)
-    if layer and suffix in (*PARQUET, *JSON):
+    value = stored_geojson(path, what=what)
+    if layer and (suffix in PARQUET or value is not None):
         raise refused("layer", layer, f"{path} has no layers", "Leave layer empty")
     try:
-        frame: Any = None
+        frame: Any
         if suffix in PARQUET:
-            frame = geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
-        elif suffix in JSON:
-            frame = _read_geojson(file, what=what)
-        if frame is None:
+            frame = _read_parquet(file)
+        elif value is not None:
+            frame = geojson_frame(value, what=what)
+        else:
             frame = read_layers(file, what=what, layer=layer, fitting=fitting, note=note)
     except InputError:
         raise
@@ -101,20 +103,38 @@ def read_frame(
     return frame
 
 
-def _read_geojson(file: Path, *, what: str) -> geopandas.GeoDataFrame | None:
-    """Read a GeoJSON file as the value in it would be read. None = it is JSON of another kind, such as TopoJSON."""
-    data = file.read_bytes()
-    text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        # One feature a line (GeoJSON text sequence, RFC 8142, or newline-delimited).
-        lines = [line.strip("\x1e \t\r") for line in re.split("[\x1e\n]" if "\x1e" not in text else "\x1e", text)]
-        features = [json.loads(line) for line in lines if line]
-        value = {"type": "FeatureCollection", "features": [_feature(each) for each in features]}
-    if not isinstance(value, Mapping) or value.get("type") not in GEOJSON:
+def stored_geojson(path: str | Path, *, what: str) -> Mapping[str, Any] | None:
+    """Return the GeoJSON in a file, also with one feature a line. None = the file has another format.
+
+    Raises:
+        InputError: The file is missing.
+    """
+    file = existing(path, what=what)
+    if file.suffix.lower() not in JSON:
         return None
-    return geojson_frame(value, what=what)
+    data = file.read_bytes()
+    try:
+        text = data.decode(json.detect_encoding(data)).lstrip("\ufeff")
+        value = json.loads(text)
+    except UnicodeDecodeError:
+        return None
+    except ValueError:
+        # RFC 8142 has a mark before each feature. Otherwise a feature ends with its line.
+        lines = text.split("\x1e") if "\x1e" in text else text.splitlines()
+        with contextlib.suppress(ValueError):
+            features = [_feature(json.loads(line)) for line in lines if line.strip()]
+            return {"type": "FeatureCollection", "features": features}
+        return None
+    return value if isinstance(value, Mapping) and value.get("type") in GEOJSON else None
+
+
+def _read_parquet(file: Path) -> Any:
+    import geopandas
+    import pyarrow.parquet as pq
+
+    if b"geo" not in (pq.read_schema(file).metadata or {}):
+        return None
+    return geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
 
 
 def _feature(value: object) -> object:
@@ -158,6 +178,8 @@ def existing(path: str | Path, *, what: str) -> Path:
         raise refused(what, text, "WKT is not accepted", "Give GeoJSON, or the path of a vector file")
     if text.lstrip().startswith(("{", "[")):
         raise refused(what, text, "it is the text of JSON, not a path", "Give the JSON itself, as an object")
+    if "://" in text:
+        raise refused(what, text, "it is an address, not a file", "Download the file, and give its path")
     try:
         file = Path(path).expanduser()
         there = bool(text) and file.exists()

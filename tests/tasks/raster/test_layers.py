@@ -97,6 +97,9 @@ def test_areas_of_all_folders_are_a_region(tmp_path: Path) -> None:
     assert region.geometry.area == pytest.approx(3)
     assert region.geometry.bounds == (0, 0, 5, 1)
     assert read_region(tmp_path / "three.kml", layer="1").geometry.bounds == (2, 0, 3, 1)
+    notes: list[str] = []
+    read_region(tmp_path / "three.kml", note=notes.append)
+    assert "Others hold nothing that can be used: points." in notes[0]
 
 
 def test_several_layers_are_refused_by_name(package: Path) -> None:
@@ -135,7 +138,9 @@ def test_of_a_gpx_the_layers_with_points_count(tmp_path: Path) -> None:
     assert xy(read_points(path)) == [(1, 2), (3, 4)]
     assert read_points(path)["name"].tolist() == ["007", "b"]
     path.write_text(GPX.format(TRACK))
-    assert xy(read_points(path)) == [(5, 6), (5, 7)]
+    notes: list[str] = []
+    assert xy(read_points(path, note=notes.append)) == [(5, 6), (5, 7)]
+    assert "read layer 'track_points'. Others hold nothing that can be used: tracks." in notes[0]
     path.write_text(GPX.format(WAYPOINTS + TRACK))
     assert "'waypoints' (2 features), 'track_points' (2 features)" in refused(read_points, path)
     assert len(read_points(path, "waypoints")) == 2
@@ -354,6 +359,38 @@ def test_the_primary_key_of_a_package_is_a_property(tmp_path: Path) -> None:
     frame = points_of((1, 2), (3, 4), site_id=[70, 90])
     pyogrio.write_dataframe(frame, tmp_path / "p.gpkg", layer_options={"FID": "site_id"})
     assert sorted(read_points(tmp_path / "p.gpkg").columns) == ["geometry", "site_id"]
+
+
+def test_features_of_a_region_are_the_same_from_a_file_and_as_a_value(tmp_path: Path) -> None:
+    squares = [shapely.geometry.mapping(shapely.box(n, 0, n + 1, 1)) for n in (0, 5)]
+    value = collection(
+        *({**feature(each, code="007", day="2020-05-01"), "id": f"f{n}"} for n, each in enumerate(squares))
+    )
+    (tmp_path / "p.geojson").write_text(json.dumps(value))
+    one, other = read_region(value), read_region(tmp_path / "p.geojson", crs="EPSG:3857")
+    assert one == other
+    assert [area.name for area in one.areas] == ["f0", "f1"]
+    assert one.areas[0].properties == {"code": "007", "day": "2020-05-01"}
+
+
+def test_values_of_a_region_s_file_keep_their_type(tmp_path: Path) -> None:
+    frame = areas_of((0, 0, 1, 1), (5, 0, 6, 1)).assign(**TYPED)
+    frame.to_file(tmp_path / "p.gpkg")
+    assert read_region(tmp_path / "p.gpkg").areas[0].properties == {
+        "n": "0",
+        "whole": str(HUGE),
+        "flag": "true",
+        "text": "00123",
+        "day": "2020-05-01",
+    }
+
+
+def test_a_table_and_an_address_are_no_files_of_features(tmp_path: Path) -> None:
+    pd.DataFrame({"lon": [1], "lat": [2]}).to_parquet(tmp_path / "t.parquet")
+    assert "it is a table without geometry" in refused(read_points, tmp_path / "t.parquet")
+    (tmp_path / "r.csv").write_text("a,b\n1,2\n")
+    assert "it is a table without geometry" in refused(read_region, tmp_path / "r.csv")
+    assert "it is an address, not a file. Download" in refused(read_points, "https://example.org/p.geojson")
 
 
 def test_json_of_another_kind_is_not_taken_for_geojson(tmp_path: Path) -> None:
