@@ -72,7 +72,7 @@ def _limits(shown: Sequence[Thumbnail]) -> Limits | None:
     data = np.concatenate([values[valid] for values, valid in shown])
     if not data.size:
         return None
-    low, high = np.percentile(data, STRETCH)
+    low, high = np.percentile(data.astype(np.float64), STRETCH)  # differences of float32 may be beyond float32
     return float(low), float(high)
 
 

@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
@@ -40,6 +41,35 @@ def pieces(raster: Raster, size: int, *, absent: set[int] = frozenset()) -> Iter
         tile = Raster(values=values, valid=valid, bands=raster.bands, geobox=tiling.tile(i))
         if i not in absent:
             yield MosaicTile(window=window, source=lambda tile=tile: tile)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from(["uint8", "int8", "uint16", "int16", "float32"]))
+def test_a_mosaic_does_not_depend_on_the_tiling(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, dtype: str
+) -> None:
+    """Tiles come from files of their own, which may be promoted where all values of the dtype are valid."""
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)))
+    if dtype == "float32":
+        ends = st.sampled_from([np.nan, -np.inf, -1.0, 0.0, 3e38])
+    else:
+        info = np.iinfo(dtype)
+        ends = st.sampled_from([info.min, info.min + 1, 0, info.max - 1, info.max])
+    values = data.draw(hnp.arrays(dtype, shape, elements=ends))
+    masks = hnp.arrays(bool, shape) | hnp.arrays(bool, shape[1:]).map(lambda mask: np.broadcast_to(mask, shape))
+    raster = whole(values, data.draw(masks))
+    folder = tmp_path_factory.mktemp("mosaic")
+    mosaics = []
+    for size in (data.draw(st.integers(1, 5)), 9):
+        tiles = []
+        for piece in pieces(raster, size):
+            tile = piece.read()
+            if not tile.empty:  # such a tile has no file
+                stored = encode_geotiff(tile)
+                tiles.append(MosaicTile(window=piece.window, source=lambda stored=stored: read_geotiff(stored)))
+        path = folder / f"{size}.tif"
+        mosaics.append(write_mosaic(tiles, raster.geobox, path, bands=raster.bands, dtype=dtype).read_bytes())
+    assert mosaics[0] == mosaics[1]
 
 
 def is_cog(path: Path) -> bool:

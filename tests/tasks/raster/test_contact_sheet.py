@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -48,7 +49,14 @@ def test_a_long_label_stays_above_its_own_picture():
 def test_a_series_is_drawn_with_gaps_where_nothing_is_valid():
     points = [
         SeriesPoint(time=datetime(2020, 1, day, tzinfo=UTC), band=band, valid_share=share, mean=mean)
-        for day, share, mean in [(1, 1.0, 5.0), (17, 0.0, None), (30, None, 7.0)]
+        for day, share, mean in [
+            (1, 1.0, 5.0),
+            (17, 0.0, None),
+            (18, 1.0, inf),
+            (19, 1.0, -inf),
+            (20, 1.0, nan),
+            (30, None, 7.0),
+        ]
         for band in ("NDVI", "EVI")
     ]
     drawn = Image.open(io.BytesIO(plot_series(points, title="2020")))

@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from tasks.raster.cog import MosaicTile, write_mosaic
-from tasks.raster.quicklook import quicklook
+from tasks.raster.quicklook import quicklook, quicklooks
 from tasks.raster.raster import Raster
 from tasks.raster.window import Window
 from tests.rasters import encode_geotiff
@@ -102,3 +102,15 @@ def test_nothing_to_see_is_a_picture_too() -> None:
     assert not pixels(quicklook(empty)).any()
     flat = pixels(quicklook(raster_of(np.full((3, 8, 11), 9, np.uint8))))
     assert (flat == [127, 127, 127, 255]).all()
+
+
+def test_the_ends_of_float32_and_infinities_are_drawn() -> None:
+    """Their difference is beyond float32, which made the stretch infinite."""
+    values = np.array([[[-3e38, 3e38], [0, np.inf]]], np.float32)
+    raster = Raster(
+        values=values, valid=None, bands=("a",), geobox=GeoBox((2, 2), Affine(1, 0, 0, 0, -1, 0), "EPSG:32633")
+    )
+    (picture,) = quicklooks([raster])
+    drawn = np.asarray(picture)
+    assert drawn[1, 1, 3] == 0
+    assert len({tuple(pixel) for pixel in drawn.reshape(-1, 4)[:3].tolist()}) == 3
