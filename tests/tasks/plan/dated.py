@@ -15,6 +15,7 @@ from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.products.mosaic import make_mosaic
 from tasks.raster.region import read_region
 from tasks.storage.local import LocalStore
+from tasks.storage.receipt import receipt_key
 from tests.tasks.extraction import extracting
 from tests.tasks.extraction.extracting import a_session
 
@@ -73,6 +74,7 @@ def extracted(connection, plan, folder):
         outcome = extracting.extract(fetcher, 0, len(plan))
     assert outcome.error is None
     tiles = outcome.receipt.tiles
+    store.put(receipt_key(plan.folder, 0, len(plan), "a-run"), outcome.receipt.encode())
     assert [tile.reason for tile in tiles if tile.status == "failed"] == []
     found = {}
     for number, source in enumerate(plan.sources):
