@@ -74,7 +74,7 @@ def read_layers(
         if left:
             note(f"{file}: read layer {used[0].label!r}. Others hold nothing that can be used: {', '.join(left)}.")
         return frames[used[0]]
-    shown = ", ".join(f"{each.label!r} ({held[each]} features)" for each in used)
+    shown = ", ".join(f"{each.label!r} ({held[each]} {'feature' if held[each] == 1 else 'features'})" for each in used)
     if not layer and not all(_driver(each) in _DOCUMENTS for each in used):
         raise refused(
             what,

@@ -69,6 +69,8 @@ def test_the_command_line_says_the_same_as_the_form():
         (["--region", "-54.60,-25.30,-54.55,-25.26"], "region", [-54.60, -25.30, -54.55, -25.26]),
         (["--region", '{"type": "Point"}'], "region", {"type": "Point"}),
         (["--region", "lake.gpkg"], "region", "lake.gpkg"),
+        (["--bands", "1999,植被,B1"], "bands", ["1999", "植被", "B1"]),
+        (["--bands", '["a,b", " c"]'], "bands", ["a,b", " c"]),
         (["--anchor=-15,15"], "anchor", (-15.0, 15.0)),
         (["--no-clip"], "clip", False),
         (["--plan-only"], "plan_only", True),
@@ -78,6 +80,12 @@ def test_the_command_line_says_the_same_as_the_form():
 )
 def test_an_option_is_read_as_it_is_typed(words, field, value):
     assert getattr(parse(RegionParameters, *GIVEN, *words), field) == value
+
+
+@pytest.mark.parametrize("layer", ["wells", "007", "*", "a b", "null", "true", "[1]"])
+def test_a_layer_is_text(layer):
+    given = parse(RegionParameters, *GIVEN, "--region", "lake.gpkg", "--layer", layer)
+    assert (given.region, given.layer) == ("lake.gpkg", layer)
 
 
 def test_of_a_nested_form_each_field_is_an_option():

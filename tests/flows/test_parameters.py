@@ -104,6 +104,7 @@ OWN = {
     RegionParameters: {
         "region": {"type": 3, "letters": [1, 2, "a", 4]},
         "tile_size": {"type": "x", "small": 15, "large": 32769, "fraction": 20.5},
+        "layer": {"type": 3, "of a box": "wells", "of no region": {"layer": "wells", "region": None}},
         "clip": {"type": "perhaps", "of a picture": {"clip": True, "file_format": "PNG"}},
     },
     TimeseriesParameters: {

@@ -82,7 +82,7 @@ def test_the_folders_of_a_kml_are_read_as_one(tmp_path: Path, kind: str) -> None
     assert points["layer"].tolist() == ["north", "north", "south", "north (#2)"]
     assert points["code"].tolist() == ["00a", "00b", "00c", "00d"]
     assert len(notes) == 1
-    assert "'north' (2 features), 'south' (1 features)" in notes[0]
+    assert "'north' (2 features), 'south' (1 feature)" in notes[0]
     assert xy(read_points(path, "south")) == [(5, 6)]
 
 
@@ -127,7 +127,7 @@ def test_the_only_layer_of_areas_is_the_region(package: Path) -> None:
     assert read_region(package, layer="fields").geometry.bounds == (0, 0, 3, 1)
     assert "no area" in refused(read_region, package, layer="wells")
     areas_of((8, 8, 9, 9)).to_file(package, layer="more")
-    assert "'fields' (2 features), 'more' (1 features)" in refused(read_region, package)
+    assert "'fields' (2 features), 'more' (1 feature)" in refused(read_region, package)
     assert read_region(package, layer="*").geometry.area == pytest.approx(3)
 
 
@@ -161,7 +161,7 @@ def test_a_zip_of_two_shapefiles_is_refused_by_name(tmp_path: Path, *, folders: 
     points_of((3, 4), (5, 6), n=[1, 2]).to_file(tmp_path / "b.shp")
     path = zipped(tmp_path / "two.zip", "a", "b", folders=folders)
     names = ("a/a.shp", "b/b.shp") if folders else ("a.shp", "b.shp")
-    assert f"'{names[0]}' (1 features), '{names[1]}' (2 features)" in refused(read_points, path)
+    assert f"'{names[0]}' (1 feature), '{names[1]}' (2 features)" in refused(read_points, path)
     assert xy(read_points(path, names[1])) == [(3, 4), (5, 6)]
     assert xy(read_points(path, "*")) == [(1, 2), (3, 4), (5, 6)]
     one = zipped(tmp_path / "one.zip", "b", folders=folders)
@@ -173,11 +173,11 @@ def test_a_zip_of_a_package_a_folder_and_a_geodatabase_are_files_with_layers(tmp
     (tmp_path / "shapes").mkdir()
     points_of((1, 2), n=[1]).to_file(tmp_path / "shapes" / "a.shp")
     points_of((3, 4), n=[1]).to_file(tmp_path / "shapes" / "b.shp")
-    assert "'a' (1 features), 'b' (1 features)" in refused(read_points, tmp_path / "shapes")
+    assert "'a' (1 feature), 'b' (1 feature)" in refused(read_points, tmp_path / "shapes")
     points_of((1, 2), n=["a"]).to_file(tmp_path / "x.gdb", driver="OpenFileGDB", layer="one")
     assert xy(read_points(tmp_path / "x.gdb")) == [(1, 2)]
     points_of((3, 4), n=["a"]).to_file(tmp_path / "x.gdb", driver="OpenFileGDB", layer="two")
-    assert "'one' (1 features), 'two' (1 features)" in refused(read_points, tmp_path / "x.gdb")
+    assert "'one' (1 feature), 'two' (1 feature)" in refused(read_points, tmp_path / "x.gdb")
     (tmp_path / "empty.zip").write_bytes(b"PK\5\6" + b"\0" * 18)
     assert "cannot be read as a vector file" in refused(read_points, tmp_path / "empty.zip")
 
