@@ -6,6 +6,7 @@ import numpy as np
 from humanize import naturalsize
 
 from tasks.errors.input import BadInputError
+from tasks.extraction.tile_file import planned
 from tasks.plan.plan import Plan
 from tasks.storage.store import Store
 
@@ -25,7 +26,8 @@ def check_free_space(store: Store, plan: Plan, *, missing: int) -> str | None:
     free = store.free_bytes()
     if free is None or not missing:
         return None
-    bytes_a_pixel = sum(np.dtype(band.dtype).itemsize for band in plan.bands)
+    alike = planned(plan)
+    bytes_a_pixel = sum((alike.dtype if alike else np.dtype(band.dtype)).itemsize for band in plan.bands)
     whole = round(plan.tiles.pixels * len(plan.sources) * bytes_a_pixel * missing / len(plan))
     packed = plan.tile_format.file_format in {"PNG", "JPEG"} or plan.tile_format.codec != "none"
     least = round(whole * LEAST_SHARE) if packed else whole

@@ -135,7 +135,7 @@ def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) ->
         raise CorruptPixelsError("the file holds another tile")
     # GDAL ignores a mask whose directory is cut off. So the raster is encoded again: an intact file has the same bytes.
     own = {name: value for name, value in tags.items() if name != "AREA_OR_POINT"}
-    with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec, storage=_storage(plan)) as again:
+    with encoded_geotiff(raster, tags=own, codec=plan.tile_format.codec, storage=planned(plan)) as again:
         if memoryview(again) != data:
             raise CorruptPixelsError("the file is damaged")
     return raster
@@ -162,10 +162,10 @@ def _file(
     if pixels.raster is None or plan.tile_format.file_format != "GEO_TIFF":
         return contextlib.nullcontext(pixels.data)
     tags = plan.locate(index)[0].tags(fingerprint)
-    return encoded_geotiff(pixels.raster, tags=tags, codec=plan.tile_format.codec, storage=_storage(plan))
+    return encoded_geotiff(pixels.raster, tags=tags, codec=plan.tile_format.codec, storage=planned(plan))
 
 
-def _storage(plan: Plan) -> MaskStorage | None:
+def planned(plan: Plan) -> MaskStorage | None:
     """Return how every file of the plan stores its mask; None = each file as its own pixels need it."""
     if not plan.tile_format.alike:
         return None

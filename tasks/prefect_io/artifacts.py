@@ -20,6 +20,7 @@ from tasks.extraction.audit import KINDS, Audit
 from tasks.extraction.completeness import NO_NAMES, failed_tiles
 from tasks.extraction.cost import Cost, remaining, seconds_at_one_each
 from tasks.extraction.permits import Pace
+from tasks.extraction.tile_file import planned
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import is_code
 from tasks.prefect_io.progress import duration_text, ignoring_server_errors
@@ -101,6 +102,7 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
         ("images", f"{len(plan.sources):,}"),
         ("tiles per image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
         ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
+        *([("type of the files", f"{alike.dtype}, nodata {alike.nodata:g}")] if (alike := planned(plan)) else []),
         ("data to fetch, uncompressed, as Earth Engine counts it", naturalsize(cost.bytes, binary=True)),
         ("shortest time that the rate limit allows", duration_text(cost.best_seconds)),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import geopandas
-    import pandas as pd
 
 COLUMNS = (
     *("id", "point_id", "pointid", "plot_id", "plotid", "site_id", "siteid", "station_id", "sample_id", "feature_id"),
@@ -38,27 +38,31 @@ SHOWN = 3
 """Number of points of one patch that are named."""
 
 
-def id_column(points: geopandas.GeoDataFrame) -> str | None:
-    """Return the first property of `COLUMNS` that has another value in every row; None = there is none."""
+def ids(points: geopandas.GeoDataFrame) -> list[str] | None:
+    """Return the texts of the first property of `COLUMNS` that has another value in every row; None = there is none.
+
+    Points of one MultiPoint share its properties. Each of them has its number in the property `part`, and so in its id.
+    """
     by_name: dict[str, str] = {}
     for column in points.columns:
         by_name.setdefault(str(column).strip().lower(), column)
     for name in COLUMNS:
         column = by_name.get(name)
-        if column is not None and column != points.geometry.name and _tells_apart(points[column]):
-            return column
+        if column is None or column == points.geometry.name or points[column].isna().any():
+            continue
+        texts = [_text(value) for value in points[column]]
+        if len(set(texts)) < len(texts) and "part" in points.columns:
+            count = Counter(texts)
+            pairs = zip(texts, points["part"], strict=True)
+            texts = [text if count[text] == 1 else f"{text} part {_text(part)}" for text, part in pairs]
+        if all(texts) and len(set(texts)) == len(texts):
+            return texts
     return None
 
 
-def _tells_apart(values: pd.Series) -> bool:
-    texts = values.map(_text)
-    return bool(values.notna().all() and (texts != "").all() and texts.is_unique)
-
-
 def point_names(points: geopandas.GeoDataFrame) -> list[str]:
-    """Return the name of each point: its id, see :func:`id_column`, or else the number of its row, counted from 0."""
-    column = id_column(points)
-    return [str(row) for row in range(len(points))] if column is None else [_text(value) for value in points[column]]
+    """Return the name of each point: its id, see :func:`ids`, or else the number of its row, counted from 0."""
+    return ids(points) or [str(row) for row in range(len(points))]
 
 
 def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
@@ -70,9 +74,9 @@ def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
         points: The points in WGS 84.
         rows: Numbers of the rows, counted from 0.
     """
-    column, texts = id_column(points), []
+    names, texts = ids(points), []
     for row in rows:
-        name = "" if column is None else _text(points[column].iloc[row])
+        name = names[row] if names else ""
         if not name or not name.isprintable() or max(name) > LAST_LETTER:
             place = points.geometry.iloc[row]
             name = f"row {row} ({place.x:.4f}, {place.y:.4f})"

@@ -15,11 +15,13 @@ from hypothesis.extra import numpy as hnp
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
+from tasks.extraction.free_space import check_free_space
 from tasks.extraction.tile_file import TilePixels, encode, read_back
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import PatchTiles
 from tasks.raster.masks import planned_storage
 from tasks.raster.raster import DTYPES, Raster
+from tasks.storage.local import LocalStore
 
 pytestmark = [  # of the readers themselves
     pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
@@ -109,6 +111,29 @@ def test_bands_of_several_types_have_the_one_that_holds_them_all():
     assert planned_storage(["int16"], lowest_is_free=True) == replace(
         planned_storage(["uint8"]), dtype=np.dtype("int16")
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored", "nodata"),
+    [
+        ("int8", "int16", -32768),
+        ("int16", "int16", -32768),
+        ("int32", "float64", np.nan),
+        ("float32", "float32", np.nan),
+    ],
+)
+def test_where_earth_engine_keeps_the_lowest_value_for_nodata_int16_stays(dtype, stored, nodata):
+    values = np.ones((1, SIDE, SIDE), dtype)
+    found = header(file_of(plan_of(dtype, masks="nodata"), values, MASK[np.newaxis]))
+    assert found[0] == stored
+    assert np.array_equal(found[1], nodata, equal_nan=True)
+
+
+def test_the_room_for_patches_is_that_of_their_files(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path)
+    monkeypatch.setattr(LocalStore, "free_bytes", lambda _: 99)
+    assert "take 100 Bytes" in check_free_space(store, plan_of("uint16"), missing=1)
+    assert check_free_space(store, plan_of("uint16", alike=False), missing=1) is None
 
 
 def test_pixels_of_another_type_than_the_plan_has_fail_with_words():

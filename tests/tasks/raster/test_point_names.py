@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.raster.point_names import captions, id_column, patch_names, point_names
+from tasks.raster.point_names import captions, ids, patch_names, point_names
 
 
 def frame(**columns):
@@ -28,6 +28,8 @@ def frame(**columns):
         ({"id": [1, 1], "name": ["a", "a"]}, ["0", "1"]),
         ({"crop": ["soy", "maize"]}, ["0", "1"]),
         ({"id": ["1", 1]}, ["0", "1"]),
+        ({"id": ["a", "a", "b"], "part": [0, 1, 0]}, ["a part 0", "a part 1", "b"]),
+        ({"id": [12345678901234567, 12345678901234568]}, ["12345678901234567", "12345678901234568"]),
     ],
 )
 def test_the_id_is_the_first_property_that_tells_points_apart(columns, names):
@@ -47,4 +49,4 @@ def test_points_of_one_patch_are_named_together():
 def test_a_caption_is_the_id_or_the_row_and_place():
     assert captions(frame(id=["Ñandú", "植被"]), [1, 0]) == ["row 1 (1.0000, 0.2500)", "Ñandú"]
     assert captions(frame(crop=["a", "a"]), [1]) == ["row 1 (1.0000, 0.2500)"]
-    assert id_column(frame(crop=["a", "a"])) is None
+    assert ids(frame(crop=["a", "a"])) is None
