@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from affine import Affine
 from odc.geo import wh_
 from odc.geo.geobox import GeoBox
@@ -69,15 +68,18 @@ def native_lattice(images: Sequence[ImageRecord], names: Sequence[str], *, growi
         BadInputError: The images have no such lattice: one is computed and has no grid, or two of them differ in CRS,
             pixel size, or by a part of a pixel. The message names the two and the difference.
     """
-    placed = [(image, band) for record in images for image, band in _grids(record, names)]
-    first_name, first = placed[0]
-    for name, band in placed:
+    placed: dict[object, tuple[str, BandInfo]] = {}  # each grid once: a long series has few
+    for record in images:
+        for name, band in _grids(record, names):
+            placed.setdefault((band.crs, band.transform, _size(band)), (name, band))
+    first_name, first = next(iter(placed.values()))
+    for name, band in placed.values():
         found = difference(first, band)
         if found is not None:
             remedy = "Give crs and scale, or choose images of one grid (a filter or a smaller region)"
             raise BadInputError("crs", NATIVE, f"{first_name} and {name} differ: {found}", remedy)
-    crs, bands = canonical_crs(first.crs), [band for _, band in placed]
-    if all((band.transform, band.shape) == (first.transform, first.shape) for band in bands):
+    crs, bands = canonical_crs(first.crs), [band for _, band in placed.values()]
+    if len({(band.transform, _size(band)) for band in bands}) == 1:
         return Lattice(crs=crs, affine=first.transform, shape=first.shape)
     return _united(crs, bands, growing=growing)
 
@@ -107,7 +109,7 @@ def difference(one: BandInfo, other: BandInfo) -> str | None:
     if ones != others:
         return f"CRS {short(ones)} and {short(others)}"
     step = ~one.transform @ other.transform
-    if not np.allclose((step.a, step.b, step.d, step.e), (1, 0, 0, 1), rtol=0, atol=SAME_SIZE):
+    if max(abs(step.a - 1), abs(step.b), abs(step.d), abs(step.e - 1)) > SAME_SIZE:
         return f"pixels of {_pixel(one.transform)} and {_pixel(other.transform)} (width x height in {unit(ones)})"
     margin = TOLERANCE + SAME_SIZE * max(abs(step.c), abs(step.f))
     if max(abs(step.c - round(step.c)), abs(step.f - round(step.f))) > margin:
@@ -156,6 +158,10 @@ def _united(crs: str, bands: Sequence[BandInfo], *, growing: bool) -> Lattice:
     right = max(round(column) + shape.x for (column, _), shape in zip(corners, shapes, strict=True) if shape)
     bottom = max(round(row) + shape.y for (_, row), shape in zip(corners, shapes, strict=True) if shape)
     return Lattice(crs=crs, affine=affine, start=(left, top), shape=wh_(right - left, bottom - top))
+
+
+def _size(band: BandInfo) -> tuple[int, int] | None:
+    return None if band.shape is None else (band.shape.y, band.shape.x)
 
 
 def _pixel(affine: Affine) -> str:

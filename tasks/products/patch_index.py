@@ -35,9 +35,9 @@ def make_patch_index(
 
     Each row is a point, with its properties and these columns: `point` (its id as text, or else its row: see
     :mod:`tasks.raster.point_names`), `patch` (number in the plan), `status`, `file` (relative to the output; None if
-    the patch is empty or failed), `crs`, `left`, `top` (CRS units), `scale`, `size` (px), `valid_share` (0 to 1),
-    `reason`. A property with one of these names is renamed: `file` becomes `file_given`, or `file_given_2` if that is
-    taken, too.
+    the patch is empty or failed), `crs`, `left`, `top` (CRS units), `scale` (of native pixels that are not square, the
+    square root of their area), `size` (px), `valid_share` (0 to 1), `reason`. A property with one of these names is
+    renamed: `file` becomes `file_given`, or `file_given_2` if that is taken, too.
 
     Args:
         store: The output.

@@ -485,3 +485,18 @@ def test_images_a_part_of_a_pixel_apart_are_refused_in_any_order(lattice, part, 
     for images in ([one, other], [other, one]):
         with pytest.raises(InputError, match=r"one and other differ|other and one differ"):
             native_lattice(images, ["b1"])
+
+
+@pytest.mark.parametrize("name", ["a", "oblong", "sheared", "south_up"])
+@given(places=st.lists(st.tuples(st.floats(0.01, 19.99), st.floats(0.01, 19.99)), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=20)
+def test_a_patch_of_one_pixel_is_the_pixel_that_the_point_lies_in(connection, folder, name, places):
+    with rasterio.open(folder / f"{name}.tif") as file:
+        affine = file.transform
+        xys = [affine @ place for place in places]
+        plan, tile_of_point = patches(connection, name, [lonlat(*xy) for xy in xys], 1)
+        for place, tile in zip(places, tile_of_point.tolist(), strict=True):
+            if min(abs(offset - round(offset)) for offset in place) > 1e-4:  # else rounding decides
+                grid = plan.grid(tile).affine
+                found = tuple(round(offset) for offset in ~affine @ (grid.c, grid.f))
+                assert found == (int(place[0]), int(place[1]))
