@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors.input import refused
+from tasks.raster.geojson import JSON, geojson_frame, parse_geojson
 from tasks.raster.properties import free_name
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _DOCUMENTS = {"LIBKML", "KML"}
 """Drivers of files that are one document. Their layers are folders, in which a user orders its features."""
 _COUNTERS = {"fid", "ogc_fid", "ogr_fid", "objectid"}
 """Names that GDAL and ArcGIS give to a primary key that nobody asked for."""
-_SUFFIXES = (".shp", ".gpkg", ".geojson", ".json", ".kml", ".kmz", ".fgb", ".gml", ".gpx", ".tab", ".mif", ".sqlite")
+_SUFFIXES = (".shp", ".gpkg", *JSON, ".kml", ".kmz", ".fgb", ".gml", ".gpx", ".tab", ".mif", ".sqlite")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class _Layer:
     name: str
     label: str
     """Name that the user sees and gives. In a zip of several files it begins with the file."""
+    member: tuple[Path, str] | None
+    """The zip and the file in it. None = no zip."""
 
 
 def read_layers(
@@ -63,10 +66,10 @@ def read_layers(
         if not named:
             have = ", ".join(repr(each.label) for each in layers)
             raise refused("layer", layer, f"{file} has no such layer", f"Give one of: {have}")
-        return _features(named[0])
+        return _features(named[0], what)
     if len(layers) == 1:
-        return _features(layers[0])
-    frames = {each: _features(each) for each in layers}
+        return _features(layers[0], what)
+    frames = {each: _features(each, what) for each in layers}
     held = {each: int(frame.geom_type.isin(fitting).sum()) for each, frame in frames.items()}
     used = [each for each in layers if held[each]] or [each for each in layers if len(frames[each])] or layers[:1]
     left = [each.label for each in layers if len(frames[each]) and each not in used]
@@ -103,10 +106,11 @@ def _layers(file: Path) -> Iterator[_Layer]:
     for path in paths:
         own = [name for name, kind in pyogrio.list_layers(path).tolist() if kind is not None]
         # GDAL takes the files of a folder in the order of the disk.
+        within = path.removeprefix(f"/vsizip/{file}/")
         for name in sorted(own) if Path(path).is_dir() and Path(path).suffix.lower() != ".gdb" else own:
-            within = path.rpartition(".zip/")[2]
             alone = Path(within).stem == name
-            yield _Layer(path, name, name if not several else within if alone else f"{within}:{name}")
+            label = name if not several else within if alone else f"{within}:{name}"
+            yield _Layer(path, name, label, (file, within) if within != path else None)
 
 
 def _driver(layer: _Layer) -> str:
@@ -115,10 +119,15 @@ def _driver(layer: _Layer) -> str:
     return str(pyogrio.read_info(layer.dataset, layer=layer.name)["driver"])
 
 
-def _features(layer: _Layer) -> geopandas.GeoDataFrame:
+def _features(layer: _Layer, what: str) -> geopandas.GeoDataFrame:
     """Return the features of a layer. Whole numbers and booleans stay what they are beside missing values."""
     import pyogrio
 
+    if layer.member and layer.member[1].lower().endswith(JSON):
+        with zipfile.ZipFile(layer.member[0]) as archive:
+            value = parse_geojson(archive.read(layer.member[1]))
+        if value is not None:
+            return geojson_frame(value, what=what)
     info = pyogrio.read_info(layer.dataset, layer=layer.name)
     how: dict[str, Any] = {"layer": layer.name, "fid_as_index": bool(info["fid_column"])}
     arrow: dict[str, Any] = {"use_arrow": True, "arrow_to_pandas_kwargs": {"integer_object_nulls": True}}
@@ -130,11 +139,20 @@ def _features(layer: _Layer) -> geopandas.GeoDataFrame:
         tried = [how | arrow | {"encoding": guess} for guess in guesses] + [how]
     for options in tried[:-1]:
         with contextlib.suppress(Exception):  # Arrow has no error type for text in another encoding
-            frame = pyogrio.read_dataframe(layer.dataset, **options)
-            for name in frame.columns[frame.dtypes == "str"]:
-                frame[name] = frame[name].astype(object)  # Arrow decodes text only now
-            return _with_fid(frame, info["fid_column"])
-    return _with_fid(pyogrio.read_dataframe(layer.dataset, **tried[-1]), info["fid_column"])
+            return _read(layer, info, options)
+    return _read(layer, info, tried[-1])
+
+
+def _read(layer: _Layer, info: Mapping[str, Any], options: Mapping[str, Any]) -> geopandas.GeoDataFrame:
+    import pyogrio
+
+    frame = pyogrio.read_dataframe(layer.dataset, **options)
+    if "geometry" in info["fields"]:  # a property, which the geometries have replaced
+        alone = pyogrio.read_dataframe(layer.dataset, read_geometry=False, columns=["geometry"], **options)
+        frame[free_name("geometry", frame.columns)] = alone["geometry"]
+    for name in frame.columns[frame.dtypes == "str"]:
+        frame[name] = frame[name].astype(object)  # Arrow decodes text only now
+    return _with_fid(frame, info["fid_column"])
 
 
 def _with_fid(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:

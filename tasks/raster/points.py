@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from tasks.errors.input import refused
 from tasks.raster.crs import WGS84
+from tasks.raster.geojson import geojson_frame
 from tasks.raster.layers import POINTS
 from tasks.raster.properties import free_name, writable
 from tasks.raster.table import SUFFIXES, read_table
-from tasks.raster.vector import geojson_frame, read_frame
+from tasks.raster.vector import read_frame
 
 if TYPE_CHECKING:
     import geopandas

@@ -15,8 +15,9 @@ from shapely.geometry.base import BaseGeometry
 from tasks.errors.input import InputError, refused
 from tasks.raster.areas import Area, areas, polygons
 from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
+from tasks.raster.geojson import features_crs, read_features
 from tasks.raster.properties import unique_names
-from tasks.raster.vector import features_crs, read_features, read_frame, stored_geojson
+from tasks.raster.vector import read_frame, stored_geojson
 
 if TYPE_CHECKING:
     import geopandas

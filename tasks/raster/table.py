@@ -21,6 +21,7 @@ from tasks.raster.vector import existing
 if TYPE_CHECKING:
     import pandas as pd
 
+csv.field_size_limit(1 << 30)  # otherwise a value may have 131,072 characters
 SUFFIXES = (".csv", ".tsv", ".txt")
 PAIRS = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("x", "y"))
 """Names of the columns of longitude and latitude, in order of preference. Case is ignored."""

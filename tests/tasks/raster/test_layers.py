@@ -385,6 +385,34 @@ def test_values_of_a_region_s_file_keep_their_type(tmp_path: Path) -> None:
     }
 
 
+def test_geojson_in_a_zip_is_read_as_a_value(tmp_path: Path) -> None:
+    value = collection({**feature(ONE, day="2020-05-01", id="00123"), "id": "q7"})
+    with zipfile.ZipFile(tmp_path / "one.ZIP", "w") as archive:
+        archive.writestr("sub folder/é.geojson", json.dumps(value))
+    read = read_points(tmp_path / "one.ZIP").iloc[0].drop("geometry").to_dict()
+    assert read == {"id": "q7", "id_given": "00123", "day": "2020-05-01"}
+    with zipfile.ZipFile(tmp_path / "one.ZIP", "a") as archive:
+        archive.writestr("b.geojson", json.dumps(ONE))
+    assert "'b.geojson' (1 feature), 'sub folder/é.geojson' (1 feature)" in refused(read_points, tmp_path / "one.ZIP")
+    assert xy(read_points(tmp_path / "one.ZIP", "*")) == [(9, 8), (9, 8)]
+
+
+def test_a_property_named_geometry_is_kept(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"geometry": ["flat", None], "geom": [shapely.Point(1, 2), shapely.Point(3, 4)]}, geometry="geom", crs=4326
+    )
+    pyogrio.write_dataframe(frame, tmp_path / "p.gpkg")
+    read = read_points(tmp_path / "p.gpkg")
+    assert xy(read) == [(1, 2), (3, 4)]
+    assert read["geometry_given"].tolist() == ["flat", None]
+
+
+@pytest.mark.parametrize("name", ["p.csv.gz", "p.geojson.gz", "p.tar", "p.7z"])
+def test_a_packed_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    assert "it is a packed file, and only zip is read. Unpack it" in refused(read_points, tmp_path / name)
+
+
 def test_a_table_and_an_address_are_no_files_of_features(tmp_path: Path) -> None:
     pd.DataFrame({"lon": [1], "lat": [2]}).to_parquet(tmp_path / "t.parquet")
     assert "it is a table without geometry" in refused(read_points, tmp_path / "t.parquet")

@@ -222,3 +222,8 @@ def test_rows_that_are_alike_and_short_ones_are_kept(tmp_path) -> None:
     assert points["a"].tolist() == ["x", "x", None]
     assert points.geometry.tolist() == [shapely.Point(1, 2), shapely.Point(1, 2), shapely.Point(3, 4)]
     assert not any(math.isnan(x) for x in points.geometry.x)
+
+
+def test_a_value_may_be_long(tmp_path) -> None:
+    points, _ = read(tmp_path, f"lon,lat,shape\n1,2,{'x' * 200_000}\n")
+    assert len(points["shape"][0]) == 200_000
