@@ -92,5 +92,5 @@ def _grid(
     crs, scale = resolve_crs(pixels.crs, area.wgs84), pixels.scale or 0.0
     west, south, east, north = reproject(area.geometry, area.crs, crs).bounds
     own = own_pixels(images, names)
-    check_units(crs, scale, anchor=pixels.anchor, own=own, area=(east - west, north - south))
+    check_units(crs, scale, anchor=pixels.anchor, own=own, area=(east - west, north - south), whole=region is None)
     return crs, covering_geobox(area, crs, scale, anchor=pixels.anchor)

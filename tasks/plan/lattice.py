@@ -72,6 +72,8 @@ def native_lattice(images: Sequence[ImageRecord], names: Sequence[str], *, growi
     for record in images:
         for name, band in _grids(record, names):
             placed.setdefault((band.crs, band.transform, _size(band)), (name, band))
+    if not placed:
+        raise BadInputError("bands", list(names), "no image has one of these bands", "Name bands that the images have")
     first_name, first = next(iter(placed.values()))
     for name, band in placed.values():
         found = difference(first, band)
@@ -125,7 +127,8 @@ def _grids(record: ImageRecord, names: Sequence[str]) -> Iterator[tuple[str, Ban
     """
     for info in record.members or (record.info,):
         name = (info.id or record.name).rsplit("/", maxsplit=1)[-1]
-        bands = [band for band in info.bands if band.id in names]
+        known = {band.id: band for band in info.bands}
+        bands = [known[band] for band in names if band in known]
         for band in bands:
             if not band.has_own_grid:
                 remedy = "Give a CRS and a scale"
@@ -135,7 +138,9 @@ def _grids(record: ImageRecord, names: Sequence[str]) -> Iterator[tuple[str, Ban
                 found = f"extents of {_extent(bands[0])} and {_extent(band)}"
             if found is not None:
                 reason = f"bands {bands[0].id!r} and {band.id!r} of {name} have different grids: {found}"
-                raise BadInputError("crs", NATIVE, reason, "Give a CRS and a scale, or choose bands with the same grid")
+                alike = ", ".join(other.id for other in bands if difference(bands[0], other) is None)
+                remedy = f"Give a CRS and a scale, or choose bands with the same grid, such as {alike}"
+                raise BadInputError("crs", NATIVE, reason, remedy)
         yield from ((name, band) for band in bands[:1])
 
 

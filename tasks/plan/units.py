@@ -40,6 +40,7 @@ def check_units(
     own: Iterable[float] = (),
     area: tuple[float, float] = (0.0, 0.0),
     patch: int | None = None,
+    whole: bool = False,
 ) -> None:
     """Check that a pixel size and an anchor can be in the units of a CRS.
 
@@ -50,6 +51,7 @@ def check_units(
         own: Sides of the image's own pixels, metres. Empty = not known.
         area: Width and height of the region, CRS units. (0, 0) = points.
         patch: Pixels per side of a patch. None = a region is extracted.
+        whole: Whether the region is the whole image, so that a larger pixel has no meaning.
 
     Raises:
         BadInputError: It cannot. The message says which unit the CRS has, how large the pixels would be, and which
@@ -66,6 +68,8 @@ def check_units(
         why = f"{side / max(known):,.0f} times the image's own pixel"
     elif side >= COARSE and scale > max(area) and not (known and side <= 100 * max(known)):
         why = "larger than all that is asked for"
+    elif whole and scale > max(area):
+        why = "larger than the whole image"
     elif known and side < min(known) / FACTOR:
         why = f"1/{min(known) / side:,.0f} of the image's own pixel"
     elif side < (FINE if known else FINE_UNKNOWN):

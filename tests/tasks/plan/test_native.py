@@ -266,8 +266,8 @@ def test_a_computed_image_of_one_grid_is_read_on_it(connection):
 def test_bands_of_other_grids_are_refused_with_the_difference(connection):
     spec = ImageSpec(asset="COPERNICUS/S2_SR_HARMONIZED")
     given = {"region": read_region([-54.6, -25.3, -54.55, -25.26]), "start": date(2020, 5, 1), "end": date(2020, 5, 10)}
-    with pytest.raises(InputError, match=r"bands 'B4' and 'B11' of .*: pixels of 10 x -10 and 20 x -20"):
-        plan_timeseries(connection, spec, native(bands=["B4", "B11"]), **given, tile_size=64)
+    with pytest.raises(InputError, match=r"'B4' and 'B11' of .*: pixels of 10 x -10 and 20 x -20.*such as B4, B3\."):
+        plan_timeseries(connection, spec, native(bands=["B4", "B11", "B3"]), **given, tile_size=64)
     plan = plan_timeseries(connection, spec, native(bands=["B4", "B3"]), **given, tile_size=64)
     assert plan.tiles.tiling.geobox.affine.a == 10
 
@@ -427,6 +427,29 @@ def test_an_image_without_bounds_is_read_on_its_grid_in_a_region(connection):
     assert (box.affine.c % 30, box.affine.f % 30) == (15, 15)
     with pytest.raises(InputError, match=r"region.*unbounded.*Give a region"):
         region(connection, spec, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"crs": "EPSG:4326", "scale": 30.0}, r"scale = 30\.0: .*degree.* 1,920 degrees.*scale=0\.00027"),
+        ({"crs": "EPSG:32621", "scale": 0.00027}, r"scale = 0\.00027: .*metre.*0\.01728 metres.*scale=30"),
+        ({"crs": "utm", "scale": 0.00027}, r"scale = 0\.00027: the unit of EPSG:32621 is the metre"),
+    ],
+)
+def test_units_are_checked_for_patches_as_for_regions(connection, changes, words):
+    """Before: a grid 1,920 degrees wide, `Completed`, and empty; a patch of 2 cm with one value."""
+    with pytest.raises(InputError, match=words):
+        patches(connection, "a", [(-54.88, 64.905)], 64, **changes)
+    for place in (None, WHOLE):
+        with pytest.raises(InputError, match=words.partition(".*")[0]):
+            region(connection, "a", place, **changes)
+
+
+def test_a_pixel_larger_than_the_whole_image_is_refused(connection):
+    """Its centre lies beside the image, so it would be masked."""
+    with pytest.raises(InputError, match=r"scale = 5000.*larger than the whole image.*such as 30, the image's own"):
+        region(connection, "a", None, crs="utm", scale=5000.0)
 
 
 def record(name, crs, affine, shape):
