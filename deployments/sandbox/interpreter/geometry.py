@@ -20,8 +20,8 @@ from deployments.sandbox.interpreter.edges import lonlat_shape, meant, parts_of,
 from deployments.sandbox.interpreter.metadata import UNBOUNDED
 from deployments.sandbox.interpreter.projections import LONLAT
 from deployments.sandbox.interpreter.registry import add, function
-from deployments.sandbox.interpreter.values import WGS84, ErrorMargin, Feature, Geometry, ring_box
-from deployments.sandbox.raster import Image, Projection
+from deployments.sandbox.interpreter.values import WGS84, ErrorMargin, Geometry, ring_box
+from deployments.sandbox.raster import Projection
 from deployments.sandbox.refusal import Refusal
 
 
@@ -245,58 +245,3 @@ add("Geometry.isUnbounded", lambda geometry: geometry.crs == WGS84 and geometry.
 def geometries(geometry: Geometry) -> list[Geometry]:
     """List the parts of a geometry."""
     return [replace(geometry, shape=part) for part in getattr(geometry.shape, "geoms", [geometry.shape])]
-
-
-@function("Feature")
-def feature(geometry: Geometry | None, metadata: dict[str, Any] | None) -> Feature:
-    """Make a feature of a geometry and properties."""
-    return Feature(geometry=geometry, properties=metadata or {})
-
-
-def _element_shape(element: Any, where: str) -> Geometry:
-    if isinstance(element, Feature) and element.geometry is not None:
-        return element.geometry
-    if isinstance(element, Image) and element.footprint is not None:
-        return Geometry(element.footprint)
-    raise Refusal(f"{where}: The element has no geometry.")
-
-
-def _of_feature(name: str, compute: Callable[[Geometry], Geometry]) -> Callable[[Any], Feature]:
-    """Return a function of a feature's geometry that keeps the feature's properties."""
-
-    def apply(element: Any) -> Feature:
-        return Feature(geometry=compute(_element_shape(element, name)), properties=element.properties)
-
-    return apply
-
-
-@function("Feature.area")
-def feature_area(element: Any) -> float:
-    """Return the area of an element in square metres."""
-    return measures.area(_element_shape(element, "Feature.area"))
-
-
-@function("Feature.buffer")
-def feature_buffer(element: Any, metres: float) -> Feature:
-    """Widen the geometry of a feature by metres."""
-    return _of_feature("Feature.buffer", lambda geometry: buffer(geometry, metres))(element)
-
-
-add("Feature.bounds", _of_feature("Feature.bounds", lambda geometry: bounds(geometry, None, None)))
-add("Feature.centroid", _of_feature("Feature.centroid", centroid))
-add("Feature.length", lambda element: measures.length(_element_shape(element, "Feature.length")))
-add("Feature.perimeter", lambda element: measures.perimeter(_element_shape(element, "Feature.perimeter")))
-
-
-@function("Feature.distance")
-def feature_distance(left: Any, right: Any) -> float:
-    """Return the least distance of two elements in metres."""
-    where = "Feature.distance"
-    return distance(_element_shape(left, where), _element_shape(right, where))
-
-
-@function("Feature.intersects")
-def feature_intersects(left: Any, right: Any) -> bool:
-    """Return whether two elements share a point."""
-    shapes = [lonlat_shape(_element_shape(side, "Feature.intersects")) for side in (left, right)]
-    return bool(shapes[0].intersects(shapes[1]))

@@ -80,6 +80,8 @@ def from_features(features: list[Any]) -> Collection:
 @function("Collection.filter")
 def keep(collection: Collection, chosen: Any) -> Collection:
     """Keep the elements that a filter keeps."""
+    if isinstance(chosen, str):
+        raise Refusal("Collection.filter: the sandbox does not support filters that are written as text.")
     if not isinstance(chosen, Filter):
         raise Refusal(
             "Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.\n"

@@ -61,7 +61,8 @@ def distance(left: Geometry, right: Geometry) -> float:
     one, other = lonlat_shape(left), lonlat_shape(right)
     if one.intersects(other):
         return 0.0
-    near, far = _vertices(one), _vertices(other)
+    one, other = _finer(one), _finer(other)
+    near, far = (np.asarray(shapely.get_coordinates(side)) for side in (one, other))
     cosines = _on_a_sphere(near) @ _on_a_sphere(far).T
     i, j = np.unravel_index(int(cosines.argmax()), cosines.shape)
     best = float(GEOD.inv(*near[i], *far[j])[2])
@@ -76,9 +77,9 @@ def distance(left: Geometry, right: Geometry) -> float:
     return min(best, between) if math.isfinite(between) else best
 
 
-def _vertices(shape: BaseGeometry) -> NDArray[np.float64]:
-    around = shape.length
-    return np.asarray(shapely.get_coordinates(shapely.segmentize(shape, around / _MOST) if around else shape))
+def _finer(shape: BaseGeometry) -> BaseGeometry:
+    """Return a shape with so many vertices that its edges stay in their place on a map."""
+    return shapely.segmentize(shape, shape.length / _MOST) if shape.length else shape
 
 
 def _on_a_sphere(points: NDArray[np.float64]) -> NDArray[np.float64]:

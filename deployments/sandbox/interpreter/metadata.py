@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import shapely
+
 from deployments.sandbox.interpreter.dates import parse_date
 from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.registry import function
@@ -35,12 +37,17 @@ def property_of(element: Any, name: str) -> Any:
     """Return a property of an element, or None: also id, version and footprint by their system names."""
     if name in element.properties:
         return element.properties[name]
+    if name == ".geo" and isinstance(element, Feature):
+        return element.geometry
     if name in {"system:id", "id"} and isinstance(element, Image | Collection):
         return element.id
     if name in {"system:version", "version"} and isinstance(element, Image | Collection):
         return element.version
     if name == "system:footprint" and isinstance(element, Image) and element.footprint is not None:
-        return Geometry(element.footprint)
+        outline = element.footprint
+        # A ring, as Earth Engine has it: its coordinates are points.
+        ring = isinstance(outline, shapely.Polygon) and not outline.is_empty and not outline.interiors
+        return Geometry(shapely.LinearRing(outline.exterior) if ring else outline)
     return None
 
 

@@ -34,7 +34,7 @@ def ring_box(west: float, south: float, east: float, north: float) -> BaseGeomet
 
     Scripts take the corner 0 of ``bounds()`` for the lower left one and the corner 2 for the upper right one.
     """
-    return shapely.Polygon([(west, south), (east, south), (east, north), (west, north)])
+    return shapely.Polygon([(west, south), (east, south), (east, north), (west, north), (west, south)])
 
 
 @dataclass(frozen=True)

@@ -273,3 +273,18 @@ def test_a_map_may_give_collections(bench: Any, make_band: Any) -> None:
     doubled = ee.FeatureCollection([ee.ImageCollection("many"), ee.ImageCollection("many")]).flatten()
     assert bench.info(doubled)["type"] == "ImageCollection"
     assert bench.info(doubled.size()) == 4
+
+
+def test_properties_of_features_are_chosen_and_renamed(bench: Any) -> None:
+    many = ee.FeatureCollection([ee.Feature(ee.Geometry.Point([1, 2]), {"ab": 1, "ac": 2, "d": 3})])
+    kept = bench.info(many.select(["a.*"], ["x", "y"]))["features"][0]
+    assert kept["properties"] == {"x": 1, "y": 2}
+    assert kept["geometry"]["coordinates"] == [1, 2]
+    assert bench.info(many.select(["d"], None, False))["features"][0]["geometry"] is None
+    with pytest.raises(Refusal, match="2 properties"):
+        bench.info(many.select(["a.*"], ["x"]))
+
+
+def test_a_filter_as_text_is_what_the_sandbox_lacks(bench: Any) -> None:
+    with pytest.raises(Refusal, match="the sandbox does not support filters that are written as text"):
+        bench.info(ee.FeatureCollection([]).filter("a > 1"))

@@ -47,6 +47,7 @@ def test_bounds_of_a_collection_and_of_an_image(bench: Any, make_band: Any) -> N
     (ring,) = bench.info(ee.Image("a").geometry().bounds().coordinates())
     expected = [[10, -0.5], [12, -0.5], [12, 0.5], [10, 0.5], [10, -0.5]]
     assert ring == [pytest.approx(corner, abs=1e-4) for corner in expected]
+    assert bench.info(ee.Geometry(ee.Image("a").get("system:footprint")).type()) == "LinearRing"
     assert bench.info(ee.Image(1).geometry().isUnbounded()) is True
     assert bench.info(ee.Image("a").geometry().isUnbounded()) is False
 
@@ -107,6 +108,8 @@ def test_geometries_are_a_property_too(bench: Any) -> None:
     assert bench.info(many.aggregate_count_distinct(".geo")) == 2
     assert bench.info(many.aggregate_first(".geo"))["coordinates"] == [1, 2]
     assert bench.info(many.distinct([".geo"]).aggregate_array("a")) == [1, 3]
+    assert bench.info(ee.Feature(many.first()).get(".geo")) == {"type": "Point", "coordinates": [1, 2]}
+    assert bench.info(many.reduceColumns(ee.Reducer.count(), [".geo"])) == {"count": 3}
     # Geometries that differ behind the first eighty characters of their text.
     long = [[[i, 0] for i in range(30)] + [[0, end]] for end in (1, 2)]
     lines = ee.FeatureCollection([ee.Geometry.LineString(line) for line in long])
