@@ -201,6 +201,8 @@ def _from_value(value: Any) -> ImageInfo:
 
 def _time(milliseconds: object) -> datetime | None:
     """Return the time of a ``system:time_start``. None if it is not a time: a user's image may hold anything there."""
+    if isinstance(milliseconds, Mapping):  # an `ee.Date` that was set as it is
+        milliseconds = milliseconds.get("value")
     try:
         return EPOCH + timedelta(milliseconds=float(str(milliseconds)))
     except (ValueError, OverflowError):

@@ -177,11 +177,15 @@ class ComputedCollection:
         seen = Counter[str]()
         days: dict[date, list[ImageInfo]] = {}
         for image in found:
-            if image.time is not None:
-                name = image.id or "image"
-                seen[name] += 1
-                known = replace(image, id=name if seen[name] == 1 else f"{name}#{seen[name]}")
-                days.setdefault(image.time.date(), []).append(known)
+            if image.time is None:
+                remedy = "Set it to milliseconds since 1970, such as those of ee.Date.millis()"
+                given = image.properties.get("system:time_start")
+                reason = f"system:time_start = {given!r} of image {image.id} is not a time"
+                raise BadInputError(self.field, self.label, reason, remedy)
+            name = image.id or "image"
+            seen[name] += 1
+            known = replace(image, id=name if seen[name] == 1 else f"{name}#{seen[name]}")
+            days.setdefault(image.time.date(), []).append(known)
         self.days = days
         return in_order(image for each in days.values() for image in each)
 

@@ -35,9 +35,9 @@ def make_manifest(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> str
 
     Each row is a tile. Columns: `tile` (number in the plan), `source`, `date`, `status`, `key` and `path` of its file,
     `fingerprint`, `crs`, `left`, `bottom`, `right`, `top` (CRS units), `width`, `height` (px), `bytes`, `crc32c`,
-    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, `time_start` and `time_end` of the acquisition
-    (ISO 8601, UTC), `images` (ids, the last on top), `superseded` (ids of older copies, not used), and `geometry` (its
-    corners in WGS 84). Ids are separated by spaces.
+    `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, `image` (its name in a series), `time_start` and
+    `time_end` of the acquisition (ISO 8601, UTC), `images` (ids, the last on top), `superseded` (ids of older copies,
+    not used), and `geometry` (its corners in WGS 84). Ids are separated by spaces.
 
     Args:
         store: The output.
@@ -138,6 +138,7 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
             "attempts": [tile.attempts for tile in tiles],
             "seconds": np.array([tile.seconds for tile in tiles], np.float64),
             "reason": [tile.reason for tile in tiles],
+            "image": [source.label if source.images else None for source in sources],
             "time_start": [source.time for source in sources],
             "time_end": [source.end for source in sources],
             "images": [" ".join(source.images) or None for source in sources],

@@ -249,9 +249,11 @@ def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> 
         width = np.where(means[:, kind] > 0, np.maximum(means[:, kind], least), 0)
         axes.barh(rows, width, left=ends[:, kind] - width, color=colour, height=0.8 if len(rows) <= MAX_LABELS else 1)
     step = -(-len(rows) // MAX_LABELS)
-    names = [label if len(label) <= 14 else f"{label[:13]}…" for label in (labels[start] for start in starts[::step])]
+    longest = 18  # a day and a time
+    shown = [labels[start] for start in starts[::step]]
+    names = [label if len(label) <= longest else f"{label[: longest - 1]}…" for label in shown]
     axes.set_yticks(rows[::step], labels=names, parse_math=False)
-    axes.tick_params(axis="y", length=0, labelsize=min(8.0, 320 / len(names)))
+    axes.tick_params(axis="y", length=0, labelsize=min(8.0, 320 / len(names), 112 / max(map(len, names))))
     axes.set_ylim(max(len(rows), 6) - 0.4, -0.6)
     axes.set_xlim(0, tiles)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if tiles < 10_000 else 2, integer=True))

@@ -51,14 +51,14 @@ def write_scene(path, bands, *, at=None, nodata=None, **tags):
         file.update_tags(**tags)
 
 
-def plan_of(connection, collection, *, bands=None, region=BOX, tile_size=64, scale=30.0, **more):
+def plan_of(connection, collection, *, bands=None, crs="EPSG:32621", scale=30.0, region=BOX, tile_size=64, **more):
     """Plan a series of a collection of scenes, or of a spec."""
     spec = collection if isinstance(collection, ImageSpec) else ImageSpec(asset=f"projects/sandbox/assets/{collection}")
     dates = {key: more.pop(key, None) for key in ("start", "end")}
     return plan_timeseries(
         connection,
         spec,
-        PixelSpec(bands=bands, crs="EPSG:32621", scale=scale, tile_format=TileFormat(**more.pop("output", {}))),
+        PixelSpec(bands=bands, crs=crs, scale=scale, tile_format=TileFormat(**more.pop("output", {}))),
         region=read_region(region),
         tile_size=tile_size,
         **dates,

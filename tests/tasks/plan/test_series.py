@@ -14,7 +14,7 @@ from tasks.errors.input import BadInputError
 from tasks.plan.plan import Plan
 from tasks.plan.specs import ImageSpec
 from tests.tasks.extraction.test_checkpoint import series
-from tests.tasks.plan.dated import A, extracted, means, plan_of, write_scene
+from tests.tasks.plan.dated import A, extracted, means, place, plan_of, write_scene
 
 START = date(2020, 5, 1)
 S1 = {"platform_number": "A", "orbitProperties_pass": "DESCENDING", "instrumentMode": "IW"}
@@ -393,3 +393,81 @@ def test_tags_are_short_however_many_images_are_joined():
     assert all(len(value) < 1100 for value in tags.values())
     assert tags["IMAGES"].endswith("more")
     assert tags["VERSION"].startswith("sha256:")
+
+
+def test_times_that_are_no_time_are_named_and_a_date_is_one(collection, ask, tmp_path):
+    name = collection({"a": (A, at("2020-05-18T10:00:00Z"))})
+
+    def timed(value):
+        return expression(ask, name, lambda c: c.map(lambda image: image.set("system:time_start", value(image))))
+
+    dated = plan_of(ask, timed(lambda image: image.date()), start=START)
+    assert means(ask, dated, tmp_path) == {"2020-05-18T100000Z": 200.5}
+    with pytest.raises(BadInputError, match="soon"):
+        plan_of(ask, timed(lambda _: "soon"), start=START)
+
+
+def test_images_of_all_years_are_in_a_series(collection, ask, tmp_path):
+    """Climate projections reach beyond 2200, and aerial photographs before 1970."""
+    years = (1950, 2020, 2250)
+    name = collection({f"a{year}": (A + year, at(f"{year}-03-01T10:00:00Z")) for year in years})
+    for spec in (name, expression(ask, name)):
+        found = means(ask, plan_of(ask, spec, start=date(1900, 1, 1)), tmp_path)
+        assert found == {f"{year}-03-01T100000Z": 200.5 + year for year in years}
+
+
+def test_images_within_a_second_are_told_apart_by_milliseconds(collection, ask):
+    name = collection({"a": (A, at("2020-05-18T10:00:00Z"))})
+
+    def burst(images):
+        first = images.first()
+        later = [first.set("system:time_start", first.date().advance(n / 4, "second").millis()) for n in range(3)]
+        return ee.ImageCollection(later)
+
+    plan = plan_of(ask, expression(ask, name, burst), start=START)
+    assert [one.label for one in plan.sources] == [f"2020-05-18T100000.{ms}Z" for ms in ("000", "250", "500")]
+
+
+def test_the_image_on_top_is_the_same_for_every_tiling(collection, ask, tmp_path):
+    times = {"m": "13:42:11", "z": "13:42:11", "a": "13:42:12"}
+    name = collection(
+        {n: (A + k, S2 | {"MGRS_TILE": n} | at(f"2020-05-18T{t}Z")) for k, (n, t) in enumerate(times.items())}
+    )
+    for side in (16, 32, 64):
+        found = means(ask, plan_of(ask, name, start=START, tile_size=side), tmp_path / str(side))
+        assert found == {"2020-05-18T134211Z": 202.5}
+
+
+def test_a_mosaic_of_a_computed_collection_has_the_native_grid_of_its_images(collection, ask, tmp_path):
+    name = collection(
+        {"a": (A, S2 | at("2020-05-18T13:42:11Z")), "b": (A + 5, S2 | {"MGRS_TILE": "x"} | at("2020-05-18T13:42:25Z"))}
+    )
+    for spec in (name, expression(ask, name)):
+        plan = plan_of(ask, spec, start=START, crs="native", scale=None)
+        assert plan.grid(0).affine == place()
+        ((pixels,),) = (found.values() for found in extracted(ask, plan, tmp_path)[:1])
+        assert np.array_equal(pixels[0], A + 5)
+
+
+def test_bands_in_another_order_are_not_swapped(collection, ask, tmp_path):
+    name = collection(
+        {
+            "a": ({"B1": A, "B2": A + 1000}, S2 | at("2020-05-18T13:42:11Z")),
+            "b": ({"B2": A + 1000, "B1": A}, S2 | {"MGRS_TILE": "x"} | at("2020-05-18T13:42:25Z")),
+        }
+    )
+    for spec in (name, expression(ask, name)):
+        for bands in (None, ["B2", "B1"]):
+            plan = plan_of(ask, spec, start=START, bands=bands)
+            (pixels,) = extracted(ask, plan, tmp_path)[0].values()
+            by_name = dict(zip([band.id for band in plan.bands], pixels, strict=True))
+            assert (by_name["B1"].mean(), by_name["B2"].mean()) == (200.5, 1200.5)
+
+
+def test_an_older_copy_that_has_all_bands_is_used_if_the_newest_is_skipped(collection, ask, tmp_path):
+    old, new = S2, S2 | {"DATATAKE_IDENTIFIER": "GS2A_20200518T134211_016607_N05.00"}
+    moment = at("2020-05-18T13:42:11Z")
+    name = collection({"old": ({"B1": A, "B2": A}, moment | old), "new": ({"B1": A + 9}, moment | new)})
+    plan = plan_of(ask, name, start=START, missing_bands="skip")
+    assert next(iter(extracted(ask, plan, tmp_path)[0].values())).mean() == 200.5
+    assert list(plan.left_out.values()) == ["no band B2"]

@@ -30,7 +30,19 @@ from tests.tasks.extraction.test_checkpoint import Earth, extract, folder, serie
 
 COLUMNS = [
     *("tile", "source", "date", "status", "key", "fingerprint", "crs", "left", "bottom", "right", "top"),
-    *("width", "height", "bytes", "crc32c", "valid_share", "attempts", "seconds", "reason", "time_start", "time_end"),
+    *(
+        "width",
+        "height",
+        "bytes",
+        "crc32c",
+        "valid_share",
+        "attempts",
+        "seconds",
+        "reason",
+        "image",
+        "time_start",
+        "time_end",
+    ),
     *("images", "superseded", "geometry"),
 ]
 LAEA = crs_of("+proj=laea +lat_0=52 +lon_0=10").to_wkt()
