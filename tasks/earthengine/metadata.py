@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -18,13 +17,13 @@ from odc.geo import wh_
 from odc.geo.types import Shape2d
 
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import Throttled, Transient
+from tasks.earthengine.errors import Throttled, TooHeavy, Transient
 from tasks.earthengine.expression import encode
 from tasks.earthengine.footprint import listing_filter
 from tasks.earthengine.transport import send
 
 PAGE = 250
-"""Images of a computed collection that are described in one answer."""
+"""Most images of a computed collection that are described in one answer."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Metadata takes a few requests before a run, while the user waits. Retries for a few seconds bridge a short fault, and
@@ -146,13 +145,22 @@ def list_computed(connection: Connection, collection: ee.ImageCollection) -> Ite
     Raises:
         EarthEngineError: Earth Engine refuses the expression.
     """
-    for offset in itertools.count(0, PAGE):
-        values = compute(connection, encode(collection.toList(PAGE, offset)))
+    offset, count = 0, PAGE
+    while True:
+        try:
+            values = compute(connection, encode(collection.toList(count, offset)))
+        except TooHeavy:
+            if count == 1:
+                raise
+            count //= 2
+            continue
         for value in values:
-            index = value.get("properties", {}).get("system:index")
-            yield replace(_from_value(value), id=None if index is None else str(index))
-        if len(values) < PAGE:
+            info = _from_value(value)
+            index = info.properties.get("system:index")
+            yield replace(info, id=None if index is None else str(index))
+        if len(values) < count:
             return
+        offset += count
 
 
 def untimed(connection: Connection, collection: ee.ImageCollection, most: int) -> tuple[int, tuple[str, ...]]:

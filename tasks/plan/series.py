@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import Rejected
+from tasks.earthengine.errors import Rejected, TooHeavy
 from tasks.earthengine.metadata import BandInfo, ImageInfo, untimed
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
@@ -143,7 +143,7 @@ def _without_time(
         return {}
     count, ids = 0, tuple[str, ...]()
     # The images of other dates are looked at, too, and Earth Engine may refuse one of them.
-    with contextlib.suppress(Rejected):
+    with contextlib.suppress(Rejected, TooHeavy):
         count, ids = untimed(connection, collection.within(geometry), NAMED)
     if count and not found:
         raise BadInputError(

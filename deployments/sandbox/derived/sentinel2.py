@@ -80,6 +80,7 @@ def _image(day: date, cover: float, tile: str) -> Asset:
         "CLOUDY_PIXEL_PERCENTAGE": round(100 * cloudy, 4),
         "NODATA_PIXEL_PERCENTAGE": round(100 * (1 - seen), 4),
         "MGRS_TILE": tile,
+        "DATATAKE_IDENTIFIER": f"GS2A_{day:%Y%m%d}T134211_016607_N02.14",
         "SPACECRAFT_NAME": "Sentinel-2A",
         "SENSING_ORBIT_NUMBER": 124,
         "SENSING_ORBIT_DIRECTION": "DESCENDING",

@@ -10,9 +10,9 @@ import shapely
 from affine import Affine
 
 from tasks.earthengine.connection import ensure_client
-from tasks.earthengine.errors import Rejected
+from tasks.earthengine.errors import Rejected, TooHeavy
 from tasks.earthengine.expression import encode
-from tasks.earthengine.metadata import _dtype, get_asset, image_info, list_images
+from tasks.earthengine.metadata import _dtype, get_asset, image_info, list_computed, list_images
 
 REGION = {"type": "Point", "coordinates": [-54.55, -25.28]}
 
@@ -145,3 +145,28 @@ def test_what_is_no_image_is_named(connection):
 )
 def test_types_are_the_smallest_that_hold_the_range(precision, limits, dtype):
     assert _dtype(precision, limits) == dtype
+
+
+@pytest.mark.parametrize("most", [1, 7, 46, 250])
+def test_a_computed_collection_is_listed_whole_in_pages_that_fit(connection, monkeypatch, most):
+    """The images of 2020 and 2021, also if an answer can hold only so many."""
+    from tasks.earthengine import metadata
+
+    real, asked = metadata.compute, []
+
+    def limited(connection, expression):
+        values = real(connection, expression)
+        asked.append(len(values))
+        if len(values) > most:
+            raise TooHeavy("Computed value is too large.")
+        return values
+
+    monkeypatch.setattr(metadata, "compute", limited)
+    ensure_client(connection)
+    found = list(list_computed(connection, ee.ImageCollection("MODIS/061/MOD13Q1")))
+    stored = list_images(connection, "MODIS/061/MOD13Q1", start=date(2020, 1, 1), end=date(2022, 1, 1), region=None)
+    assert [(image.id, image.time, image.end) for image in found] == [
+        (image.id.rsplit("/", 1)[-1], image.time, image.end) for image in stored
+    ]
+    assert [[band.id for band in image.bands] for image in found] == [[band.id for band in found[0].bands]] * len(found)
+    assert len(found) == 46
