@@ -17,7 +17,15 @@ from rasterio import windows
 from rasterio.io import DatasetWriter
 
 from tasks.raster.encode import ENVIRONMENT, NO_TAGS, Codec, geotiff_profile, read_geotiff
-from tasks.raster.masks import UNKNOWN_TAG, MaskFacts, MaskStorage, mask_facts, mask_storage, merged_facts
+from tasks.raster.masks import (
+    UNKNOWN_TAG,
+    MaskFacts,
+    MaskStorage,
+    mask_facts,
+    mask_storage,
+    merged_facts,
+    planned_storage,
+)
 from tasks.raster.raster import Raster
 from tasks.raster.window import Window, overlap
 
@@ -57,9 +65,10 @@ def write_mosaic(
     """Write tiles as one Cloud Optimized GeoTIFF, and move it to its destination in one atomic step.
 
     Pixels that no piece covers are masked. The mask is as exact as in a single tile (`encoded_geotiff`). The same
-    rules choose one way to store it for all tiles together. If the mask of any piece is not known, the file gets the
-    tag ``MASK=unknown``. Memory holds one tile and GDAL's block cache of 128 MiB. Until the file is finished, the
-    folder of the destination also holds an uncompressed copy.
+    rules choose one way to store it for all tiles together, but a mosaic of 32-bit integers that needs a nodata value
+    is float64 with NaN. If the mask of any piece is not known, the file gets the tag ``MASK=unknown``. Memory holds one
+    tile and GDAL's block cache of 128 MiB. Until the file is finished, the folder of the destination also holds an
+    uncompressed copy.
 
     Args:
         pieces: The tiles, without overlap. Each is read once for its pixels, and before that once for its mask
@@ -84,7 +93,7 @@ def write_mosaic(
     """
     tiles = sorted(pieces, key=lambda piece: (piece.window.rows.start, piece.window.columns.start))
     facts = _facts(tiles, geobox, dtype)
-    storage = mask_storage(facts)
+    storage = _storage(facts, bands)
     if not facts.known:
         tags = {**tags, UNKNOWN_TAG[0]: UNKNOWN_TAG[1]}
     profile = geotiff_profile(geobox, count=len(bands), dtype=storage.dtype, nodata=storage.nodata, codec="none") | {
@@ -130,6 +139,17 @@ def _facts(tiles: Sequence[MosaicTile], geobox: GeoBox, dtype: np.dtype[np.gener
     if area < whole.pixels:
         return facts | MaskFacts(dtype=facts.dtype, known=True, full=False, uniform=True)
     return facts
+
+
+def _storage(facts: MaskFacts, bands: Sequence[str]) -> MaskStorage:
+    """Return how the mosaic stores its mask.
+
+    GDAL's warper takes masked pixels for valid in files of several bands of 32-bit integers with a nodata value: where
+    another band is valid, it changes nodata to the number beside it. Desktop programs warp mosaics whenever they draw.
+    """
+    storage = mask_storage(facts)
+    warps_wrong = storage.kind == "nodata" and storage.dtype.name in {"int32", "uint32"} and len(bands) > 1
+    return planned_storage([storage.dtype]) if warps_wrong else storage
 
 
 def _write(file: DatasetWriter, tile: MosaicTile, bands: tuple[str, ...], storage: MaskStorage) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.vrt import WarpedVRT
 
 from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.encode import read_geotiff
@@ -70,6 +71,24 @@ def test_a_mosaic_does_not_depend_on_the_tiling(
         path = folder / f"{size}.tif"
         mosaics.append(write_mosaic(tiles, raster.geobox, path, bands=raster.bands, dtype=dtype).read_bytes())
     assert mosaics[0] == mosaics[1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_a_mosaic_that_is_warped_keeps_the_mask_of_each_band(tmp_path: Path, dtype: str) -> None:
+    """GDAL made -10000 of nodata = -9999 where one band of int32 was masked and another valid."""
+    values = np.stack([np.arange(25).reshape(5, 5)] * 2).astype(dtype)
+    if dtype == "uint16":
+        values[0, 0, :2] = 0, 65_535  # no uint16 is free for nodata
+    valid = np.stack([np.arange(25).reshape(5, 5) % 3 > 0, np.arange(25).reshape(5, 5) % 4 < 3])
+    valid[0, 0, :2] = True
+    raster = whole(values, valid)
+    path = write_mosaic(pieces(raster, 3), raster.geobox, tmp_path / "mosaic.tif", bands=raster.bands)
+    with (
+        rasterio.open(path) as file,
+        WarpedVRT(file, crs=file.crs, transform=file.transform, width=5, height=5) as warped,
+    ):
+        assert np.array_equal(warped.read_masks() > 0, valid)
+        assert np.array_equal(warped.read()[valid], values[valid])
 
 
 def is_cog(path: Path) -> bool:
