@@ -16,7 +16,7 @@ FACTOR = 30_000
 """How many times larger or smaller than the image's own pixel a pixel may be. A wrong unit gives 111,320, while people
 do sample an image of 1 degree every 10 m (11,132), and one of 30 m every 5 degrees (18,553)."""
 COARSE = 10 * DEGREE
-"""Side of the smallest pixel that must not be larger than all that is asked for, metres. Images of degrees may."""
+"""Side of the smallest pixel of which a region must be ten wide, metres. It may be one pixel of an image of degrees."""
 FINE, FINE_UNKNOWN = 0.001, 0.005
 """Side of the smallest pixel in metres, and where the image's own pixel is not known."""
 ROUND_THE_WORLD = 40_100_000.0
@@ -66,8 +66,8 @@ def check_units(
         why = "wider than the world"
     elif known and side > FACTOR * max(known):
         why = f"{side / max(known):,.0f} times the image's own pixel"
-    elif side >= COARSE and scale > max(area) and not (known and side <= 100 * max(known)):
-        why = "larger than all that is asked for"
+    elif side >= COARSE and scale > max(area) / 10 and not (known and side <= 100 * max(known)):
+        why = "10 degrees or more" if patch is not None else "more than a tenth of the region"
     elif whole and scale > max(area):
         why = "larger than the whole image"
     elif known and side < min(known) / FACTOR:

@@ -108,3 +108,19 @@ def test_a_long_sliver_and_many_small_fields_are_quick():
     x, y = rng.integers(0, 19_999, 5_000) * 30.0, -rng.integers(1, 20_000, 5_000) * 30.0
     fields = shapely.union_all(shapely.box(x + 2, y + 2, x + 10, y + 10))
     assert len(shapely.get_parts(with_touched_pixels(fields, big))) == len(shapely.get_parts(fields))
+
+
+def test_a_ring_round_a_centre_keeps_the_pixels_it_touches():
+    affine = AFFINES[0]
+    for outer, inner, pixels in (
+        ((2.1, 2.1, 2.9, 2.9), (2.2, 2.2, 2.8, 2.8), {(2, 2)}),  # round the centre of one
+        ((3.9, 3.9, 6.1, 6.1), (4.1, 4.1, 5.9, 5.9), {(r, c) for r in (3, 4, 5, 6) for c in (3, 4, 5, 6)}),
+        (
+            (9.8, 9.8, 13.2, 13.2),
+            (10.2, 10.2, 12.8, 12.8),
+            {(r, c) for r in range(9, 14) for c in range(9, 14) if not r == c == 11},
+        ),
+    ):
+        ring = shapely.box(*outer) - shapely.box(*inner)
+        region = with_touched_pixels(shapely.transform(ring, lambda xy: np.column_stack(affine @ xy.T)), grid())
+        assert {(int(r), int(c)) for r, c in np.argwhere(inside(region, grid()))} == pixels
