@@ -36,6 +36,8 @@ class _Layer:
     """Name that the user sees and gives. In a zip of several files it begins with the file."""
     member: tuple[Path, str] | None
     """The zip and the file in it. None = no zip."""
+    kind: str
+    """Type of its geometries, such as ``MultiPoint Z``, as the file declares it."""
 
 
 def read_layers(
@@ -69,24 +71,27 @@ def read_layers(
         return _features(named[0], what)
     if len(layers) == 1:
         return _features(layers[0], what)
-    frames = {each: _features(each, what) for each in layers}
+    # Layers of another type are not read: they may be large.
+    frames = {each: _features(each, what) for each in layers if _may_fit(each, fitting)}
     held = {each: int(frame.geom_type.isin(fitting).sum()) for each, frame in frames.items()}
-    used = [each for each in layers if held[each]] or [each for each in layers if len(frames[each])] or layers[:1]
-    left = [each.label for each in layers if len(frames[each]) and each not in used]
-    if len(used) == 1 or not any(held.values()):
-        if left:
-            note(f"{file}: read layer {used[0].label!r}. Others hold nothing that can be used: {', '.join(left)}.")
+    used = [each for each, count in held.items() if count]
+    left = [each for each in layers if each not in used and _count(each)]
+    if not used:  # what is wrong with its features is seen later
+        return _features((left or layers)[0], what)
+    others = f" Others hold nothing that can be used: {', '.join(each.label for each in left)}." if left else ""
+    if len(used) == 1:
+        if others:
+            note(f"{file}: read layer {used[0].label!r}.{others}")
         return frames[used[0]]
     shown = ", ".join(f"{each.label!r} ({held[each]} {'feature' if held[each] == 1 else 'features'})" for each in used)
-    if not layer and not all(_driver(each) in _DOCUMENTS for each in used):
+    if not layer and not all(_info(each)["driver"] in _DOCUMENTS for each in used):
         raise refused(
             what,
             file,
             f"it has several layers: {shown}",
             f"Name one with layer, such as layer = {used[0].label!r}, or give layer = '{ALL}' for all of them",
         )
-    without = f" Others hold nothing that can be used: {', '.join(left)}." if left else ""
-    note(f"{file}: read all layers: {shown}.{without} The column 'layer' has their names.")
+    note(f"{file}: read all layers: {shown}.{others} The column 'layer' has their names.")
     return _joined([(each.label, frames[each]) for each in used], what, file)
 
 
@@ -104,31 +109,42 @@ def _layers(file: Path) -> Iterator[_Layer]:
             paths = [f"/vsizip/{file}/{name}" for name in sorted(inside)] or paths
     several = len(paths) > 1
     for path in paths:
-        own = [name for name, kind in pyogrio.list_layers(path).tolist() if kind is not None]
+        kinds = {name: kind for name, kind in pyogrio.list_layers(path).tolist() if kind is not None}
         # GDAL takes the files of a folder in the order of the disk.
         within = path.removeprefix(f"/vsizip/{file}/")
-        for name in sorted(own) if Path(path).is_dir() and Path(path).suffix.lower() != ".gdb" else own:
+        for name in sorted(kinds) if Path(path).is_dir() and Path(path).suffix.lower() != ".gdb" else kinds:
             alone = Path(within).stem == name
             label = name if not several else within if alone else f"{within}:{name}"
-            yield _Layer(path, name, label, (file, within) if within != path else None)
+            yield _Layer(path, name, label, (file, within) if within != path else None, kinds[name])
 
 
-def _driver(layer: _Layer) -> str:
+def _info(layer: _Layer) -> dict[str, Any]:
     import pyogrio
 
-    return str(pyogrio.read_info(layer.dataset, layer=layer.name)["driver"])
+    return pyogrio.read_info(layer.dataset, layer=layer.name)  # type: ignore[no-any-return]  # it has no types
+
+
+def _may_fit(layer: _Layer, fitting: Collection[str]) -> bool:
+    """Return whether a layer can hold geometries of a fitting type. A layer that declares no type can."""
+    kind = layer.kind.removeprefix("2.5D ").partition(" ")[0]
+    simple = {f"{multi}{one}" for multi in ("", "Multi") for one in ("Point", "LineString", "Polygon")}
+    return kind in fitting or kind not in simple
+
+
+def _count(layer: _Layer) -> int:
+    import pyogrio
+
+    return int(pyogrio.read_info(layer.dataset, layer=layer.name, force_feature_count=True)["features"])
 
 
 def _features(layer: _Layer, what: str) -> geopandas.GeoDataFrame:
     """Return the features of a layer. Whole numbers and booleans stay what they are beside missing values."""
-    import pyogrio
-
     if layer.member and layer.member[1].lower().endswith(JSON):
         with zipfile.ZipFile(layer.member[0]) as archive:
             value = parse_geojson(archive.read(layer.member[1]))
         if value is not None:
             return geojson_frame(value, what=what)
-    info = pyogrio.read_info(layer.dataset, layer=layer.name)
+    info = _info(layer)
     how: dict[str, Any] = {"layer": layer.name, "fid_as_index": bool(info["fid_column"])}
     arrow: dict[str, Any] = {"use_arrow": True, "arrow_to_pandas_kwargs": {"integer_object_nulls": True}}
     tried: list[dict[str, Any]] = [how | arrow, how]

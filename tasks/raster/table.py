@@ -94,7 +94,7 @@ def read_table(path: str | Path, *, note: Callable[[str], object]) -> Table:
         note(f"{taken}{'commas' if commas else 'points'}, and the text is {encoding}.")
     for n, values in typed.items():
         first = next((value for value in columns[n] if value), "")
-        if values.dtype == object and _NUMBER.fullmatch(first.strip()):
+        if values.dtype == object and (_NUMBER.fullmatch(first.strip()) or _COMMA.fullmatch(first)):
             note(f"{path}: {names[n]!r} stays text as it stands ({brief(first)}, ...): as numbers it would change.")
     table = pd.DataFrame(typed, index=pd.RangeIndex(len(rows)))
     table.columns = pd.Index(unique_names(names[n] for n in properties), dtype=object)
@@ -112,7 +112,7 @@ def _decoded(data: bytes, path: object) -> tuple[str, str]:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         text, encoding = data.decode("cp1252", errors="replace"), "Windows-1252 (Western European)"
-        if not _WESTERN.fullmatch(text):
+        if not _WESTERN.fullmatch(text) or re.search(rb"[\xc2\xc3][\x80-\xbf]", data):  # or UTF-8 with a damaged byte
             reason = "it cannot be read as CSV (its encoding is neither UTF-8 nor known)"
             raise refused("points", path, reason, remedy) from error
     if "\0" in text:

@@ -1,6 +1,7 @@
 """What the user named becomes images to be planned: how each is asked for, and by what it is known again."""
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import ee
@@ -130,3 +131,10 @@ def test_a_recipe_of_a_collection_gives_the_same_days_as_the_asset(connection):
     assert days[0] == days[1]
     assert [band.id for band in computed[0].info.bands] == ["NDVI", "EVI"]
     assert computed[0].expression != computed[1].expression
+
+
+def test_bands_of_one_name_are_refused(connection):
+    image = find_image(connection, ImageSpec(asset=SCENE), None)
+    twice = replace(image, info=replace(image.info, bands=image.info.bands[:1] * 2))
+    with pytest.raises(BadInputError, match=r"it has several bands named 'B2'\. Rename its bands"):
+        twice.bands(None)

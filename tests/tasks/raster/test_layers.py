@@ -4,12 +4,15 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import pandas as pd
 import pyogrio
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.errors.input import InputError
 from tasks.raster.points import read_points
@@ -189,14 +192,14 @@ def test_layers_in_different_crs_are_not_joined(tmp_path: Path) -> None:
     assert len(read_points(tmp_path / "a.gpkg", "b")) == 1
 
 
-@pytest.mark.parametrize("given", [{"type": "Point", "coordinates": [1, 2]}, "p.csv", "p.geojson", "p.parquet"])
-def test_what_has_no_layers_takes_none(tmp_path: Path, given: object) -> None:
-    path = tmp_path / str(given) if isinstance(given, str) else given
-    if given == "p.csv":
+@pytest.mark.parametrize("value", [{"type": "Point", "coordinates": [1, 2]}, "p.csv", "p.geojson", "p.parquet"])
+def test_what_has_no_layers_takes_none(tmp_path: Path, value: object) -> None:
+    path = tmp_path / str(value) if isinstance(value, str) else value
+    if value == "p.csv":
         (tmp_path / "p.csv").write_text("lon,lat\n1,2\n")
-    elif given == "p.geojson":
+    elif value == "p.geojson":
         points_of((1, 2)).to_file(tmp_path / "p.geojson")
-    elif given == "p.parquet":
+    elif value == "p.parquet":
         points_of((1, 2)).to_parquet(tmp_path / "p.parquet")
     assert refused(read_points, path, "a").startswith("layer = 'a'")
     assert "layer = 'a'" in refused(read_region, [0, 0, 1, 1], layer="a")
@@ -244,6 +247,38 @@ def test_points_beside_multipoints_and_collections_of_points_are_all_read() -> N
     assert xy(read) == [(9, 8), (7, 6), (1, 2), (3, 4), (1, 2), (7, 6)]
     assert read["n"].tolist() == [1, 2, 2, 2, 2, 3]
     assert read["part"].tolist() == [0, 0, 1, 2, 3, 0]
+
+
+POINT = st.tuples(st.integers(-179, 179), st.integers(-89, 89)).map(
+    lambda at: {"type": "Point", "coordinates": list(at)}
+)
+GEOMETRY = st.recursive(
+    POINT
+    | st.lists(POINT, min_size=1, max_size=4).map(
+        lambda all_of: {"type": "MultiPoint", "coordinates": [each["coordinates"] for each in all_of]}
+    ),
+    lambda inner: st.lists(inner, min_size=1, max_size=3).map(
+        lambda all_of: {"type": "GeometryCollection", "geometries": all_of}
+    ),
+    max_leaves=6,
+)
+
+
+def flat(geometry: Any) -> list[tuple[float, float]]:
+    """The points of a geometry, in their order."""
+    if geometry["type"] == "GeometryCollection":
+        return [each for part in geometry["geometries"] for each in flat(part)]
+    return [tuple(each) for each in shapely.get_coordinates(shapely.geometry.shape(geometry)).tolist()]
+
+
+@given(st.lists(GEOMETRY, min_size=1, max_size=5))
+@settings(deadline=None, max_examples=100)
+def test_every_point_of_every_feature_is_one_row(geometries: list[Any]) -> None:
+    read = read_points(collection(*(feature(each, n=number) for number, each in enumerate(geometries))))
+    expected = [(number, part, at) for number, each in enumerate(geometries) for part, at in enumerate(flat(each))]
+    parts = read["part"].tolist() if "part" in read else [0] * len(read)
+    assert list(zip(read["n"], parts, xy(read), strict=True)) == expected
+    assert ("part" in read) == any(part for _, part, _ in expected)
 
 
 def test_multipoints_of_one_have_no_parts() -> None:

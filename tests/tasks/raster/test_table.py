@@ -167,8 +167,9 @@ def test_every_dialect_is_the_same_table(tmp_path, name) -> None:
 
 
 def test_text_that_looks_like_numbers_is_logged(tmp_path) -> None:
-    _, notes = read(tmp_path, "lon,lat,id,name,n\n1,2,00123,x,7\n")
-    assert len(notes) == 1
+    _, notes = read(tmp_path, 'lon,lat,id,name,n,high\n1,2,00123,x,7,"12,5"\n')
+    assert len(notes) == 2
+    assert "'high' stays text as it stands ('12,5', ...)" in notes[1]
     assert "'id' stays text as it stands ('00123', ...)" in notes[0]
 
 
@@ -197,6 +198,7 @@ def test_text_that_looks_like_numbers_is_logged(tmp_path) -> None:
         ("id,lon,lat\nCafé,2,48\n".encode("mac-roman"), "encoding is neither UTF-8 nor known"),
         ("id,lon,lat\nCafé,2,48\n".encode("cp437"), "encoding is neither UTF-8 nor known"),
         ("id,lon,lat\n東京,139,35\n".encode("shift-jis"), "encoding is neither UTF-8 nor known"),
+        ("id,lon,lat\nCafé,2,48\n".encode() + b"\xe9,1,2\n", "encoding is neither UTF-8 nor known"),
         ("easting,northing\n600000,5090000\n", "columns 'easting', 'northing', but no coordinate columns"),
         ("X,Y\n600000,5090000\n", "outside the world.*stores its CRS, such as a GeoPackage"),
         ("\n\n", "it is empty"),
