@@ -139,6 +139,11 @@ def _collection(value: Any) -> Any:
     return None
 
 
+def _images(value: Any) -> Any:
+    found = _collection(value)
+    return found if found is not None and all(isinstance(e, Image) for e in found.elements) else None
+
+
 def _element(value: Any) -> Any:
     return value if isinstance(value, Image | Feature | Collection) else None
 
@@ -181,7 +186,7 @@ def _exactly(kind: type) -> Callable[[Any], Any]:
 
 COERCIONS: Mapping[str, Callable[[Any], Any]] = {
     "Image": _image,
-    "ImageCollection": _collection,
+    "ImageCollection": _images,
     "FeatureCollection": _collection,
     "Element": _element,
     "Feature": _feature,

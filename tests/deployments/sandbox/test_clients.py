@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,43 @@ def test_roots_and_folders_are_answered(ee: Any) -> None:
     for nothing in ("users/nobody", "NO/SUCH", "projects/my-project/assets/none"):
         with pytest.raises(ee.EEException, match="does not exist"):
             ee.data.listAssets(nothing)
+
+
+# What the client asks for by other ways than the expression language, with the method that the sandbox names.
+UNSUPPORTED: dict[str, Callable[[Any], Any]] = {
+    "maps.create": lambda ee: ee.Image(SCENE).getMapId({"min": 0}),
+    "thumbnails.create": lambda ee: ee.Image(SCENE).getThumbURL({"min": 0, "max": 9}),
+    "thumbnails.create ": lambda ee: ee.Image(SCENE).getDownloadURL({"scale": 30}),
+    "videoThumbnails.create": lambda ee: ee.ImageCollection([ee.Image(SCENE)]).getVideoThumbURL({"dimensions": 9}),
+    "filmstripThumbnails.create": lambda ee: ee.ImageCollection([ee.Image(SCENE)]).getFilmstripThumbURL({}),
+    "tables.create": lambda ee: ee.FeatureCollection([]).getDownloadURL("csv"),
+    "maps.create ": lambda ee: ee.FeatureCollection([]).getMapId({}),
+    "table.computeFeatures": lambda ee: ee.data.computeFeatures({"expression": ee.FeatureCollection([])}),
+    "assets.listFeatures": lambda ee: ee.data.listFeatures({"assetId": SCENE}),
+    "assets.getIamPolicy": lambda ee: ee.data.getIamPolicy(SCENE),
+    "assets.getIamPolicy ": lambda ee: ee.data.getAssetAcl(SCENE),
+    "assets.setIamPolicy": lambda ee: ee.data.setAssetAcl(SCENE, {"owners": []}),
+    "assets.create": lambda ee: ee.data.createFolder("projects/my-project/assets/new"),
+    "assets.create ": lambda ee: ee.data.createAsset({"type": "FOLDER"}, "projects/my-project/assets/new"),
+    "assets.delete": lambda ee: ee.data.deleteAsset(SCENE),
+    "assets.copy": lambda ee: ee.data.copyAsset(SCENE, SCENE + "_copy"),
+    "assets.move": lambda ee: ee.data.renameAsset(SCENE, SCENE + "_moved"),
+    "assets.patch": lambda ee: ee.data.updateAsset(SCENE, {"properties": {"a": 1}}, ["properties.a"]),
+    "image.import": lambda ee: ee.data.startIngestion("a", {"id": "projects/my-project/assets/n", "tilesets": []}),
+    "table.import": lambda ee: ee.data.startTableIngestion("a", {"id": "projects/my-project/assets/n", "sources": []}),
+    "image.export": lambda ee: ee.batch.Export.image.toDrive(ee.Image(SCENE)).start(),
+    "table.export": lambda ee: ee.batch.Export.table.toDrive(ee.FeatureCollection([])).start(),
+    "video.export": lambda ee: ee.batch.Export.video.toDrive(ee.ImageCollection([])).start(),
+    "updateConfig": lambda ee: ee.data.updateProjectConfig({"maxConcurrentExports": 1}, ["max_concurrent_exports"]),
+    "operations.cancel": lambda ee: ee.data.cancelOperation("projects/my-project/operations/A"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", UNSUPPORTED)
+def test_other_requests_are_refused_by_the_name_of_their_method(ee: Any, method: str) -> None:
+    with pytest.raises(ee.EEException, match=rf"Method projects\.{method.strip()} is not supported by the sandbox"):
+        UNSUPPORTED[method](ee)
 
 
 def test_what_the_sandbox_lacks_is_not_the_user_s_mistake(ee: Any) -> None:
