@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.expression import fingerprint
 from tasks.plan.plan import Plan
@@ -19,6 +21,8 @@ from tasks.raster.zones import Zones
 
 # Up to so many times the pixels of its tiles, the whole grid is one mosaic. Beyond, it would be nearly all nodata.
 SPARSE = 4
+# Segments of the longer side of a region, when its edges are reprojected: the default of `reproject`.
+STEPS = 1000
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -59,9 +63,21 @@ def series_features(plan: Plan, region: Region, *, per_feature: bool) -> Feature
     crs, tiling = plan.tiles.crs, plan.tiles.tiling
     if not areas:
         return Features(areas=areas, zones=Zones([on_grid(region, crs, tiling.geobox)], tiling))
-    shapes = [area.geometry for area in areas]
-    placed = [each if each.is_empty else reproject(each, region.crs, crs) for each in shapes]
+    extent = _extent(region.geometry)
+    placed = [_reprojected(area.geometry, region.crs, crs, extent) for area in areas]
     return Features(areas=areas, zones=Zones(with_touched_pixels(placed, tiling.geobox), tiling))
+
+
+def _reprojected(geometry: BaseGeometry, source: str, target: str, extent: float) -> BaseGeometry:
+    """Reproject a feature with edges as dense as those of the whole region, which clips the files."""
+    if geometry.is_empty:
+        return geometry
+    return reproject(geometry, source, target, steps=math.ceil(STEPS * _extent(geometry) / extent))
+
+
+def _extent(geometry: BaseGeometry) -> float:
+    west, south, east, north = geometry.bounds
+    return float(max(east - west, north - south))
 
 
 def is_sparse(plan: Plan) -> bool:
