@@ -98,6 +98,14 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     table = plot = None
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
         features = series_features(extraction.plan, region, per_feature=parameters.per_feature != "none")
+        if nowhere := features.without_pixels:
+            more = f" and {len(nowhere) - NAMED} more" if len(nowhere) > NAMED else ""
+            run_logger().warning(
+                "%d features have no pixel, and so no statistics: they have no area, or lie outside the image: %s%s",
+                len(nowhere),
+                ", ".join(nowhere[:NAMED]),
+                more,
+            )
         if parameters.file_format == "GEO_TIFF":
             files = make_files(extraction, features, parameters.per_feature)
         table, plot = series(store, extraction.plan, tiles, features)

@@ -41,6 +41,11 @@ class Features:
         return fingerprint([shapely.to_wkb(shapely.normalize(each), hex=True) for each in self.zones.geometries])
 
     @property
+    def without_pixels(self) -> list[str]:
+        """Names of the features that have no area, or lie outside the grid, such as outside the image."""
+        return [area.name for zone, area in enumerate(self.areas) if self.zones.window(zone) is None]
+
+    @property
     def files(self) -> tuple[str, ...]:
         """A name for the files of each feature: its own id if all ids are plain, else its number, which sorts."""
         names = [area.name for area in self.areas]

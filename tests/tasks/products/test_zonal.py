@@ -1,10 +1,14 @@
 """The table of a series equals NumPy over the whole mosaics, for any tiling, type, mask and shape of features."""
 
+import csv
 import io
 import json
 import math
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
+import pytest
 import shapely
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
@@ -15,14 +19,19 @@ from rasterio.features import geometry_mask
 from tasks.earthengine.transport import Answer
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import RegionTiles
+from tasks.products import zonal
 from tasks.products.features import series_features
-from tasks.products.series import feature_points, make_series
+from tasks.products.series import COLUMNS, feature_points, make_series
+from tasks.raster import series_plot
 from tasks.raster.areas import areas
 from tasks.raster.clip import touching
 from tasks.raster.crs import crs_of
 from tasks.raster.raster import Raster
 from tasks.raster.region import Region
+from tasks.raster.series_plot import SeriesPoint
 from tasks.raster.tiling import Tiling
+from tasks.storage.band_summary import Bands
+from tasks.storage.local import LocalStore
 from tests.rasters import encode_geotiff
 from tests.tasks.extraction.test_checkpoint import extract, folder
 
@@ -166,3 +175,191 @@ def test_the_table_equals_numpy_over_the_whole_for_every_tiling(tmp_path_factory
         key, _ = make_series(store, plan, receipt.tiles, features)
         tables.append(store.get(key))
     assert tables[0] == tables[1]
+
+
+# The features ----------------------------------------------------------------------------------------------------
+
+SQUARE = shapely.box(500_000, 4_999_950, 500_050, 5_000_000)
+"""The first five rows and columns."""
+CROSSING = shapely.box(500_103, 4_999_703, 500_297, 4_999_897)
+"""Rows and columns 10 to 29: of tiles of 16 pixels it holds none wholly."""
+
+
+def region_of(*shapes, properties=None, ids=None):
+    found = areas(shapes, properties or [{}] * len(shapes), ids or [None] * len(shapes))
+    return Region(geometry=shapely.union_all([each for each in shapes if each]), crs=CRS, areas=found)
+
+
+def numbers(dates=1):
+    """Both bands count from 1 row by row; each date adds 1,000."""
+    one = np.arange(np.prod(SIDES), dtype=np.uint16).reshape(SIDES) + 1
+    return np.stack([np.stack([one + 1000 * date] * 2) for date in range(dates)]).astype(np.uint16)
+
+
+class Counted(LocalStore):
+    """A folder that keeps the keys of the tiles that are read."""
+
+    def __init__(self, path):
+        super().__init__(path, durable=False)
+        self.read = []
+
+    def get(self, key):
+        if key.startswith("tiles/"):
+            self.read.append(key)
+        return super().get(key)
+
+
+def made(path, region, *, dates=1, values=None, tile_size=16, clip=True, per_feature=True, store=None):
+    """The table of a series, its store, and the rows of its first band."""
+    values = numbers(dates) if values is None else values
+    plan = replace(plan_of(region.geometry, tile_size, clip=clip, dates=len(values)), home="home")
+    store = store or Counted(path)
+    receipts, _ = extract(plan, store, fetch=Whole(values, np.ones(values.shape, bool)))
+    store.read.clear()
+    features = series_features(plan, region, per_feature=per_feature)
+    key, _ = make_series(store, plan, receipts[0].tiles, features)
+    table = list(csv.DictReader(io.StringIO(store.get(key).decode())))
+    return store, [row for row in table if row["band"] == "a"], (plan, receipts[0].tiles, features)
+
+
+def test_only_tiles_that_an_edge_crosses_are_read_and_each_once_a_date(tmp_path):
+    apart = shapely.box(500_000, 4_999_640, 500_160, 4_999_800)  # inside the tile in the lower left
+    store, rows, _ = made(tmp_path, region_of(SQUARE, apart), dates=3)
+    assert [float(row["mean"]) for row in rows[:3]] == [numbers(3)[date, 0, :5, :5].mean() for date in range(3)]
+    assert store.read == []  # each clipped tile holds the pixels of one feature
+    both = region_of(SQUARE, shapely.box(500_070, 4_999_950, 500_110, 5_000_000), CROSSING)
+    store, _, _ = made(tmp_path / "both", both, dates=3)
+    assert sorted(store.read) == sorted({key for key in store.read})
+    assert len(store.read) == 3  # the tile with two features
+
+
+def test_a_growing_table_reads_the_tiles_of_new_and_changed_dates_only(tmp_path):
+    region = region_of(SQUARE, CROSSING, SQUARE.buffer(33))
+    store, first, _ = made(tmp_path, region, dates=2)
+    of_a_date = len(store.read) // 2
+    assert of_a_date > 0
+    store, second, (plan, tiles, features) = made(tmp_path, region, dates=3, store=store)
+    assert len(store.read) == of_a_date
+    assert [row for row in second if row["date"] < "2020-01-03"] == first
+    changed = [
+        replace(t, objects=tuple(replace(o, crc32c="x") for o in t.objects)) if t.index == 0 else t for t in tiles
+    ]
+    store.read.clear()
+    make_series(store, plan, changed, features)
+    assert len(store.read) == of_a_date
+    _, whole, _ = made(tmp_path / "at once", region, dates=3)
+    assert whole == second
+
+
+def test_a_run_that_was_killed_leaves_the_same_table(tmp_path, monkeypatch):
+    region = region_of(SQUARE, CROSSING, SQUARE.buffer(33))
+    monkeypatch.setattr(zonal, "HELD", 1)  # each date is measured and stored for itself
+    store, expected_rows, (plan, tiles, features) = made(tmp_path, region, dates=3)
+    keys = sorted(each.key for each in store.list("home/receipts/zones-"))
+    before = {key: store.get(key) for key in keys}
+    assert len(keys) == 3
+    store.delete(keys[1])
+    store.put(keys[2], before[keys[2]][:-9])  # damaged
+    for name in list(store.list("home/receipts/product-")):
+        store.delete(name.key)
+    key, _ = make_series(store, plan, tiles, features)
+    rows = [row for row in csv.DictReader(io.StringIO(store.get(key).decode())) if row["band"] == "a"]
+    assert rows == expected_rows
+    assert {key: store.get(key) for key in keys} == before
+
+
+def test_pixels_of_failed_tiles_count_as_not_valid_and_those_of_empty_tiles_too(tmp_path):
+    _, _, (plan, tiles, features) = made(tmp_path, region_of(CROSSING, SQUARE))
+    store = Counted(tmp_path)
+    for status, bands in (("failed", Bands()), ("empty", Bands([zonal.NOTHING] * 2))):
+        lost = [replace(t, status=status, objects=(), bands=bands) if t.index == len(tiles) - 1 else t for t in tiles]
+        point = feature_points(store, plan, lost, features)[0]
+        seen = np.zeros(SIDES, bool)
+        seen[10:30, 10:30] = True
+        seen[16:, 16:] = False
+        assert point.valid_share == seen.sum() / 400
+        assert point.mean == numbers()[0, 0][seen].mean()
+
+
+def test_features_that_overlap_are_counted_each_for_itself(tmp_path):
+    _, rows, _ = made(tmp_path, region_of(SQUARE, SQUARE, SQUARE.buffer(-10, join_style="mitre")))
+    assert [float(row["mean"]) for row in rows] == [numbers()[0, 0, :5, :5].mean()] * 2 + [
+        numbers()[0, 0, 1:4, 1:4].mean()
+    ]
+
+
+def test_a_feature_with_a_hole_and_two_parts_is_one_feature(tmp_path):
+    ring = CROSSING.difference(shapely.box(500_153, 4_999_753, 500_247, 4_999_847))
+    _, rows, _ = made(tmp_path, region_of(ring.union(SQUARE), CROSSING))
+    seen = np.zeros(SIDES, bool)
+    seen[10:30, 10:30] = seen[:5, :5] = True
+    inside = ~geometry_mask([ring.union(SQUARE)], SIDES, GRID)
+    assert inside.sum() < seen.sum()
+    assert float(rows[0]["mean"]) == numbers()[0, 0][inside].mean()
+
+
+def test_features_without_pixels_keep_their_rows(tmp_path):
+    away = shapely.box(100_000, 100_000, 100_050, 100_050)
+    region = region_of(SQUARE, None, shapely.Point(500_001, 4_999_999), away)
+    _, rows, (_, _, features) = made(tmp_path, region)
+    assert [(row["feature"], row["valid_share"], row["mean"]) for row in rows] == [
+        ("0", "1.0", str(numbers()[0, 0, :5, :5].mean())), ("1", "", ""), ("2", "", ""), ("3", "", "")
+    ]  # fmt: skip
+    assert features.without_pixels == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (["b", "a"], ["b", "a"]),
+        ([7, 3], ["7", "3"]),
+        (["a", "a"], ["0", "1"]),
+        (["a", None], ["0", "1"]),
+        ([1, "1"], ["0", "1"]),
+        ([0, 1], ["0", "1"]),
+        (["00123", "NA"], ["00123", "NA"]),
+    ],
+)
+def test_a_feature_is_named_by_its_own_id_if_all_differ(tmp_path, ids, names):
+    _, rows, _ = made(tmp_path, region_of(SQUARE, CROSSING, ids=ids))
+    assert [row["feature"] for row in rows] == names
+
+
+@pytest.mark.parametrize(
+    ("ids", "files"),
+    [
+        (["b", "a"], ("b", "a")),
+        (["../x", "y"], ("0", "1")),
+        (["a", "A"], ("0", "1")),
+        (["a/b", "a b"], ("0", "1")),
+        (["é", "y" * 300], ("0", "1")),
+        ([None] * 11, tuple(f"{n:02}" for n in range(11))),
+    ],
+)
+def test_files_of_features_have_names_that_every_file_system_takes(tmp_path, ids, files):
+    _, _, (_, _, features) = made(tmp_path, region_of(*[SQUARE, CROSSING, *[SQUARE] * 9][: len(ids)], ids=ids))
+    assert features.files == files
+
+
+def test_properties_are_columns_of_text_and_none_hides_another(tmp_path):
+    big = 12345678901234567
+    properties = [
+        {"feature": "x", "mean": 0.1, "date": "1 May", "mean_given": True, "id": big, "tags": ["a", None]}
+        | {"band": "00123"},
+        {"feature": None, "mean": 1e300, "date": 'a,"b"\nc', "id": -1, "tags": {"k": 1}, "crop": "NA"},
+    ]  # fmt: skip
+    _, rows, _ = made(tmp_path, region_of(SQUARE, CROSSING, properties=properties))
+    own = ("feature_given", "mean_given_2", "date_given", "mean_given", "id", "tags", "band_given", "crop")
+    assert tuple(rows[0])[: len(own) + 1] == ("feature", *own)
+    assert [rows[0][name] for name in own] == ["x", "0.1", "1 May", "true", str(big), '["a", null]', "00123", ""]
+    assert [rows[1][name] for name in own] == ["", "1e+300", 'a,"b"\nc', "", "-1", '{"k": 1}', "", "NA"]
+    assert len(rows[0]) == len(own) + 1 + len(COLUMNS)
+
+
+def test_the_plot_of_many_features_is_their_mean(tmp_path):
+    point = SeriesPoint(time=datetime(2020, 1, 1), band="a", valid_share=1.0, mean=1.0, counted=1, area=0)  # noqa: DTZ001
+    points = [replace(point, area=n, mean=float(n), counted=n) for n in range(11)]
+    ((label, (mean,)),) = series_plot._lines(points, [str(n) for n in range(11)])
+    assert (label, mean.mean) == ("a", sum(n * n for n in range(11)) / 55)
+    assert [label for label, _ in series_plot._lines(points[:2], ["x", "y"])] == ["x", "y"]
+    assert series_plot.plot_series(points, title="t", names=[str(n) for n in range(11)]).startswith(b"\x89PNG")
