@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
@@ -40,7 +40,12 @@ GRID = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 SIDES = (37, 53)
 """Rows and columns of the whole."""
 BANDS = ("a", "b")
-often = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+often = settings(
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 class Whole:
@@ -142,7 +147,7 @@ def expected(values, valid, geometry, masks):
     seen = inside & valid if masks == "exact" else inside
     data = values if masks == "exact" else np.where(valid, values, 0)
     numbers = data[seen & ~np.isnan(data)].astype(np.float64)
-    share = None if masks == "unknown" or not inside.any() else seen.sum() / inside.sum()
+    share = None if masks == "unknown" else seen.sum() / inside.sum()
     if not numbers.size:
         return share, None, None, None
     mean = math.fsum(numbers) / numbers.size if np.isfinite(numbers).all() else numbers.mean()
@@ -169,7 +174,10 @@ def test_the_table_equals_numpy_over_the_whole_for_every_tiling(tmp_path_factory
         with np.errstate(invalid="ignore"):
             for point in points:
                 date, band = point.time.day - 1, BANDS.index(point.band)
-                want = expected(values[date, band], valid[date, band], shapes[point.area], options["masks"])
+                own = shapes[point.area]
+                if geometry_mask([own], SIDES, GRID).all():  # it has the pixels that it touches: test_small_parts.py
+                    continue
+                want = expected(values[date, band], valid[date, band], own, options["masks"])
                 got = (point.valid_share, point.mean, point.min, point.max)
                 assert all(map(same, got, want)), (got, want)
         key, _ = make_series(store, plan, receipt.tiles, features)
@@ -229,7 +237,7 @@ def test_only_tiles_that_an_edge_crosses_are_read_and_each_once_a_date(tmp_path)
     assert store.read == []  # each clipped tile holds the pixels of one feature
     both = region_of(SQUARE, shapely.box(500_070, 4_999_950, 500_110, 5_000_000), CROSSING)
     store, _, _ = made(tmp_path / "both", both, dates=3)
-    assert sorted(store.read) == sorted({key for key in store.read})
+    assert sorted(store.read) == sorted(set(store.read))
     assert len(store.read) == 3  # the tile with two features
 
 
