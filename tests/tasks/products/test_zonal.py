@@ -44,7 +44,6 @@ often = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     max_examples=12,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
