@@ -71,8 +71,14 @@ def native_geobox(
     if shape is not None:
         across, down = cut(across, shape.x, start[0]), cut(down, shape.y, start[1])
         if not (across and down):
-            raise InputError(
-                f"region: it does not touch the image ({shape.x} x {shape.y} pixels). Choose a region inside the image."
+            corners = [affine @ (start[0] + shape.x * i, start[1] + shape.y * j) for i in (0, 1) for j in (0, 1)]
+            (west, east), (south, north) = ((min(side), max(side)) for side in zip(*corners, strict=True))
+            where = ", ".join(f"{side:.10g}" for side in (west, south, east, north))
+            raise refused(
+                "region",
+                [round(side, 6) for side in region.geometry.bounds],
+                f"it does not touch the image, which is at [{where}] in {crs[:40]}",
+                "Give a region on the image. Are longitude and latitude swapped?",
             )
     x, y = affine @ (across.start, down.start)  # one step from the grid's origin: all runs round alike
     placed = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
