@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -40,24 +41,30 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], *, cell: int = 16
     columns = min(len(opened), max(1, round(math.sqrt(len(opened) * height / width))))
     rows = math.ceil(len(opened) / columns)
     sheet = Image.new("RGB", (columns * (width + GAP), rows * (height + GAP)), "white")
-    draw = ImageDraw.Draw(sheet)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for number, (label, picture) in enumerate(opened):
         row, column = divmod(number, columns)
         left, top = column * (width + GAP), row * (height + GAP)
         size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
         # Nearest neighbour when enlarging, so that the original pixels stay visible.
         scaled = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
-        draw.text((left + 2, top + 1), _fitting(label, width), fill="black")
+        draw.text((left + 2, top + 1), _fitting(label, width, font), fill="black", font=font)
         sheet.paste(scaled, (left, top + LABEL_HEIGHT), scaled)
     with io.BytesIO() as file:
         sheet.save(file, "PNG")
         return file.getvalue()
 
 
-def _fitting(label: str, width: int) -> str:
+def _font() -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which Matplotlib ships: Pillow's own font lacks letters with accents."""
+    import matplotlib as mpl
+
+    return ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 10)
+
+
+def _fitting(label: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """Return a label in one line that is cut, with three dots, where it would be wider than its picture."""
     label = " ".join(label.split())
-    font = ImageFont.load_default()
     if font.getlength(label) <= width:
         return label
     while label and font.getlength(f"{label}...") > width:

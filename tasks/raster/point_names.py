@@ -32,8 +32,8 @@ COLUMNS = (
     ),
 )
 """Names of properties that can tell points apart, in order of preference. Case is ignored."""
-LAST_LETTER = "\xff"
-"""The last letter that fonts of pictures have: the end of Latin-1."""
+LAST_LETTER = "\u04ff"
+"""The last letter that the font of pictures has: the end of Cyrillic, after Latin and Greek."""
 SHOWN = 3
 """Number of points of one patch that are named."""
 
@@ -68,7 +68,7 @@ def point_names(points: geopandas.GeoDataFrame) -> list[str]:
 def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
     """Return short texts beside pictures: the id of a point, or else its row, with its longitude and latitude.
 
-    An id with letters beyond Latin-1 is replaced by the row.
+    An id with letters beyond Latin, Greek and Cyrillic is replaced by the row.
 
     Args:
         points: The points in WGS 84.

@@ -1,5 +1,7 @@
 """Points are shown by what their users call them."""
 
+import unicodedata
+
 import geopandas
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.raster.point_names import captions, ids, patch_names, point_names
+from tasks.raster.contact_sheet import _font
+from tasks.raster.point_names import LAST_LETTER, captions, ids, patch_names, point_names
 
 
 def frame(**columns):
@@ -44,6 +47,14 @@ def test_names_differ_whatever_the_properties_hold(texts):
 def test_points_of_one_patch_are_named_together():
     names = patch_names(frame(id=list("ABCDEF")), np.array([0, 1, 0, 0, 0, 0]))
     assert names == {0: "A, C, D and 2 more", 1: "B"}
+
+
+def test_the_font_has_every_letter_of_a_caption():
+    """A letter that a font lacks is drawn as its box."""
+    font = _font()
+    box = bytes(font.getmask("\U0010ffff"))
+    letters = [chr(code) for code in range(32, ord(LAST_LETTER) + 1) if unicodedata.category(chr(code))[0] in "LNP"]
+    assert [letter for letter in letters if bytes(font.getmask(letter)) == box] == ["\u037f"]  # of Arvanitika, alone
 
 
 def test_a_caption_is_the_id_or_the_row_and_place():
