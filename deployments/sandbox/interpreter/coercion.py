@@ -9,6 +9,7 @@ from typing import Any
 import shapely
 
 from deployments.sandbox.interpreter.dates import parse_date
+from deployments.sandbox.interpreter.edges import lonlat_shape, made_of
 from deployments.sandbox.interpreter.pixels import constant_band
 from deployments.sandbox.interpreter.pixeltypes import pixel_type
 from deployments.sandbox.interpreter.projections import projection_of
@@ -154,10 +155,10 @@ def _geometry(value: Any) -> Any:
     if isinstance(value, Feature):
         return value.geometry
     if isinstance(value, Image):
-        return Geometry(value.footprint) if value.footprint is not None else None
+        return Geometry(value.footprint, geodesic=False) if value.footprint is not None else None
     if isinstance(value, Collection):
-        parts = [g.shape for e in value.elements if (g := _geometry(e)) is not None]
-        return Geometry(shapely.union_all(parts)) if parts else None
+        parts = [g for e in value.elements if (g := _geometry(e)) is not None]
+        return made_of(shapely.union_all([lonlat_shape(g) for g in parts]), *parts) if parts else None
     return None
 
 

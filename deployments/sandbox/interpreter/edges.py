@@ -59,6 +59,11 @@ def meant(geometry: Geometry) -> BaseGeometry:
     return followed(geometry.shape, _along_geodesics) if geometry.geodesic else geometry.shape
 
 
+def made_of(shape: BaseGeometry, *sources: Geometry) -> Geometry:
+    """Return a shape in longitude and latitude as a geometry whose edges are meant as those of its sources are."""
+    return Geometry(shape, geodesic=all(source.geodesic or source.crs != WGS84 for source in sources))
+
+
 def followed(shape: BaseGeometry, path: Callable[[Array], Array]) -> BaseGeometry:
     """Return a shape with each of its lines and rings replaced by what a function makes of its vertices (n, 2)."""
     if isinstance(shape, shapely.Polygon) and not shape.is_empty:

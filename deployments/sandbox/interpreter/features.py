@@ -25,7 +25,7 @@ def _element_shape(element: Any, where: str) -> Geometry:
     if isinstance(element, Feature) and element.geometry is not None:
         return element.geometry
     if isinstance(element, Image) and element.footprint is not None:
-        return Geometry(element.footprint)
+        return Geometry(element.footprint, geodesic=False)
     raise Refusal(f"{where}: The element has no geometry.")
 
 

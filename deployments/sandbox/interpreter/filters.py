@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from deployments.sandbox.interpreter.dates import FIELDS, calendar_field, parse_date
-from deployments.sandbox.interpreter.edges import lonlat_shape
+from deployments.sandbox.interpreter.edges import lonlat_shape, made_of
 from deployments.sandbox.interpreter.metadata import UNBOUNDED, property_of, start_of
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.interpreter.values import Collection, Date, DateRange, Feature, Filter, Geometry
@@ -38,10 +38,10 @@ def element_geometry(element: Any) -> Geometry | None:
     if isinstance(element, Feature):
         return element.geometry
     if isinstance(element, Image):
-        return Geometry(element.footprint) if element.footprint is not None else UNBOUNDED
+        return Geometry(element.footprint, geodesic=False) if element.footprint is not None else UNBOUNDED
     if isinstance(element, Collection):
         parts = [shape for inner in element.elements if (shape := element_geometry(inner)) is not None]
-        return Geometry(shapely.union_all([lonlat_shape(part) for part in parts])) if parts else None
+        return made_of(shapely.union_all([lonlat_shape(part) for part in parts]), *parts) if parts else None
     return None
 
 

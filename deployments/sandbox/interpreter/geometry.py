@@ -16,7 +16,7 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.interpreter import measures
-from deployments.sandbox.interpreter.edges import lonlat_shape, meant, parts_of, reprojected
+from deployments.sandbox.interpreter.edges import lonlat_shape, made_of, meant, parts_of, reprojected
 from deployments.sandbox.interpreter.metadata import UNBOUNDED
 from deployments.sandbox.interpreter.projections import LONLAT
 from deployments.sandbox.interpreter.registry import add, function
@@ -89,7 +89,7 @@ add("GeometryConstructors.MultiPolygon", _constructor("MultiPolygon"))
 @function("GeometryConstructors.MultiGeometry")
 def multi_geometry(geometries: list[Geometry]) -> Geometry:
     """Put geometries together."""
-    return Geometry(shapely.GeometryCollection([lonlat_shape(g) for g in geometries]))
+    return made_of(shapely.GeometryCollection([meant(g) for g in geometries]), *geometries)
 
 
 @function("GeometryConstructors.Rectangle")
@@ -188,7 +188,7 @@ def transform(geometry: Geometry, projection: Projection | Mapping[str, Any] | N
 
 def _in_lonlat(compute: Callable[..., BaseGeometry]) -> Callable[..., Geometry]:
     """Return a function of one geometry that is computed in longitude and latitude."""
-    return lambda geometry: Geometry(compute(meant(_check(geometry, "Geometry"))))
+    return lambda geometry: made_of(compute(meant(_check(geometry, "Geometry"))), geometry)
 
 
 def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geometry, Geometry], Any]:
@@ -196,8 +196,7 @@ def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geo
 
     def apply(left: Geometry, right: Geometry) -> Any:
         found = compute(lonlat_shape(left), lonlat_shape(right))
-        geodesic = (left.geodesic or left.crs != WGS84) and (right.geodesic or right.crs != WGS84)
-        return Geometry(found, geodesic=geodesic) if isinstance(found, BaseGeometry) else bool(found)
+        return made_of(found, left, right) if isinstance(found, BaseGeometry) else bool(found)
 
     return apply
 

@@ -11,7 +11,7 @@ import shapely
 
 from deployments.sandbox.catalogue import Catalogue, not_found
 from deployments.sandbox.interpreter.coercion import coerce, type_name
-from deployments.sandbox.interpreter.edges import lonlat_shape
+from deployments.sandbox.interpreter.edges import lonlat_shape, made_of, meant
 from deployments.sandbox.interpreter.filters import element_geometry, field
 from deployments.sandbox.interpreter.images import add_bands, asset_image
 from deployments.sandbox.interpreter.metadata import INDEX, property_of
@@ -207,14 +207,15 @@ def flatten(collection: Collection) -> Collection:
 @function("Collection.geometry")
 def geometry(collection: Collection) -> Geometry:
     """Unite the geometries of all elements."""
-    shapes = [lonlat_shape(g) for e in collection.elements if (g := element_geometry(e)) is not None]
-    return Geometry(shapely.union_all(shapes) if shapes else shapely.GeometryCollection())
+    found = [g for e in collection.elements if (g := element_geometry(e)) is not None]
+    shapes = [lonlat_shape(g) for g in found]
+    return made_of(shapely.union_all(shapes) if shapes else shapely.GeometryCollection(), *found)
 
 
 @function("Collection.bounds")
 def bounds(collection: Collection) -> Geometry:
     """Return the box around all elements."""
-    shape = geometry(collection).shape
+    shape = meant(geometry(collection))
     return Geometry(ring_box(*shape.bounds) if not shape.is_empty else shape, geodesic=False)
 
 

@@ -252,10 +252,10 @@ def clip_shape(geometry: Any) -> Geometry:
     if isinstance(geometry, Feature) and geometry.geometry is not None:
         return geometry.geometry
     if isinstance(geometry, Image) and geometry.footprint is not None:
-        return Geometry(geometry.footprint)
+        return Geometry(geometry.footprint, geodesic=False)
     if isinstance(geometry, Collection):
         parts = [lonlat_shape(clip_shape(element)) for element in geometry.elements]
-        return Geometry(shapely.union_all(parts))
+        return Geometry(shapely.union_all(parts), geodesic=False)
     raise Refusal("Image.clip: The geometry for image clipping must not be empty or unbounded.")
 
 

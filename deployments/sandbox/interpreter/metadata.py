@@ -166,7 +166,7 @@ def geometry(element: Any) -> Geometry | None:
     if isinstance(element, Feature):
         return element.geometry
     if isinstance(element, Image) and element.footprint is not None:
-        return Geometry(element.footprint)
+        return Geometry(element.footprint, geodesic=False)
     return UNBOUNDED
 
 

@@ -8,11 +8,13 @@ import ee
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
 from deployments.sandbox.interpreter.edges import meant
+from deployments.sandbox.raster import Projection
 
 LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -250,3 +252,41 @@ def test_lines_have_lengths_and_areas_have_perimeters(bench: Any) -> None:
     assert bench.info(ee.Feature(box).distance(ee.Feature(near))) == pytest.approx(expected, rel=1e-7)
     assert bench.info(box.withinDistance(near, expected + 10)) is True
     assert bench.info(box.withinDistance(near, expected - 10)) is False
+
+
+def test_what_is_made_of_straight_edges_keeps_them_straight(bench: Any) -> None:
+    """A box of 40 degrees at 60 degrees north has another area than the geodesic polygon of its corners."""
+    box, point = ee.Geometry.BBox(0, 60, 40, 65), ee.Geometry.Point([1, 61])
+    expected = bench.info(box.area())
+    dense = _geodesic_area(shapely.segmentize(shapely.box(0, 60, 40, 65), 0.05))
+    assert expected == pytest.approx(dense, rel=1e-5)
+    halves = ee.FeatureCollection([ee.Geometry.BBox(0, 60, 20, 65), ee.Geometry.BBox(20, 60, 40, 65)])
+    for built in (
+        box.union(point),
+        box.intersection(ee.Geometry.BBox(-9, 50, 49, 89)),
+        box.convexHull(),
+        box.dissolve(),
+        halves.geometry(),
+        ee.Geometry(ee.Algorithms.GeometryConstructors.MultiGeometry([box])),
+        ee.Feature(box).geometry(),
+        ee.Image(1).clip(box).geometry().intersection(box),
+    ):
+        assert bench.info(built.area()) == pytest.approx(expected, rel=1e-6)
+    assert bench.info(halves.bounds().coordinates())[0][2] == [40, 65]
+
+
+def test_clips_follow_the_edges_that_are_meant(bench: Any, make_grid: Any) -> None:
+    """(20, 61) lies above the parallel of 60 degrees and below the geodesic from (0, 60) to (40, 60)."""
+    ring = [[[0, 60], [40, 60], [40, 65], [0, 65]]]
+    grid = make_grid(1, 1, Projection(crs="EPSG:4326", transform=Affine(0.1, 0, 20, 0, -0.1, 61)))
+    straight = ee.Image(1).clip(ee.Geometry.Polygon(ring, None, False))
+    geodesic = ee.Image(1).clip(ee.Geometry.Polygon(ring))
+    assert bench.pixels(straight, grid) == {"constant": [[1]]}
+    assert bench.pixels(geodesic, grid) == {"constant": [[None]]}
+
+
+def test_clips_over_the_antimeridian(bench: Any, make_grid: Any) -> None:
+    clipped = ee.Image(1).clip(ee.Geometry.BBox(170, -10, -170, 10))
+    for lon, inside in ((175, 1), (-175, 1), (165, None), (-165, None), (0, None)):
+        grid = make_grid(1, 1, Projection(crs="EPSG:4326", transform=Affine(0.1, 0, lon, 0, -0.1, 1)))
+        assert bench.pixels(clipped, grid) == {"constant": [[inside]]}
