@@ -15,6 +15,7 @@ from tasks.raster.properties import free_name
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
 
 ALL = "*"
 """Names all layers."""
@@ -22,6 +23,9 @@ POINTS = frozenset({"Point", "MultiPoint", "GeometryCollection"})
 AREAS = frozenset({"Polygon", "MultiPolygon", "GeometryCollection"})
 _DOCUMENTS = {"LIBKML", "KML"}
 """Drivers of files that are one document. Their layers are folders, in which a user orders its features."""
+_OF_KML = dict.fromkeys(("id", "description", "timestamp", "begin", "end", "altitudeMode", "drawOrder", "icon"))
+_OF_KML |= {"tessellate": -1, "extrude": 0, "visibility": -1}
+"""Columns that GDAL makes for every KML, with the value that stands for none."""
 _COUNTERS = {"fid", "ogc_fid", "ogr_fid", "objectid"}
 """Names that GDAL and ArcGIS give to a primary key that nobody asked for."""
 _SUFFIXES = (".shp", ".gpkg", *JSON, ".kml", ".kmz", ".fgb", ".gml", ".gpx", ".tab", ".mif", ".sqlite")
@@ -168,7 +172,14 @@ def _read(layer: _Layer, info: Mapping[str, Any], options: Mapping[str, Any]) ->
         frame[free_name("geometry", frame.columns)] = alone["geometry"]
     for name in frame.columns[frame.dtypes == "str"]:
         frame[name] = frame[name].astype(object)  # Arrow decodes text only now
+    if info["driver"] == "LIBKML":
+        made = [name for name in _OF_KML.keys() & frame.columns if _is_unset(frame[name], _OF_KML[name])]
+        frame = frame.drop(columns=made)
     return _with_fid(frame, info["fid_column"])
+
+
+def _is_unset(values: pd.Series, default: int | None) -> bool:
+    return bool((values.isna() | (values == default)).all())
 
 
 def _with_fid(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:

@@ -84,9 +84,23 @@ def test_the_folders_of_a_kml_are_read_as_one(tmp_path: Path, kind: str) -> None
     assert xy(points) == [(1, 2), (3, 4), (5, 6), (7, 8)]
     assert points["layer"].tolist() == ["north", "north", "south", "north (#2)"]
     assert points["code"].tolist() == ["00a", "00b", "00c", "00d"]
+    # Without what GDAL adds to every KML: tessellate = -1, visibility = -1, ...
+    assert list(points.columns) == ["Name", "code", "layer", "geometry"]
     assert len(notes) == 1
     assert "'north' (2 features), 'south' (1 feature)" in notes[0]
     assert xy(read_points(path, "south")) == [(5, 6)]
+
+
+def test_what_a_kml_states_is_kept(tmp_path: Path) -> None:
+    place = placemark(("a", 1, 2)).replace("<name>a</name>", "<name>a</name><visibility>0</visibility><description/>")
+    (tmp_path / "a.kml").write_text(KML.format(place.replace("<Placemark", '<Placemark id="q7"')))
+    read = read_points(tmp_path / "a.kml").iloc[0].drop("geometry").dropna().to_dict()
+    assert {name: read[name] for name in ("id", "Name", "visibility", "code")} == {
+        "id": "q7",
+        "Name": "a",
+        "visibility": 0,
+        "code": "00a",
+    }
 
 
 def test_areas_of_all_folders_are_a_region(tmp_path: Path) -> None:
