@@ -5,6 +5,7 @@ The same models are the form in the Prefect UI, the options of the command line,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -174,6 +175,10 @@ class ArealParameters(ExtractionParameters):
     def clips(self) -> bool:
         """Whether pixels outside the region are masked."""
         return self._can_clip and not isinstance(self.region, list) if self.clip is None else self.clip
+
+    def pixel_spec(self) -> PixelSpec:
+        """Return which pixels to read. Where polygons cannot be clipped, tiles far from them may be left out."""
+        return replace(super().pixel_spec(), leave_out=self.clip is None and not isinstance(self.region, list))
 
     @property
     def _can_clip(self) -> bool:

@@ -24,7 +24,7 @@ from tasks.plan.planning import plan_timeseries
 from tasks.plan.tiles import RegionTiles
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
-from tasks.products.features import Features, is_sparse, series_features
+from tasks.products.features import Features, series_features
 from tasks.products.mosaic import find_mosaics, remove_renamed
 from tasks.products.pictures import Picture, evenly_spaced
 from tasks.raster.region import Region, read_region
@@ -128,7 +128,7 @@ def make_files(extraction: Extraction, features: Features, per_feature: PerFeatu
     if features.areas and per_feature == "files":
         return make_feature_files(extraction, features)
     assert isinstance(whole.tiles, RegionTiles)
-    if is_sparse(whole):
+    if whole.tiles.is_sparse:
         shape = whole.tiles.tiling.geobox.shape
         filled = f"{shape.x} x {shape.y} pixels, of which {100 * whole.tiles.pixels / (shape.x * shape.y):.2g} %"
         if len(features.areas) > 1:

@@ -72,14 +72,17 @@ def region_tiles(
     else:
         crs, box = _grid(images, names, pixels, region)
     tiling = Tiling(box, tile_size)
-    if region is None or not pixels.clip:
-        return RegionTiles(crs=crs, tiling=tiling), pixels.tile_format
+    whole = RegionTiles(crs=crs, tiling=tiling)
+    if region is None or not (pixels.clip or pixels.leave_out):
+        return whole, pixels.tile_format
     geometry = on_grid(region, crs, box)
     kept = touching(geometry, tiling)
     if not len(kept):
         bounds = [round(side, 3) for side in region.geometry.bounds]
         raise BadInputError("region", bounds, "it does not touch the image", "Give a region on the image")
-    tiles = RegionTiles(crs=crs, tiling=tiling, kept=None if len(kept) == len(tiling) else tuple(kept.tolist()))
+    tiles = whole if len(kept) == len(tiling) else replace(whole, kept=tuple(kept.tolist()))
+    if not pixels.clip:
+        return tiles if tiles.is_sparse else whole, pixels.tile_format
     return tiles, replace(pixels.tile_format, clip=shapely.to_wkt(geometry, rounding_precision=-1))
 
 

@@ -43,3 +43,5 @@ class PixelSpec:
     """A plan with more requests is refused."""
     clip: bool = False
     """Whether pixels outside the region are masked. If so, tiles outside it are not requested."""
+    leave_out: bool = False
+    """Whether tiles outside the region are not requested although nothing is masked, if they are most of the grid."""

@@ -16,6 +16,9 @@ from odc.geo.types import Shape2d
 from tasks.raster.crs import crs_of
 from tasks.raster.tiling import Tiling
 
+# Up to so many times the pixels of its tiles, a grid is one mosaic. Beyond, the mosaic would be nearly all nodata.
+SPARSE = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class PixelGrid:
@@ -149,6 +152,12 @@ class RegionTiles:
         if self.kept is None:
             return int(self.tiling.geobox.shape.x) * int(self.tiling.geobox.shape.y)
         return sum(self.tiling.window(tile).pixels for tile in self.kept)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the tiles are a small part of the grid, as those of fields that are far apart."""
+        shape = self.tiling.geobox.shape
+        return int(shape.x) * int(shape.y) > SPARSE * self.pixels
 
     @property
     def largest(self) -> int:

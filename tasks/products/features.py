@@ -19,8 +19,6 @@ from tasks.raster.region import Region
 from tasks.raster.small_parts import on_grid, with_touched_pixels
 from tasks.raster.zones import Zones
 
-# Up to so many times the pixels of its tiles, the whole grid is one mosaic. Beyond, it would be nearly all nodata.
-SPARSE = 4
 # Segments of the longer side of a region, when its edges are reprojected: the default of `reproject`.
 STEPS = 1000
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -83,10 +81,3 @@ def _reprojected(geometry: BaseGeometry, source: str, target: str, extent: float
 def _extent(geometry: BaseGeometry) -> float:
     west, south, east, north = geometry.bounds
     return float(max(east - west, north - south))
-
-
-def is_sparse(plan: Plan) -> bool:
-    """Return whether the tiles of a plan are a small part of its grid, as those of fields that are far apart."""
-    assert isinstance(plan.tiles, RegionTiles)
-    shape = plan.tiles.tiling.geobox.shape
-    return int(shape.x) * int(shape.y) > SPARSE * plan.tiles.pixels

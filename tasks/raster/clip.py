@@ -66,11 +66,31 @@ def touching(geometry: BaseGeometry, tiling: Tiling) -> NDArray[np.int64]:
         geometry: Polygons in the CRS of the grid.
         tiling: The grid and its tiles.
     """
-    tiles, pixels, size = tiling.shape, tiling.geobox.shape, tiling.tile_size
-    row, column = (part.ravel() for part in np.mgrid[: tiles.y, : tiles.x])
+    numbers = _near(geometry, tiling)
+    pixels, size = tiling.geobox.shape, tiling.tile_size
+    row, column = np.divmod(numbers, int(tiling.shape.x))
     top, bottom = row * size, np.minimum(row * size + size, pixels.y)
     left, right = column * size, np.minimum(column * size + size, pixels.x)
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     xy = np.stack([np.stack(tiling.geobox.affine @ corner, axis=-1) for corner in corners], axis=1)
     shapely.prepare(geometry)
-    return np.flatnonzero(shapely.intersects(geometry, shapely.polygons(xy))).astype(np.int64)
+    touched: NDArray[np.bool_] = shapely.intersects(geometry, shapely.polygons(xy))
+    return numbers[touched]
+
+
+def _near(geometry: BaseGeometry, tiling: Tiling) -> NDArray[np.int64]:
+    """Return the numbers of the tiles that the bounding boxes of polygons touch, in ascending order.
+
+    Polygons may be far apart: a list of all tiles between them could fill the memory.
+    """
+    shape, size, to_pixels = tiling.shape, tiling.tile_size, ~tiling.geobox.affine
+    found = [np.zeros(0, np.int64)]
+    for part in shapely.get_parts(geometry):
+        columns, rows = to_pixels @ tuple(shapely.get_coordinates(part).T)
+        # A tile more at each side: an edge that lies on the edge of a tile touches both tiles.
+        down, across = (
+            np.arange(max(int(np.floor(low / size)) - 1, 0), min(int(np.floor(high / size)) + 2, count))
+            for low, high, count in ((rows.min(), rows.max(), shape.y), (columns.min(), columns.max(), shape.x))
+        )
+        found.append(np.add.outer(down * int(shape.x), across).ravel())
+    return np.unique(np.concatenate(found)).astype(np.int64)

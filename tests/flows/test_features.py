@@ -154,3 +154,11 @@ def test_files_of_features_need_geotiff():
     job = {"image": {"asset": "a"}, "start": "2020-01-01", "region": BOX, "scale": 30}
     with pytest.raises(ValueError, match=r"per_feature = 'files': with file_format = NPY .* Choose GEO_TIFF"):
         TimeseriesParameters(**job, per_feature="files", file_format="NPY")
+
+
+def test_what_lies_between_far_fields_is_not_requested_as_npy_either(series, url):
+    forget_requests(url)
+    job = {"image": {"asset": "projects/sandbox/assets/far"}, "tile_size": 512, "file_format": "NPY"}
+    result = series(collection(*FAR), **job)
+    assert pixel_requests(url) == 2
+    assert [float(row["mean"]) for row in rows(result)] == [1, 400]

@@ -59,3 +59,11 @@ def test_what_is_outside_is_masked_and_zeroed():
     cut = clipped(raster, np.array([[True, False, True], [True, True, False]]))
     assert cut.valid.tolist() == [[[True, False, True], [False, True, False]]]
     assert cut.values.tolist() == [[[1, 0, 3], [0, 5, 0]]]
+
+
+def test_polygons_at_both_ends_of_a_grid_of_a_trillion_tiles_touch_two():
+    """Found from the polygons: a list of all tiles would take terabytes."""
+    tiling = Tiling(GeoBox((16_000_000, 16_000_000), Affine(1, 0, 0, 0, -1, 16_000_000), "EPSG:3857"), 16)
+    ends = shapely.MultiPolygon([shapely.box(1, 1, 3, 3), shapely.box(15_999_990, 15_999_990, 15_999_995, 15_999_995)])
+    last_row = 999_999 * 1_000_000
+    assert touching(ends, tiling).tolist() == [999_999, last_row]
