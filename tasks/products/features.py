@@ -47,9 +47,10 @@ class Features:
     def files(self) -> tuple[str, ...]:
         """A name for the files of each feature: its own id if all ids are plain, else its number, which sorts."""
         names = [area.name for area in self.areas]
-        if all(map(_PLAIN.fullmatch, names)) and len({name.lower() for name in names}) == len(names):
-            return tuple(name.zfill(len(str(len(names) - 1))) if name.isdigit() else name for name in names)
         digits = len(str(len(names) - 1))
+        plain = all(map(_PLAIN.fullmatch, names)) and len({name.lower() for name in names}) == len(names)
+        if plain and names != [str(number) for number in range(len(names))]:
+            return tuple(names)
         return tuple(f"{number:0{digits}}" for number in range(len(names)))
 
 

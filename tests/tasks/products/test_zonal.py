@@ -338,6 +338,8 @@ def test_a_feature_is_named_by_its_own_id_if_all_differ(tmp_path, ids, names):
         (["b", "a"], ("b", "a")),
         (["../x", "y"], ("0", "1")),
         (["a", "A"], ("0", "1")),
+        (["7", "07"], ("7", "07")),
+        (["1", "01", *"abcdefghi"], ("1", "01", *"abcdefghi")),
         (["a/b", "a b"], ("0", "1")),
         (["é", "y" * 300], ("0", "1")),
         ([None] * 11, tuple(f"{n:02}" for n in range(11))),
