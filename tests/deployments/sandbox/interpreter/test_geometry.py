@@ -16,7 +16,7 @@ from pyproj import Geod
 from deployments.sandbox.interpreter.edges import meant
 from deployments.sandbox.raster import Projection
 
-LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 GEOD = Geod(ellps="WGS84")
 RING = [[10.0, 44.0], [12.0, 44.0], [12.0, 45.0], [10.0, 45.0], [10.0, 44.0]]
