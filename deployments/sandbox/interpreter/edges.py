@@ -34,12 +34,19 @@ Array = NDArray[np.float64]
 
 def reprojected(geometry: Geometry, crs: str) -> BaseGeometry:
     """Return a geometry's shape in another CRS, its edges followed by 64 points along its size."""
-    shape = meant(geometry) if geometry.crs == WGS84 else geometry.shape
+    dense = _fine(meant(geometry) if geometry.crs == WGS84 else geometry.shape)
+    return shapely.transform(dense, _between(geometry.crs, crs))
+
+
+def _fine(shape: BaseGeometry) -> BaseGeometry:
     left, bottom, right, top = shape.bounds or (0, 0, 0, 0)
     step = max(right - left, top - bottom) / 64
-    dense = shapely.segmentize(shape, step) if step > 0 else shape
-    target = Projection(crs=crs, transform=Affine.identity())
-    return shapely.transform(dense, lambda p: np.column_stack(from_coordinates(p[:, 0], p[:, 1], geometry.crs, target)))
+    return shapely.segmentize(shape, step) if step > 0 else shape
+
+
+def _between(crs: str, other: str) -> Callable[[Array], Array]:
+    target = Projection(crs=other, transform=Affine.identity())
+    return lambda points: np.column_stack(from_coordinates(points[:, 0], points[:, 1], crs, target))
 
 
 def lonlat_shape(geometry: Geometry) -> BaseGeometry:
@@ -55,7 +62,7 @@ def meant(geometry: Geometry) -> BaseGeometry:
     the pole.
     """
     if geometry.crs != WGS84:
-        return reprojected(geometry, WGS84)
+        return from_map(_fine(geometry.shape), _between(geometry.crs, WGS84))
     return followed(geometry.shape, _along_geodesics) if geometry.geodesic else geometry.shape
 
 
@@ -103,6 +110,8 @@ def _along_geodesics(points: Array) -> Array:
 
 def _continuous(points: Array) -> Array:
     """Return points whose longitudes do not jump; a ring that goes once round the globe is closed through a pole."""
+    if not np.isfinite(points).all():
+        return points
     jumps = np.concatenate([[0], np.cumsum(np.rint(np.diff(points[:, 0]) / 360))])
     lon = points[:, 0] - 360 * jumps
     made = np.column_stack([lon, points[:, 1]])

@@ -14,11 +14,13 @@ from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.interpreter.edges import GEOD, from_map, lonlat_shape, meant, parts_of
 from deployments.sandbox.interpreter.values import WGS84, Geometry
+from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.sampling import transformer
 
 LINES = ("LineString", "LinearRing")
 
 _FINE = 0.1  # degrees between vertices of an edge that is straight in longitude and latitude
+_WIDEST = 8_000_000.0  # metres of a buffer: a fifth of the way round the globe
 _MOST = 1_500  # vertices that are compared for a distance
 
 
@@ -112,9 +114,20 @@ def _middle(shape: BaseGeometry) -> tuple[float, float]:
     return (west + east) / 2, (south + north) / 2
 
 
+def _of_a_place(geometry: Geometry, where: str) -> BaseGeometry:
+    """Return a shape that has a map around it: not one as wide as the globe from pole to pole."""
+    shape = meant(geometry)
+    west, south, east, north = shape.bounds
+    if not math.isfinite(east - west) or (east - west > 180 and north - south > 90):
+        raise Refusal(f"{where}: the sandbox does not support geometries as wide as the globe.")
+    return shape
+
+
 def buffered(geometry: Geometry, metres: float) -> Geometry:
     """Return a geometry widened by metres, or narrowed by a negative number of them."""
-    shape = meant(geometry)
+    if metres > _WIDEST:
+        raise Refusal(f"Geometry.buffer: the sandbox does not support distances above {_WIDEST:.0f} metres.")
+    shape = _of_a_place(geometry, "Geometry.buffer")
     to_map, to_lonlat = _maps("aeqd", *_middle(shape))
     wide = shapely.buffer(shapely.transform(_dense(shape), to_map), metres, quad_segs=16)
     return Geometry(_placed(from_map(wide, to_lonlat), shape))
@@ -122,7 +135,7 @@ def buffered(geometry: Geometry, metres: float) -> Geometry:
 
 def centroid(geometry: Geometry) -> Geometry:
     """Return the centre of the parts of the highest dimension, weighted by their areas or lengths on the ground."""
-    shape = meant(geometry)
+    shape = _of_a_place(geometry, "Geometry.centroid")
     to_map, to_lonlat = _maps("laea", *_middle(shape))
     found = to_lonlat(shapely.get_coordinates(shapely.transform(_dense(shape), to_map).centroid))
     return Geometry(shapely.Point(found[0]))

@@ -11,10 +11,11 @@ import shapely
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyproj import Geod
+from pyproj import Geod, Proj, Transformer
 
 from deployments.sandbox.interpreter.edges import meant
 from deployments.sandbox.raster import Projection
+from deployments.sandbox.refusal import Refusal
 
 LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -290,3 +291,47 @@ def test_clips_over_the_antimeridian(bench: Any, make_grid: Any) -> None:
     for lon, inside in ((175, 1), (-175, 1), (165, None), (-165, None), (0, None)):
         grid = make_grid(1, 1, Projection(crs="EPSG:4326", transform=Affine(0.1, 0, lon, 0, -0.1, 1)))
         assert bench.pixels(clipped, grid) == {"constant": [[inside]]}
+
+
+@pytest.mark.parametrize(
+    ("crs", "box", "inside", "outside"),
+    [
+        ("EPSG:3413", [-2e6, -2e6, 2e6, 2e6], [(10, 89), (-170, 80), (0, 90)], [(10, 60), (0, -90)]),
+        ("EPSG:3031", [-1e6, -1e6, 1e6, 1e6], [(10, -89), (-170, -85), (0, -90)], [(10, -60), (0, 90)]),
+        (
+            "EPSG:32760",
+            [804_000, 8_170_000, 844_000, 8_179_000],
+            [(180, -16.5), (-179.9, -16.5)],
+            [(179, -16.5), (0, 0)],
+        ),
+        ("EPSG:32601", [166_000, 5_000_000, 400_000, 5_200_000], [(-179.5, 46), (180, 46)], [(178, 46), (0, 46)]),
+        ("EPSG:3832", [0, -1e4, 4e6, 1e4], [(170, 0), (-175, 0)], [(140, 0), (-170, 0)]),
+    ],
+)
+def test_projected_boxes_over_the_antimeridian_and_the_poles(
+    bench: Any, crs: str, box: list[float], inside: list[Any], outside: list[Any]
+) -> None:
+    place = ee.Geometry.Rectangle(box, crs, False)
+    for point in inside:
+        assert bench.info(place.contains(ee.Geometry.Point(point))) is True, point
+    for point in outside:
+        assert bench.info(place.contains(ee.Geometry.Point(point))) is False, point
+    # The area by the scale of the map at each point of a lattice.
+    x, y = np.meshgrid(*(np.linspace(box[i], box[i + 2], 402)[:-1] + (box[i + 2] - box[i]) / 802 for i in (0, 1)))
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    scale = Proj(crs).get_factors(lon, lat).areal_scale
+    expected = float((1 / scale).mean()) * (box[2] - box[0]) * (box[3] - box[1])
+    assert bench.info(place.area()) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ee.Image(1).geometry().centroid(),
+        lambda: ee.Geometry.BBox(-180, -90, 180, 90).buffer(10),
+        lambda: ee.Geometry.Point([0, 0]).buffer(3e7),
+    ],
+)
+def test_what_is_as_wide_as_the_globe_is_what_the_sandbox_lacks(bench: Any, build: Any) -> None:
+    with pytest.raises(Refusal, match="the sandbox does not support"):
+        bench.info(build())
