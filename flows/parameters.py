@@ -164,7 +164,8 @@ class ArealParameters(ExtractionParameters):
     """Mask pixels whose centre is outside the region, and leave out tiles outside it. A polygon that covers no centre
     keeps the pixels it touches. Empty = polygons are clipped, boxes are not. Only for GEO_TIFF with known masks."""
     region: Region = None
-    """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file. Empty = the whole asset."""
+    """Box `[west, south, east, north]` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file.
+    Empty = the whole asset."""
     layer: Layer = None
     """Name of the layer of the region's file, such as a GeoPackage; `*` = all layers. Empty = the only one with areas
     (of a KML, all)."""
@@ -211,7 +212,7 @@ class TimeseriesParameters(ArealParameters):
     """Day after the last, UTC. Empty = a growing series: each run finds by listing what is new or changed in the
     collection, fetches just that, and renews table and plot."""
     region: Region
-    """Box `[west, south, east, north]` in degrees, GeoJSON, or the path of a vector file."""
+    """Box `[west, south, east, north]` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file."""
     group_by: Annotated[GroupBy, Field(title="Group by")] = "auto"
     """Images that become one: `auto` = those of one acquisition by their own properties (Sentinel-1 and -2, Landsat);
     `overpass` = also those of one platform and pass, minutes apart; `day` (UTC), `solar_day`; `image` = none."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
-from shapely.geometry import Polygon
+from numpy.typing import NDArray
+from shapely import get_parts, make_valid
+from shapely.affinity import translate
+from shapely.geometry import MultiPolygon, Polygon, box
+from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.pyramid import StoredBand
 from deployments.sandbox.raster import Asset, Image
@@ -34,8 +39,10 @@ def with_image(asset: Asset, bands: tuple[StoredBand, ...]) -> Asset:
     return replace(asset, image=image)
 
 
-def footprint(band: StoredBand) -> Polygon | None:
+def footprint(band: StoredBand) -> BaseGeometry | None:
     """Return the outline of a band's pixels in longitude and latitude, bent where the projection bends it.
+
+    Across 180 degrees it is cut there, and around a pole it reaches to the pole, as GeoJSON has it (RFC 7946).
 
     Args:
         band: Its dimensions and its projection count, not its mask.
@@ -53,4 +60,24 @@ def footprint(band: StoredBand) -> Polygon | None:
     lon, lat = transformer(band.projection.crs, "EPSG:4326").transform(xs, ys, errcheck=False)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
-    return Polygon(zip(lon.tolist(), lat.tolist(), strict=True))
+    return _whole(np.append(lon, lon[0]), np.append(lat, lat[0]))
+
+
+def _whole(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> BaseGeometry:
+    """Return the polygon of a closed ring whose longitudes may jump at 180 degrees."""
+    plain = Polygon(zip(lon[:-1].tolist(), lat[:-1].tolist(), strict=True))
+    wide = lon.min() == -180 and lon.max() == 180
+    if wide or np.abs(np.diff(lon)).max() <= 180:
+        if lon.min() >= -180 and lon.max() <= 180:
+            return plain
+        running = lon
+    else:
+        running = np.unwrap(lon, period=360)
+    points = [*zip(running.tolist(), lat.tolist(), strict=True)]
+    if abs(running[-1] - running[0]) > 1:  # it goes around the pole that is nearer
+        pole = math.copysign(90, lat.mean())
+        points += [(running[-1], pole), (running[0], pole)]
+    ring = make_valid(Polygon(points))
+    parts = [translate(ring.intersection(box(360 * k - 180, -90, 360 * k + 180, 90)), -360 * k) for k in (-1, 0, 1)]
+    polygons = [part for whole in parts for part in get_parts(whole) if part.geom_type == "Polygon" and part.area]
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)

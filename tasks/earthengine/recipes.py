@@ -7,8 +7,8 @@ server.
 If a recipe declares one of these two parameters, the plan fills it in:
 
 - `region`: bounding box of the job, `[west, south, east, north]`, rounded outwards to whole degrees, so that
-  neighbouring jobs give the same expression. For patches it is the whole world, so that another point changes no
-  image
+  neighbouring jobs give the same expression. If the job crosses 180 degrees, west is greater than east (RFC 7946). For
+  patches it is the whole world, so that another point changes no image
 - `as_of`: day up to which a growing collection is read. Images of that day or later are left out. None = no limit
 """
 
@@ -144,8 +144,11 @@ def _between(asset: str, start: date, end: date, region: Box | None, as_of: date
     if region is None or region == WORLD:
         return collection
     west, south, east, north = region
-    ring = [[west, north], [west, south], [east, south], [east, north], [west, north]]
-    return collection.filterBounds(ee.Geometry.Polygon([ring], None, False))
+    sides = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    rings = [[[w, north], [w, south], [e, south], [e, north], [w, north]] for w, e in sides]
+    if len(rings) == 1:
+        return collection.filterBounds(ee.Geometry.Polygon(rings, None, False))
+    return collection.filterBounds(ee.Geometry.MultiPolygon([[ring] for ring in rings], None, False))
 
 
 BUILT_IN: Mapping[str, Callable[..., Any]] = {name: globals()[name] for name in RECIPES}

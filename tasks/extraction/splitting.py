@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -148,19 +148,22 @@ class Sizes:
         return 1.0 + parts * evidence.failures / (evidence.failures + evidence.fits + 1)
 
 
-def fetch_in_parts(grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes) -> list[Piece[T]]:
+def fetch_in_parts(
+    grid: PixelGrid, ask: Callable[[PixelGrid], T], sizes: Sizes, windows: Sequence[Window] | None = None
+) -> list[Piece[T]]:
     """Fetch a tile in as few requests as possible, one after the other, and return its pieces.
 
     Args:
         grid: The grid of the tile.
         ask: Sends one request for a part of the tile. If the whole tile is requested, it is called with `grid` itself.
         sizes: What the run has learned so far. It learns from this tile, too.
+        windows: Parts that no request may span. None = the whole tile.
 
     Raises:
         TooHeavy: A part is too heavy and too small to divide.
         Exception: Any other error of `ask`.
     """
-    waiting, pieces = [Window.of(grid.shape)], []
+    waiting, pieces = [Window.of(grid.shape)] if windows is None else [*reversed(windows)], []
     while waiting:
         window = waiting.pop()
         parts = halves(window)

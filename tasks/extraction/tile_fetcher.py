@@ -24,6 +24,7 @@ from tasks.extraction.session import FetchSession
 from tasks.extraction.splitting import fetch_in_parts
 from tasks.extraction.tile_file import FRAMES, TileFile, TilePixels, assemble, decode, encode, pixels_wanted, read_back
 from tasks.plan.choices import FileFormat
+from tasks.plan.map_edge import edge_of, windows
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import PixelGrid
 from tasks.raster.stitch import Piece
@@ -105,7 +106,8 @@ class TileFetcher:
         grid = self.plan.grid(index)
         if self.plan.locate(index)[0].wire in FRAMES:
             return [Piece(window=Window.of(grid.shape), content=self._ask(index, grid, tries))]
-        return fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.session.sizes)
+        sides = windows(grid, edge_of(self.plan.tiles, self.plan.locate(index)[1]))
+        return fetch_in_parts(grid, lambda part: self._ask(index, part, tries), self.session.sizes, sides)
 
     def _ask(self, index: int, grid: PixelGrid, tries: list[PixelGrid]) -> TilePixels:
         """Send one request for a tile or a part of it, and repeat it if that may help."""

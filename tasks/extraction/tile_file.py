@@ -78,7 +78,7 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
         raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
     if raster.valid is None and plan.tile_format.masks != "unknown":
         raise Rejected("The answer does not show which pixels are masked. Use masks=exact, or masks=unknown.")
-    return TilePixels(raster, data)
+    return TilePixels(replace(raster, geobox=grid.geobox), data)
 
 
 def assemble(plan: Plan, index: int, pieces: Sequence[Piece[TilePixels]]) -> TilePixels:

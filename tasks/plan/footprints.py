@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import math
+
 import shapely
+from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from tasks.errors.input import BadInputError
+from tasks.errors.input import BadInputError, InputError
 from tasks.plan.images import ImageRecord
-from tasks.raster.crs import WGS84
+from tasks.raster import globe
+from tasks.raster.crs import UTM_NORTH, UTM_SOUTH, WGS84, canonical_crs, crs_of
 from tasks.raster.region import Region
+from tasks.raster.reprojection import TornError, reproject
+
+NEAR = 0.1
+"""Degrees around the footprint of an image within which a region is kept."""
 
 
-def _outline(image: ImageRecord) -> BaseGeometry | None:
-    """Return the footprint of an image in longitude and latitude. None = it is not known, or has no bounds."""
-    geometry = image.info.geometry
-    if not geometry or "Infinity" in str(geometry):
+def outline_of(image: ImageRecord) -> BaseGeometry | None:
+    """Return the footprint of an image in longitude and latitude, cut at 180 degrees.
+
+    Near 180 degrees and the poles it is made from the grid of the image: Earth Engine's footprints are rings of
+    geodesics, whose longitudes jump or run on there.
+
+    Returns:
+        None if the footprint is not known, or has no bounds.
+    """
+    shape = _reported(image)
+    if shape is None:
         return None
-    shape = shapely.geometry.shape(geometry)
-    return shape if shape.area else None
+    west, south, east, north = shape.bounds
+    plain = globe.cut(shape) is shape and shape.is_valid
+    if plain and west > -180 and east < 180 and south >= UTM_SOUTH and north <= UTM_NORTH:
+        return shape
+    own = whole_grid(image)
+    try:
+        return shapely.make_valid(globe.cut(shape)) if own is None else own.wgs84
+    except InputError:  # the grid reaches beyond its CRS, as global ones do
+        return shapely.make_valid(globe.cut(shape))
 
 
 def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
@@ -25,19 +47,20 @@ def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
 
     Args:
         image: The image.
-        place: Region or points in WGS 84 longitude and latitude.
+        place: Region or points in WGS 84 longitude and latitude, cut at 180 degrees.
         field: Parameter that the message names.
 
     Raises:
         BadInputError: The place does not touch the image.
     """
-    outline = _outline(image)
-    if outline is not None and not shapely.intersects(outline, place):
-        shown = ", ".join(f"{side:.3f}" for side in outline.bounds)
+    outline = outline_of(image)
+    if outline is None:
+        return
+    if not globe.touch(outline, place):
         raise BadInputError(
             field,
-            [round(side, 3) for side in place.bounds],
-            f"does not touch {image.origin}, which is at [{shown}] (west, south, east, north)",
+            [round(side, 3) for side in globe.bounds(place)],
+            f"does not touch {image.origin}, which is at {globe.shown(globe.bounds(outline))}",
             "Give a place on the image. Are longitude and latitude swapped?",
         )
 
@@ -48,9 +71,50 @@ def footprint_of(image: ImageRecord) -> Region:
     Raises:
         BadInputError: The footprint is not known, or has no bounds.
     """
-    shape = _outline(image)
+    reported, shape = _reported(image), outline_of(image)
     if shape is None:
         raise BadInputError(
             "region", None, "the footprint of the image is not known, so a region is needed", "Give a region"
         )
-    return Region(geometry=shape, crs=WGS84)
+    own = whole_grid(image)
+    return Region(geometry=shape, crs=WGS84) if own is None or shape is reported else own
+
+
+def reachable(image: ImageRecord, region: Region, crs: str) -> Region:
+    """Return a region, or its part near an image if the CRS of the image has no place for the whole region.
+
+    Args:
+        image: The image.
+        region: The region.
+        crs: CRS of the image's own grid, in which the region is needed.
+    """
+    try:
+        reproject(region.geometry, region.crs, crs)
+    except TornError:
+        outline = outline_of(image)
+        near = None if outline is None else shapely.intersection(region.wgs84, outline.buffer(NEAR))
+        if near is None or near.is_empty:
+            raise
+        return Region(geometry=globe.united([shapely.intersection(near, shapely.box(-180, -90, 180, 90))]), crs=WGS84)
+    return region
+
+
+def whole_grid(image: ImageRecord) -> Region | None:
+    """Return the rectangle of the grid of an image's first band as a region. None = the grid is not known."""
+    for band in image.info.bands[:1]:
+        if band.shape is not None and all(map(math.isfinite, band.transform)):
+            crs = canonical_crs(band.crs)
+            extent = GeoBox(band.shape, band.transform, crs_of(crs)).extent.geom
+            degrees = crs_of(crs).proj.is_geographic
+            return Region(geometry=globe.cut(extent) if degrees else extent, crs=crs)
+    return None
+
+
+def _reported(image: ImageRecord) -> BaseGeometry | None:
+    geometry = image.info.geometry
+    if not geometry or "Infinity" in str(geometry):
+        return None
+    shape = shapely.geometry.shape(geometry)
+    if shape.geom_type in {"LinearRing", "LineString"}:
+        shape = shapely.Polygon(shape)
+    return shape if shape.area else None

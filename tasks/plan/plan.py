@@ -11,6 +11,7 @@ from typing import Any
 from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
 from tasks.earthengine.transport import PixelRequest
 from tasks.plan.choices import Codec, FileFormat, Masks
+from tasks.plan.map_edge import edge_of, turned, windows
 from tasks.plan.tiles import PixelGrid, Tiles, is_code, tiles_from_json
 from tasks.raster.crs import SINUSOIDAL, crs_of
 
@@ -184,8 +185,8 @@ class Plan:
             index: Number of the tile in the plan.
             part: Part of the tile's grid that is requested. None = all of it.
         """
-        source, tile = self.locate(index)
-        grid = part or self.tiles.grid(tile)
+        source = self.locate(index)[0]
+        grid = self.sent(index, part)
         parts = [
             f'"fileFormat":"{source.wire}"',
             f'"grid":{json.dumps(grid.json(), separators=(",", ":"))}',
@@ -197,10 +198,16 @@ class Plan:
             parts.append(f'"visualizationOptions":{self.tile_format.visualization}')
         return PixelRequest(asset=source.asset, body=("{" + ",".join(parts) + "}").encode())
 
+    def sent(self, index: int, part: PixelGrid | None = None) -> PixelGrid:
+        """Return the grid that is sent for a tile, or a part of it: on the other side of the map, if it lies beyond."""
+        return turned(part or self.grid(index), edge_of(self.tiles, self.locate(index)[1]))
+
     def tile_fingerprint(self, index: int) -> str:
         """Return the fingerprint of a tile: SHA-256 over its source and grid, the bands and the format."""
         source, tile = self.locate(index)
-        return fingerprint([source.identity, self.tiles.grid(tile).json(), self.format_identity])
+        grid, edge = self.tiles.grid(tile), edge_of(self.tiles, tile)
+        beyond = [edge] if turned(grid, edge) != grid or len(windows(grid, edge)) > 1 else []
+        return fingerprint([source.identity, grid.json(), self.format_identity, *beyond])
 
     def key(self, index: int, fingerprint: str | None = None) -> str:
         """Return the key under which a tile is stored.

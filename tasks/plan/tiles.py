@@ -123,6 +123,8 @@ class RegionTiles:
     tiling: Tiling
     kept: tuple[int, ...] | None = None
     """Numbers of the tiles of `tiling` that are requested, in order. None = all."""
+    map_edge: float | None = None
+    """Left edge of the map, CRS units: pixels beyond it are requested on its other side. None = none lie beyond."""
 
     def __len__(self) -> int:
         return len(self.tiling) if self.kept is None else len(self.kept)
@@ -193,6 +195,7 @@ class RegionTiles:
             "shape": [int(box.shape.y), int(box.shape.x)],
             "tile_size": self.tiling.tile_size,
             "kept": None if self.kept is None else list(self.kept),
+            **({} if self.map_edge is None else {"map_edge": self.map_edge}),
         }
 
 
@@ -215,6 +218,8 @@ class PatchTiles:
     pixel: tuple[float, float, float, float] | None = None
     """`(a, b, d, e)` of the affine of an image's own grid, whose pixels are oblong, sheared or south-up. None = pixels
     are square and north-up: `(scale, 0, 0, -scale)`."""
+    beyond: bool = False
+    """Whether a patch reaches beyond the map: its pixels there are requested on the other side."""
 
     def __len__(self) -> int:
         return len(self.zone)
@@ -265,6 +270,7 @@ class PatchTiles:
             "scale": self.scale,
             "size": self.size,
             **({} if self.pixel is None else {"pixel": list(self.pixel)}),
+            **({"beyond": True} if self.beyond else {}),
         }
 
 
@@ -274,9 +280,8 @@ def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
         height, width = value["shape"]
         box = GeoBox(wh_(width, height), Affine(*value["affine"]), crs_of(value["crs"]))
         tiling = Tiling(geobox=box, tile_size=value["tile_size"])
-        return RegionTiles(
-            crs=value["crs"], tiling=tiling, kept=None if value["kept"] is None else tuple(value["kept"])
-        )
+        kept = None if value["kept"] is None else tuple(value["kept"])
+        return RegionTiles(crs=value["crs"], tiling=tiling, kept=kept, map_edge=value.get("map_edge"))
     return PatchTiles(
         crs=tuple(value["crs"]),
         zone=np.asarray(value["zone"], np.int32),
@@ -285,4 +290,5 @@ def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
         scale=value["scale"],
         size=value["size"],
         pixel=tuple(value["pixel"]) if "pixel" in value else None,
+        beyond=value.get("beyond", False),
     )

@@ -14,8 +14,9 @@ from tasks.extraction import malloc
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import corners
 from tasks.products.product import Product, made_of
-from tasks.raster.crs import WGS84, reproject
-from tasks.raster.tile_map import Status, coverage_map, degrees
+from tasks.raster.reprojection import lonlat as area_lonlat
+from tasks.raster.tile_map import Status, coverage_map
+from tasks.raster.tile_outlines import degrees
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
@@ -76,7 +77,7 @@ def _drawn(plan: Plan, status: bytes, *, title: str, labels: tuple[str, ...]) ->
         lonlat(plan),
         np.frombuffer(status, np.uint8).reshape(len(plan.sources), len(plan.tiles)),
         labels=labels,
-        region=None if clip is None else reproject(shapely.from_wkt(clip), plan.grid(0).crs, WGS84),
+        region=None if clip is None else area_lonlat(shapely.from_wkt(clip), plan.grid(0).crs),
         title=title,
     )
 

@@ -14,13 +14,12 @@ from tasks.earthengine.expression import fingerprint
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.raster.areas import Area
-from tasks.raster.crs import reproject
+from tasks.raster.grid import placed
 from tasks.raster.region import Region
+from tasks.raster.reprojection import STEPS
 from tasks.raster.small_parts import on_grid, with_touched_pixels
 from tasks.raster.zones import Zones
 
-# Segments of the longer side of a region, when its edges are reprojected: the default of `reproject`.
-STEPS = 1000
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -68,15 +67,16 @@ def series_features(plan: Plan, region: Region, *, per_feature: bool) -> Feature
     if not areas:
         return Features(areas=areas, zones=Zones([on_grid(region, crs, tiling.geobox)], tiling))
     extent = _extent(region.geometry)
-    placed = [_reprojected(area.geometry, region.crs, crs, extent) for area in areas]
-    return Features(areas=areas, zones=Zones(with_touched_pixels(placed, tiling.geobox), tiling))
+    moved = [_placed(area.geometry, region.crs, plan.tiles, extent) for area in areas]
+    return Features(areas=areas, zones=Zones(with_touched_pixels(moved, tiling.geobox), tiling))
 
 
-def _reprojected(geometry: BaseGeometry, source: str, target: str, extent: float) -> BaseGeometry:
+def _placed(geometry: BaseGeometry, source: str, tiles: RegionTiles, extent: float) -> BaseGeometry:
     """Reproject a feature with edges as dense as those of the whole region, which clips the files."""
     if geometry.is_empty:
         return geometry
-    return reproject(geometry, source, target, steps=math.ceil(STEPS * _extent(geometry) / extent))
+    steps = math.ceil(STEPS * _extent(geometry) / extent)
+    return placed(geometry, source, tiles.crs, tiles.tiling.geobox, steps=steps)
 
 
 def _extent(geometry: BaseGeometry) -> float:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from tasks.extraction import malloc
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import corners
 from tasks.products.product import ROW_GROUP, Product, acquisitions, made_of
+from tasks.raster import globe
 from tasks.raster.crs import WGS84
-from tasks.raster.tile_map import degrees
+from tasks.raster.tile_outlines import tile_outlines
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
@@ -37,7 +37,7 @@ def make_manifest(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> str
     `fingerprint`, `crs`, `left`, `bottom`, `right`, `top` (CRS units), `width`, `height` (px), `bytes`, `crc32c`,
     `valid_share` (0 to 1), `attempts` (requests), `seconds`, `reason`, `image` (its name in a series), `time_start` and
     `time_end` of the acquisition (ISO 8601, UTC), `images` (ids, the last on top), `superseded` (ids of older copies,
-    not used), and `geometry` (its corners in WGS 84). Ids are separated by spaces.
+    not used), and `geometry` (its outline in WGS 84, cut at 180 degrees). Ids are separated by spaces.
 
     Args:
         store: The output.
@@ -77,6 +77,7 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame], left_out: Mapping[str, str]
 
     file = io.BytesIO()
     bounds: list[NDArray[np.float64]] = []
+    types: set[str] = set()
     with contextlib.ExitStack() as open_:
         for part in parts:
             table = pa.table(part.to_arrow(index=False))
@@ -84,12 +85,16 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame], left_out: Mapping[str, str]
                 schema, about = _schema(table.schema), _about(part[:1])
                 writer = open_.enter_context(pq.ParquetWriter(file, schema))
             writer.write_table(table.cast(schema))
-            bounds.append(part.total_bounds)
-        # The metadata of the first part are valid for all parts, except the bounding box.
-        low, high = np.min(bounds, axis=0)[:2], np.max(bounds, axis=0)[2:]
+            shapes = part.geometry[part.geometry.notna()].explode(index_parts=False)
+            bounds.append(shapes.bounds.to_numpy())
+            types.update(part.geometry.geom_type.dropna().unique())
+        # The metadata of the first part are valid for all parts, except the bounding box and the types.
+        west, south, east, north = np.concatenate(bounds).T
         about["columns"]["geometry"].pop("bbox", None)
-        if np.isfinite([*low, *high]).all():  # infinite, and so not JSON, if a tile lies outside its CRS
-            about["columns"]["geometry"]["bbox"] = [*low.tolist(), *high.tolist()]
+        about["columns"]["geometry"]["geometry_types"] = sorted(types)
+        if len(west):
+            low, high = globe.sides(west, east)  # as the format demands (RFC 7946): west > east across 180 degrees
+            about["columns"]["geometry"]["bbox"] = [low, float(south.min()), high, float(north.max())]
         more = {"left_out": json.dumps(dict(left_out))} if left_out else {}
         writer.add_key_value_metadata({"geo": json.dumps(about)} | more)
     return file.getvalue()
@@ -153,7 +158,7 @@ def rows(plan: Plan, tiles: Sequence[TileReceipt]) -> geopandas.GeoDataFrame:
 
 
 def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeries:
-    """Return the tiles as polygons in WGS 84.
+    """Return the tiles as polygons in WGS 84, cut at 180 degrees. A tile outside the world has none.
 
     Args:
         found: Corners of the tiles, shape (tile, 4, 2), each tile in its own CRS.
@@ -161,8 +166,8 @@ def _footprints(found: NDArray[np.float64], crs: pd.Series) -> geopandas.GeoSeri
     """
     import geopandas
 
-    lonlat = np.empty_like(found)
+    outlines: NDArray[Any] = np.empty(len(found), object)
     for name in crs.unique():
         chosen = (crs == name).to_numpy()
-        lonlat[chosen] = degrees(found[chosen], name)
-    return geopandas.GeoSeries(shapely.polygons(lonlat), crs=WGS84)
+        outlines[chosen] = tile_outlines(found[chosen], name)
+    return geopandas.GeoSeries(outlines, crs=WGS84)

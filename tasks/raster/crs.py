@@ -1,20 +1,19 @@
-"""Coordinate reference systems (CRS): one canonical name for each, UTM zones, and transforms between them."""
+"""Coordinate reference systems (CRS): one canonical name for each, UTM zones, and transformers."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 import pyproj
-import shapely
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.crs import CRS
 from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from tasks.errors.input import InputError, refused
+from tasks.errors.input import refused
+from tasks.raster import globe
 
 WGS84 = "EPSG:4326"
 
@@ -86,10 +85,10 @@ def crs_name(crs: CRS) -> str:
 
 
 def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
-    """Return the EPSG codes of the UTM zones of points, with the exceptions for Norway and Svalbard.
+    """Return the EPSG codes of the UTM zones of points: strict zones of 6 degrees, as in the EPSG registry.
 
-    The zones are those of the Military Grid Reference System, which Sentinel-2's tiles also use. The EPSG registry
-    differs: its areas of use are strict zones of 6 degrees.
+    There are no exceptions for Norway and Svalbard, as in geopandas. The Military Grid Reference System has them, and
+    so have Sentinel-2's tiles.
 
     Args:
         lon: Longitudes in degrees, -180 to 180, any shape.
@@ -112,26 +111,22 @@ def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
             "Give a polar CRS such as 'EPSG:3413' (north) or 'EPSG:3031' (south)",
         )
     zone = np.floor((lon + 180) / 6).astype(int) % 60 + 1
-    zone = np.where((lat >= 56) & (lat < 64) & (lon >= 3) & (lon < 12), 32, zone)
-    svalbard = (lat >= 72) & (lon >= 0) & (lon < 42)
-    zone = np.where(svalbard, 31 + 2 * np.digitize(lon, [9, 21, 33]), zone)
     numbers = np.where(lat >= 0, 32600, 32700) + zone
     return np.char.add("EPSG:", numbers.astype(str))
 
 
 def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
-    """Return the canonical name of a CRS; ``utm`` means the UTM zone at the centroid of a geometry.
+    """Return the canonical name of a CRS; ``utm`` means the UTM zone at the centre of a geometry.
 
     Args:
         crs: Any text that `crs_of` accepts, or ``utm``.
-        geometry: A geometry in WGS 84 longitude and latitude. Only ``utm`` needs it.
+        geometry: A geometry in WGS 84 longitude and latitude, cut at 180 degrees. Only ``utm`` needs it.
 
     Raises:
-        InputError: The CRS is not known or not horizontal, or the centroid lies outside the limits of UTM.
+        InputError: The CRS is not known or not horizontal, or the centre lies outside the limits of UTM.
     """
     if crs.strip().lower() == "utm":
-        centre = shapely.centroid(geometry)
-        return str(utm_codes(centre.x, centre.y))
+        return str(utm_codes(*globe.centre(geometry)))
     return canonical_crs(crs)
 
 
@@ -139,58 +134,3 @@ def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
 def transformer(source: str, target: str) -> Transformer:
     """Return the transformer between two CRS: x before y on both sides, safe to share between threads."""
     return Transformer.from_crs(crs_of(source).proj, crs_of(target).proj, always_xy=True)
-
-
-def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 1000) -> BaseGeometry:
-    """Return polygons in another CRS. Edges are densified first, so that they keep their course on the ground.
-
-    Args:
-        geometry: Polygon or multipolygon in the CRS ``source``.
-        source: CRS of the geometry.
-        target: CRS of the result.
-        steps: Edges are cut into segments no longer than the longer side of the bounding box divided by this number.
-
-    Raises:
-        InputError: A part of the geometry has no finite coordinates in the target CRS, or the transform tears the
-            outline apart, as at the antimeridian or around a pole in longitude and latitude.
-    """
-    if canonical_crs(source) == canonical_crs(target):
-        return geometry
-    west, south, east, north = geometry.bounds
-    dense = shapely.segmentize(geometry, max(east - west, north - south) / steps)
-    forward = transformer(source, target).transform
-
-    def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(forward(xy[:, 0], xy[:, 1]))
-
-    moved = shapely.transform(dense, move)
-    if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise InputError(
-            f"region: a part of it has no finite coordinates in {_short(target)}. Choose a CRS that covers the region."
-        )
-    for ring in shapely.get_rings(shapely.get_parts(dense)):
-        _check_whole(shapely.get_coordinates(ring), move, target)
-    return moved
-
-
-def _check_whole(
-    ring: NDArray[np.float64], move: Callable[[NDArray[np.float64]], NDArray[np.float64]], target: str
-) -> None:
-    """Raise an InputError if the transform tears a ring apart.
-
-    An edge is torn if its transformed midpoint is far from the midpoint between its transformed ends.
-    """
-    ends = move(ring)
-    middles = move((ring[1:] + ring[:-1]) / 2)
-    step = np.hypot(*(ends[1:] - ends[:-1]).T)
-    bow = np.hypot(*(middles - (ends[1:] + ends[:-1]) / 2).T)
-    extent = np.ptp(ends, axis=0).max()  # much shorter steps are rounding, as where an edge shrinks to a pole
-    if not np.isfinite(bow).all() or ((bow > step / 4) & (step > extent / 100)).any():
-        raise InputError(
-            f"region: it crosses the edge of {_short(target)} (the antimeridian, or a pole). "
-            "Split it there, or choose a CRS centred on it."
-        )
-
-
-def _short(name: str) -> str:
-    return name if len(name) < 40 else crs_of(name).proj.name

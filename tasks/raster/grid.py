@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+import shapely.affinity
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from odc.geo import wh_, xy_
 from odc.geo.geobox import GeoBox
 from odc.geo.types import XY, Shape2d
+from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import InputError, refused
-from tasks.raster.crs import WGS84, crs_of, reproject, transformer
+from tasks.raster import globe
+from tasks.raster.crs import WGS84, crs_of, transformer
 from tasks.raster.region import Region
+from tasks.raster.reprojection import STEPS, reproject
+from tasks.raster.world_map import map_edge
 
 TOLERANCE = 1e-6
 """Pixels by which a bound may pass a pixel edge without adding another pixel. It allows for rounding errors."""
@@ -64,12 +69,15 @@ def native_geobox(
             f"affine = {tuple(affine)[:6]}: it is degenerate (not finite, or pixels without area). "
             "Give an affine that can be inverted."
         )
-    xs, ys = shapely.get_coordinates(reproject(region.geometry, region.crs, crs)).T
+    limits = None if shape is None else GeoBox(shape, affine @ Affine.translation(*start), crs_of(crs))
+    xs, ys = shapely.get_coordinates(placed(region.geometry, region.crs, crs, limits)).T
     columns, rows = ~affine @ (xs, ys)
     across = snapped(float(np.min(columns)), float(np.max(columns)))
     down = snapped(float(np.min(rows)), float(np.max(rows)))
     if shape is not None:
-        across, down = cut(across, shape.x, start[0]), cut(down, shape.y, start[1])
+        goes_on = limits is not None and goes_round(limits) and len(across) <= shape.x
+        across = across if goes_on else cut(across, shape.x, start[0])
+        down = cut(down, shape.y, start[1])
         if not (across and down):
             corners = [affine @ (start[0] + shape.x * i, start[1] + shape.y * j) for i in (0, 1) for j in (0, 1)]
             (west, east), (south, north) = ((min(side), max(side)) for side in zip(*corners, strict=True))
@@ -81,8 +89,40 @@ def native_geobox(
                 "Give a region on the image. Are longitude and latitude swapped?",
             )
     x, y = affine @ (across.start, down.start)  # one step from the grid's origin: all runs round alike
-    placed = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
-    return GeoBox(wh_(across.stop - across.start, down.stop - down.start), placed, crs_of(crs))
+    moved = Affine(affine.a, affine.b, x, affine.d, affine.e, y)
+    return GeoBox(wh_(across.stop - across.start, down.stop - down.start), moved, crs_of(crs))
+
+
+def placed(geometry: BaseGeometry, source: str, crs: str, limits: GeoBox | None, *, steps: int = STEPS) -> BaseGeometry:
+    """Return the polygons of a region in the CRS of a grid.
+
+    On a map that repeats itself eastwards, they lie where the grid is: of an asset from 0 to 360 degrees, a region from
+    -10 to 10 has the parts 350 to 360 and 0 to 10.
+
+    Args:
+        geometry: Polygons of the region.
+        source: CRS of the region.
+        crs: CRS of the grid.
+        limits: The grid within which they are needed. None = the grid has no limits.
+        steps: See :func:`tasks.raster.reprojection.reproject`.
+
+    Raises:
+        TornError: The CRS has no place for a part of the region.
+    """
+    moved = reproject(geometry, source, crs, steps=steps)
+    edge = map_edge(crs)
+    if edge is None or limits is None or limits.affine.b or goes_round(limits):
+        return moved
+    ends = sorted([limits.affine.c, limits.affine.c + limits.affine.a * limits.shape.x])
+    west, _, east, _ = moved.bounds
+    if ends[0] <= west and east <= ends[1]:
+        return moved
+    strip = shapely.box(ends[0], -1e9, ends[1], 1e9)
+    copies = [shapely.affinity.translate(moved, turn * edge[1]) if turn else moved for turn in (-1, 0, 1)]
+    there = [copy for copy in copies if shapely.intersection(copy, strip).area > 0]
+    if len(there) < 2:
+        return there[0] if there else moved
+    return globe.united([shapely.intersection(copy, strip) for copy in there])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +195,12 @@ def native_patch_corners(lon: ArrayLike, lat: ArrayLike, crs: str, affine: Affin
     left = affine.a * columns + affine.b * rows + affine.c
     top = affine.d * columns + affine.e * rows + affine.f
     return PatchCorners(left=left, top=top)
+
+
+def goes_round(box: GeoBox) -> bool:
+    """Return whether a grid is as wide as a map that repeats itself: its last column is beside its first."""
+    edge, affine = map_edge(str(box.crs)), box.affine
+    return edge is not None and affine.b == 0 and affine.a > 0 and abs(edge[1] / affine.a - box.shape.x) < 0.1
 
 
 def snapped(low: float, high: float) -> range:

@@ -13,11 +13,14 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import InputError, refused
+from tasks.raster import globe
 from tasks.raster.areas import Area, areas, polygons
-from tasks.raster.crs import WGS84, canonical_crs, reproject, transformer
+from tasks.raster.crs import WGS84, canonical_crs, transformer
 from tasks.raster.geojson import features_crs, read_features
 from tasks.raster.properties import unique_names
+from tasks.raster.reprojection import lonlat
 from tasks.raster.vector import read_frame, stored_geojson
+from tasks.raster.world_map import is_degrees
 
 if TYPE_CHECKING:
     import geopandas
@@ -32,7 +35,8 @@ class Region:
     """An area of the earth."""
 
     geometry: BaseGeometry
-    """Polygon or multipolygon in ``crs``, axis order x, y (longitude, latitude). It is the union of all features."""
+    """Polygon or multipolygon in ``crs``, axis order x, y: the union of all features. Longitudes and latitudes are cut
+    at 180 degrees."""
     crs: str
     """Canonical name of the CRS, see `tasks.raster.crs.canonical_crs`."""
     areas: tuple[Area, ...] = ()
@@ -40,12 +44,12 @@ class Region:
 
     @property
     def wgs84(self) -> BaseGeometry:
-        """The same area in WGS 84 longitude and latitude, with densified edges.
+        """The same area in WGS 84 longitude and latitude, with densified edges, cut at 180 degrees.
 
         Raises:
-            InputError: The region crosses the antimeridian or contains a pole.
+            InputError: A part of the region lies outside the area that its CRS covers.
         """
-        return reproject(self.geometry, self.crs, WGS84)
+        return lonlat(self.geometry, self.crs)
 
 
 def read_region(
@@ -59,7 +63,9 @@ def read_region(
 
     Args:
         region: A bounding box ``(west, south, east, north)`` (list or tuple), GeoJSON (a geometry, Feature or
-            FeatureCollection), or the path of a vector file (GeoJSON, GeoPackage, Shapefile, GeoParquet).
+            FeatureCollection), or the path of a vector file (GeoJSON, GeoPackage, Shapefile, GeoParquet). A box in
+            degrees whose west is greater than its east crosses 180 degrees (RFC 7946). Polygons in degrees may cross
+            180 degrees in any way, see :func:`tasks.raster.globe.cut`.
         crs: The CRS of a bounding box or GeoJSON. None = the ``crs`` member of the GeoJSON, or else WGS 84 longitude
             and latitude. A vector file has its own CRS, and this one is used only if it has none.
         layer: Name of a layer of the vector file, see `tasks.raster.layers.read_layers`.
@@ -84,11 +90,16 @@ def read_region(
         geometries, properties = read_features(value, what="region")
         ids = _ids(value)
     else:
-        geometries, own = [_box(region)], crs or WGS84
+        geometries, own = [], crs or WGS84
     try:
         name = canonical_crs(own)
     except InputError as error:
         raise refused("region", region, f"its CRS cannot be used ({error})", "Give it in another CRS") from error
+    degrees = is_degrees(name)
+    if not is_file and not isinstance(region, Mapping):
+        geometries = [_box(region, degrees=degrees)]
+    if degrees:
+        geometries = _cut(geometries, region)
     whole = _united(geometries, region)
     _check_world(whole, name, region)
     several = len(geometries) > 1 or any(properties)
@@ -109,7 +120,7 @@ def _ids(geojson: Mapping[str, Any]) -> list[object]:
     return [feature.get("id") if isinstance(feature, Mapping) else None for feature in features]
 
 
-def _box(box: object) -> BaseGeometry:
+def _box(box: object, *, degrees: bool) -> BaseGeometry:
     if (
         not isinstance(box, list | tuple)
         or len(box) != 4
@@ -122,13 +133,12 @@ def _box(box: object) -> BaseGeometry:
         west = south = east = north = np.inf
     if not np.isfinite([west, south, east, north]).all():
         raise refused("region", box, "a side is not finite", "Give four finite numbers")
-    if west > east:
+    if west > east and not degrees:
         raise refused(
             "region",
             box,
             f"its west side ({west}) is east of its east side ({east})",
-            "Write it as [west, south, east, north]. If the region crosses the antimeridian, split it in two at 180 "
-            "degrees",
+            "Write it as [west, south, east, north]",
         )
     if south > north:
         raise refused(
@@ -137,6 +147,15 @@ def _box(box: object) -> BaseGeometry:
             f"its south side ({south}) is north of its north side ({north})",
             "Write it as [west, south, east, north]",
         )
+    if degrees and west > east:
+        if not max(abs(west), abs(east)) <= 180 + MARGIN:
+            raise refused(
+                "region",
+                box,
+                f"its west side ({west}) is east of its east side ({east})",
+                "Write it as [west, south, east, north]. If it crosses 180 degrees, give longitudes of -180 to 180",
+            )
+        east += globe.TURN
     return shapely.box(west, south, east, north)
 
 
@@ -158,19 +177,45 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
     return whole
 
 
+def _cut(geometries: Sequence[BaseGeometry | None], given: object) -> list[BaseGeometry | None]:
+    """Return geometries in degrees, their polygons cut at 180, after a check that it is clear what they mean."""
+    parts = [part for part in geometries if part is not None and not part.is_empty]
+    if not np.isfinite(shapely.get_coordinates(parts)).all():
+        return list(geometries)  # refused later
+    _check_longitudes(parts, given)
+    return [None if each is None else globe.cut_collection(shapely.force_2d(each)) for each in geometries]
+
+
+def _check_longitudes(parts: Sequence[BaseGeometry], given: object) -> None:
+    """Check that longitudes go at most once around the globe, and that it is clear which way each edge goes."""
+    if not parts:
+        return
+    west, south, east, north = shapely.total_bounds(parts)
+    if west < -360 - MARGIN or east > 540 or east - west > 360 + MARGIN or max(-south, north) > 90 + MARGIN:
+        reach = f"(x {west} to {east}, y {south} to {north})"
+        raise refused(
+            "region",
+            given,
+            f"it extends outside the world {reach}",
+            "Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first. For another CRS, give "
+            "GeoJSON with a 'crs' member, or a vector file",
+        )
+    edge = next(filter(None, map(globe.unclear_edge, parts)), None)
+    if edge is not None:
+        raise refused(
+            "region",
+            given,
+            f"its edge from longitude {edge[0]:g} to {edge[1]:g} may go either way around the globe",
+            "If it crosses 180 degrees, cut it there into a MultiPolygon (RFC 7946), or give a box with west > east. "
+            "If not, give it a corner at least every 180 degrees",
+        )
+
+
 def _check_world(geometry: BaseGeometry, crs: str, given: object) -> None:
+    if is_degrees(crs):
+        return
     west, south, east, north = geometry.bounds
     reach = f"(x {west} to {east}, y {south} to {north})"
-    if crs == WGS84:
-        if west < -180 - MARGIN or east > 180 + MARGIN or south < -90 - MARGIN or north > 90 + MARGIN:
-            raise refused(
-                "region",
-                given,
-                f"it extends outside the world {reach}",
-                "Give longitudes of -180 to 180 and latitudes of -90 to 90, longitude first. For another CRS, give "
-                "GeoJSON with a 'crs' member, or a vector file",
-            )
-        return
     xs, ys = shapely.get_coordinates(geometry).T
     lon, lat = transformer(crs, WGS84).transform(xs, ys)
     if not np.isfinite([lon, lat]).all():

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from tasks.raster.crs import reproject, transformer
-from tasks.raster.grid import TOLERANCE, cut, snapped
+from tasks.raster.crs import transformer
+from tasks.raster.grid import TOLERANCE, cut, placed, snapped
 from tasks.raster.region import Region
 
 INSET = 1e-3
@@ -30,11 +30,11 @@ def on_grid(region: Region, crs: str, geobox: GeoBox) -> BaseGeometry:
     Raises:
         InputError: The region cannot be expressed in the CRS.
     """
-    whole = reproject(region.geometry, region.crs, crs)
+    whole = placed(region.geometry, region.crs, crs, geobox)
     kept = with_touched_pixels([whole], geobox)
     if len(region.areas) > 1:
         # A feature that is part of a larger polygon of the region may still cover no pixel centre.
-        own = [reproject(area, region.crs, crs) for area in _maybe_small(region, crs, geobox)]
+        own = [placed(area, region.crs, crs, geobox) for area in _maybe_small(region, crs, geobox)]
         grown = with_touched_pixels(own, geobox)
         kept += [new for new, old in zip(grown, own, strict=True) if new is not old]
     return kept[0] if len(kept) == 1 else shapely.union_all(kept)
@@ -44,10 +44,10 @@ def _maybe_small(region: Region, crs: str, geobox: GeoBox) -> list[BaseGeometry]
     """Return the features that may cover no pixel centre: to reproject each with all its edges takes 6 ms."""
     parts, owner = shapely.get_parts([area.geometry for area in region.areas], return_index=True)
     forward, to_pixels = transformer(region.crs, crs).transform, ~geobox.affine
-    placed = shapely.transform(parts, lambda xy: np.column_stack(forward(xy[:, 0], xy[:, 1])))
-    placed[~np.isfinite(shapely.bounds(placed)).all(axis=1)] = shapely.Polygon()
-    local = shapely.transform(placed, lambda xy: np.column_stack(to_pixels @ (xy[:, 0], xy[:, 1])))
-    return [region.areas[index].geometry for index in np.unique(owner[~_seen_to_cover(placed, local, geobox)])]
+    moved = shapely.transform(parts, lambda xy: np.column_stack(forward(xy[:, 0], xy[:, 1])))
+    moved[~np.isfinite(shapely.bounds(moved)).all(axis=1)] = shapely.Polygon()
+    local = shapely.transform(moved, lambda xy: np.column_stack(to_pixels @ (xy[:, 0], xy[:, 1])))
+    return [region.areas[index].geometry for index in np.unique(owner[~_seen_to_cover(moved, local, geobox)])]
 
 
 def with_touched_pixels(geometries: Sequence[BaseGeometry], geobox: GeoBox) -> list[BaseGeometry]:

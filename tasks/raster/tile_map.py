@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
-from tasks.raster.crs import WGS84, transformer
 from tasks.raster.frame import Frame, framed, joined, outlines, painted
 
 if TYPE_CHECKING:
@@ -61,14 +60,6 @@ MARKED_SHARE = 1 / 10
 """Largest share of the map that the marks of one status cover, unless each is already a single pixel."""
 MAX_BARS, MAX_LABELS = 120, 50
 KM_PER_DEGREE = 111.2
-
-
-def degrees(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
-    """Return corners, shape (tile, 4, 2) of (x, y) in a CRS, as longitude and latitude in WGS 84.
-
-    Corners outside the area that the CRS covers are infinite.
-    """
-    return np.stack(transformer(crs, WGS84).transform(corners[..., 0], corners[..., 1]), axis=-1)
 
 
 def coverage_map(

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 from dataclasses import replace
 
 import geopandas
@@ -203,15 +202,15 @@ def test_a_manifest_in_parts_is_that_in_one(tmp_path, monkeypatch, plan, size):
     assert_frame_equal(geopandas.read_parquet(tmp_path / key).drop(columns="path"), geopandas.read_parquet(whole))
 
 
-def test_a_tile_outside_of_what_its_crs_covers_leaves_the_file_without_a_bounding_box():
-    """JSON has no infinity; the box of the first part alone would be wrong."""
+def test_a_tile_outside_of_what_its_crs_covers_has_no_outline_and_no_part_in_the_bounding_box():
     here, nowhere = (
-        geopandas.GeoDataFrame({"tile": [0]}, geometry=[shapely.box(x, 0, x + 1, 1)], crs="EPSG:4326")
-        for x in (7.0, math.inf)
+        geopandas.GeoDataFrame({"tile": [0]}, geometry=[shape], crs="EPSG:4326")
+        for shape in (shapely.box(7, 0, 8, 1), None)
     )
     data = encoded([here, nowhere])
     (column,) = json.loads(parquet.read_metadata(io.BytesIO(data)).metadata[b"geo"])["columns"].values()
-    assert "bbox" not in column
+    assert column["bbox"] == [7, 0, 8, 1]
+    assert column["geometry_types"] == ["Polygon"]
     assert len(geopandas.read_parquet(io.BytesIO(data))) == 2
 
 

@@ -18,8 +18,8 @@ from tasks.raster.tile_map import (
     WIDTH,
     Status,
     coverage_map,
-    degrees,
 )
+from tasks.raster.tile_outlines import degrees
 
 STORED, EMPTY, PLANNED, MISSING, FAILED = Status
 
