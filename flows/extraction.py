@@ -137,8 +137,9 @@ class Job:
             before = parse_plan(self.output.store.get(f"{self.plan.folder}/{PLAN}"))
             if gone := no_longer_planned(before, self.plan):
                 run_logger().warning(
-                    "%d images of the last run are not in this plan: %s%s. They were removed from the collection, or "
-                    "are grouped in another way now (group_by). Their files stay, and are not part of the series",
+                    "%d images of the last run are no longer in the plan: %s%s. They were removed from the collection, "
+                    "or its images are grouped in another way now (group_by). Their files stay, and are not part of "
+                    "the series",
                     len(gone),
                     ", ".join(gone[:10]),
                     " and more" if len(gone) > 10 else "",

@@ -231,6 +231,13 @@ class TimeseriesParameters(ArealParameters):
         return self
 
     @model_validator(mode="after")
+    def _shows_missing(self) -> Self:
+        if self.missing_bands == "mask" and self.masks == "unknown":
+            reason = "with masks = unknown a band that is missing would be stored as zeroes"
+            raise form_error("missing_bands", self.missing_bands, reason, "Use missing_bands=skip, or masks=exact")
+        return self
+
+    @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.end is not None and self.end <= self.start:
             remedy = "Give a later day, or swap start and end"

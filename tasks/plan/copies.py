@@ -13,6 +13,8 @@ SAME = timedelta(seconds=10)
 
 _RADAR = re.compile(r"(S1[A-Z]_\w+)_[0-9A-Fa-f]{4}$")
 _SCENE = re.compile(r"(L[A-Z]\d\d{3}\d{3}\d{7})[A-Z]{3}\d\d")
+_PRODUCT = re.compile(r"(L[A-Z]\d\d)_L\w{3}_(\d{6}_\d{8})_\d{8}_")
+_TILE = (("MGRS_TILE", r"(.+)"), ("PRODUCT_ID", r"_T(\d\d[A-Z]{3})_"), ("GRANULE_ID", r"_T(\d\d[A-Z]{3})_"))
 _SENSED = (("DATASTRIP_ID", r"_S(\d{8}T\d{6})"), ("GRANULE_ID", r"_(\d{8}T\d{6})$"))
 _GENERATED = ("GENERATION_TIME", "DATE_PRODUCT_GENERATED", "FILE_DATE", "GRD_Post_Processing_stop")
 _IN_IDS = (
@@ -66,13 +68,15 @@ def _scene(image: Acquired) -> tuple[Hashable, ...] | None:
         return "Sentinel-1", radar[1]
     taken = acquisition(image)
     processed = _generated(image) is not None or _baseline(image) is not None
-    if (tile := given.get("MGRS_TILE")) is not None and (processed or (taken and taken[0] == "Sentinel-2")):
+    if (tile := _found(image, _TILE)) is not None and (processed or (taken and taken[0] == "Sentinel-2")):
         # A tile may have two parts of one datatake: two datastrips, with another start of sensing. They are no copies.
         platform = taken or ("Sentinel-2", str(given.get("SPACECRAFT_NAME")))
-        return *platform, str(tile), _found(image, _SENSED) or image.start.replace(microsecond=0)
+        return *platform, tile, _found(image, _SENSED) or image.start.replace(microsecond=0)
     if scene := given.get("LANDSAT_SCENE_ID"):
         known = _SCENE.fullmatch(str(scene))  # without the ground station and the version of the archive
         return "Landsat", known[1] if known else str(scene)
+    if product := _PRODUCT.match(str(given.get("LANDSAT_PRODUCT_ID", ""))):
+        return "Landsat", product[1], product[2]
     if taken and taken[0] == "Landsat" and given.get("WRS_ROW") is not None:
         return *taken, str(given["WRS_ROW"])
     return None

@@ -149,8 +149,8 @@ def _without_time(
         raise BadInputError(
             collection.field,
             collection.label,
-            f"no image of this region has the property system:time_start, such as {', '.join(ids[:3])}, so none has "
-            "a date",
+            f"no image of this region is of these dates, and {count} have no property system:time_start, such as "
+            f"{', '.join(ids[:3])}, and so are of no date",
             KEEP_TIME,
         )
     named = dict.fromkeys(ids, f"no system:time_start. {KEEP_TIME}")

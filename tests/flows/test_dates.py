@@ -127,7 +127,7 @@ def test_a_growing_series_of_the_version_before_goes_on_in_its_folder(prefect_se
     assert list(result.files) == ["2020-05-16T100000Z", "2020-05-17T060000Z", "2020-05-17T180000Z", "2020-05-18"]
     left = {path.name for path in Path(result.folder).glob("*.tif")}
     assert left == {f"{label}.tif" for label in result.files} | {"2020-05-17.tif"}
-    assert "1 images of the last run are not in this plan: 2020-05-17" in caplog.text
+    assert "1 images of the last run are no longer in the plan: 2020-05-17" in caplog.text
     assert f"{before.folder}/2020-05-16.tif is removed: its image has another name now" in caplog.text
 
     again = plan(growing, connection)

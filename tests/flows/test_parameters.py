@@ -115,7 +115,11 @@ OWN = {
         "clip": {"of unknown masks": {"clip": True, "masks": "unknown"}},
         "per_feature": {"type": "each", "files of NPY": {"per_feature": "files", "file_format": "NPY"}},
         "group_by": {"unknown": "orbit", "type": 3},
-        "missing_bands": {"unknown": "ignore", "type": 3},
+        "missing_bands": {
+            "unknown": "ignore",
+            "type": 3,
+            "of unknown masks": {"missing_bands": "mask", "masks": "unknown"},
+        },
     },
     PatchesParameters: {
         "points": {"missing": None, "type": 3, "list": [1, 2]},

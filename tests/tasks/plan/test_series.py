@@ -190,6 +190,20 @@ TWICE = {
         },
         at("2020-05-18"),
     ),
+    "landsat, by products": (
+        {
+            "old": {"LANDSAT_PRODUCT_ID": "LC08_L2SP_224078_20200518_20200519_02_T1"},
+            "a": {"LANDSAT_PRODUCT_ID": "LC08_L2SP_224078_20200518_20200820_02_T1"},
+        },
+        at("2020-05-18"),
+    ),
+    "sentinel-2, by products": (
+        {
+            "old": {"PRODUCT_ID": "S2A_MSIL2A_20200518T134211_N0214_R124_T21JYM_20200518T170012"},
+            "a": {"PRODUCT_ID": "S2A_MSIL2A_20200518T134211_N0500_R124_T21JYM_20220918T170012"},
+        },
+        at("2020-05-18T13:42:11Z"),
+    ),
     "sentinel-1": (
         {
             "S1A_IW_GRDH_1SDV_20200518T085342_20200518T085407_032620_03C70F_F000": {"GRD_Post_Processing_stop": "1"},
@@ -269,6 +283,12 @@ def test_some_images_without_a_time_are_left_out_in_words(collection, ask, compu
     assert [source.label for source in plan.sources] == ["2020-05-18"]
     assert set(plan.left_out) == {"first", "second"}
     assert all("copyProperties" in reason for reason in plan.left_out.values())
+
+
+def test_images_without_a_time_are_named_if_the_others_are_of_other_dates(collection, ask):
+    name = collection(TIMELESS | {"third": (A + 2, at("2020-05-18"))})
+    with pytest.raises(BadInputError, match=r"no image of this region is of these dates, and 2 have no property"):
+        plan_of(ask, name, start=date(2021, 1, 1))
 
 
 def test_a_function_that_loses_the_time_is_named(collection, ask):
