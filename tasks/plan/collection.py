@@ -29,16 +29,10 @@ from tasks.plan.images import (
 from tasks.plan.specs import ImageSpec
 from tasks.raster.raster import common_dtype
 
-# The casts of `ee.Image`, by the NumPy type in which Earth Engine sends the band.
-CASTS = {
-    "int8": "toInt8",
-    "uint8": "toUint8",
-    "int16": "toInt16",
-    "uint16": "toUint16",
-    "int32": "toInt32",
-    "uint32": "toUint32",
-    "float32": "toFloat",
-    "float64": "toDouble",
+# Types of Earth Engine, by the NumPy type in which it sends a band.
+CASTS = {name: name for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32")} | {
+    "float32": "float",
+    "float64": "double",
 }
 
 
@@ -287,6 +281,10 @@ def _joined(loaded: Sequence[ee.Image], images: Sequence[ImageInfo], wanted: Seq
     names = [band.id for band in wanted]
     if len({_names(image) for image in images}) > 1 or any(_lacks(image, names) for image in images):
         loaded = [_with_bands(one, image, wanted) for one, image in zip(loaded, images, strict=True)]
+    if len({(band.id, band.dtype) for image in images for band in image.bands if band.id in names}) > len(names):
+        # Earth Engine refuses some mosaics of several types: "Some bands might require explicit casts."
+        casts = {band.id: CASTS[band.dtype] for band in _common(images, wanted)}
+        loaded = [one.select(names).cast(casts) for one in loaded]
     return loaded[0] if len(loaded) == 1 else ee.ImageCollection(list(loaded)).mosaic()
 
 
@@ -294,5 +292,5 @@ def _with_bands(loaded: ee.Image, image: ImageInfo, wanted: Sequence[BandInfo]) 
     for band in wanted:
         if band.id not in _names(image):
             masked = ee.Image.constant(0).updateMask(0).rename([band.id])
-            loaded = loaded.addBands(getattr(masked, CASTS[band.dtype])())
+            loaded = loaded.addBands(masked.cast({band.id: CASTS[band.dtype]}))
     return loaded.select([band.id for band in wanted])

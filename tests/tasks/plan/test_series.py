@@ -491,3 +491,33 @@ def test_an_older_copy_that_has_all_bands_is_used_if_the_newest_is_skipped(colle
     plan = plan_of(ask, name, start=START, missing_bands="skip")
     assert next(iter(extracted(ask, plan, tmp_path)[0].values())).mean() == 200.5
     assert list(plan.left_out.values()) == ["no band B2"]
+
+
+@pytest.mark.parametrize("group_by", ["auto", "image", "overpass", "day", "solar_day"])
+def test_no_image_of_a_mixed_collection_is_lost(scenes, ask, group_by):
+    """Forty images with random tags: passes, granules, copies, some without a time, some without a band."""
+    folder, random = scenes[0] / "mixed", np.random.default_rng(13)
+    if not folder.exists():
+        for number in range(40):
+            moment = f"2020-05-{17 + number % 3}T{random.integers(24):02d}:{random.integers(60):02d}:00Z"
+            orbit = {"orbitNumber_start": str(random.integers(3)), "orbitProperties_pass": "AD"[random.integers(2)]}
+            tags = [
+                {},
+                S1 | orbit,
+                S2 | {"MGRS_TILE": "MN"[random.integers(2)], "DATATAKE_IDENTIFIER": f"t{random.integers(3)}"},
+                {"SPACECRAFT_ID": "LANDSAT_8", "WRS_PATH": "1", "WRS_ROW": str(70 + random.integers(3))},
+            ][random.integers(4)]
+            bands = {"B1": A} if random.random() < 0.2 else {"B1": A, "B2": A}
+            write_scene(folder / f"i{number:02d}.tif", bands, **tags, **(at(moment) if random.random() < 0.9 else {}))
+    spec = ["mixed", expression(ask, "mixed")]
+    stored, computed = (
+        plan_of(ask, one, start=START, group_by=group_by, missing_bands="skip", bands=["B2"]) for one in spec
+    )
+    for plan in (stored, computed):
+        used = [one.rsplit("/", 1)[-1] for source in plan.sources for one in source.images]
+        out = [one.rsplit("/", 1)[-1] for one in plan.left_out]
+        assert sorted(used + out) == [f"i{number:02d}" for number in range(40)]
+        assert len({source.label for source in plan.sources}) == len(plan.sources)
+        assert len({source.identity for source in plan.sources}) == len(plan.sources)
+        assert [source.time for source in plan.sources] == sorted(source.time for source in plan.sources)
+    assert [source.label for source in stored.sources] == [source.label for source in computed.sources]
