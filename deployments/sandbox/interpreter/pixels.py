@@ -153,8 +153,7 @@ def pixelwise(
 
 def constant_band(value: float, band_type: DataType, band_id: str = "constant") -> Band:
     """Return a band that has one value everywhere; its arrays cost no memory."""
-    with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite
-        values, mask = stored(np.asarray(value), band_type), np.float32(1)
+    values, mask = stored(np.asarray(value), band_type), np.float32(1)
 
     def read(grid: Grid) -> Pixels:
         return Pixels(np.broadcast_to(values, grid.shape), np.broadcast_to(mask, grid.shape))

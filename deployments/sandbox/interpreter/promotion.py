@@ -162,9 +162,10 @@ def working(values: NDArray[Any], *, whole: bool) -> NDArray[Any]:
 
 
 def stored(values: NDArray[Any], t: DataType) -> NDArray[Any]:
-    """Return values in the NumPy type of a band; 64-bit integers stay int64."""
+    """Return values in the NumPy type of a band: 64-bit integers stay int64, floats beyond 32 bits are infinite."""
     dtype = t.numpy if t.precision != "INT" or t.numpy.kind != "f" else np.dtype(np.int64)
-    return values.astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def saturated(values: NDArray[Any], t: DataType) -> NDArray[Any]:

@@ -137,6 +137,7 @@ def test_what_google_s_examples_print(bench: Any, build: Any, expected: Any) -> 
         (lambda: ee.List([]).reduce(ee.Reducer.sum()), 0),
         (lambda: ee.List([]).reduce(ee.Reducer.mean()), None),
         (lambda: ee.List([1, 2]).insert(2, 3), [1, 2, 3]),
+        (lambda: ee.Number(1e300).toFloat(), "Infinity"),
         (lambda: ee.Date("2020-07-01T00:30", "America/New_York").getRelative("day", "year", "America/New_York"), 182),
     ],
 )
