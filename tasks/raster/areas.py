@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from tasks.raster.own_ids import id_properties, tell_apart
 from tasks.raster.properties import free_name, unique_names
 
 Properties = Mapping[str, Any]
@@ -22,7 +24,7 @@ class Area:
     """One feature of a region."""
 
     name: str
-    """Its own id if all features have different ids, else its number from 0."""
+    """Its own id (of GeoJSON, or an id property) if that tells all features apart, else its number from 0."""
     geometry: BaseGeometry
     """Polygon or multipolygon in the CRS of the region; empty if the feature has no area."""
     properties: Mapping[str, str]
@@ -41,11 +43,11 @@ def areas(
     """
     names = list(dict.fromkeys(name for each in properties for name in each))
     columns = dict(zip(names, unique_names(names), strict=True))
-    own = [text(one) for one in ids]
-    named = all(own) and len(set(own)) == len(own)
+    given = ([text(each.get(name)) for each in properties] for name in id_properties(names))
+    own = next((each for each in itertools.chain([[text(one) for one in ids]], given) if tell_apart(each)), None)
     return tuple(
         Area(
-            name=own[i] if named else str(i),
+            name=own[i] if own else str(i),
             geometry=polygons([geometry]),
             properties={columns[name]: text(properties[i].get(name)) for name in names},
         )

@@ -9,29 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.raster.own_ids import id_properties, tell_apart
+
 if TYPE_CHECKING:
     import geopandas
 
-COLUMNS = (
-    *("id", "point_id", "pointid", "plot_id", "plotid", "site_id", "siteid", "station_id", "sample_id", "feature_id"),
-    *(
-        "fid",
-        "gid",
-        "uid",
-        "uuid",
-        "objectid",
-        "key",
-        "code",
-        "name",
-        "label",
-        "title",
-        "point",
-        "plot",
-        "site",
-        "station",
-    ),
-)
-"""Names of properties that can tell points apart, in order of preference. Case is ignored."""
 LAST_LETTER = "\u04ff"
 """The last letter that the font of pictures has: the end of Cyrillic, after Latin and Greek."""
 SHOWN = 3
@@ -39,23 +21,19 @@ SHOWN = 3
 
 
 def ids(points: geopandas.GeoDataFrame) -> list[str] | None:
-    """Return the texts of the first property of `COLUMNS` that has another value in every row; None = there is none.
+    """Return the texts of the first id property that tells all points apart; None = there is none.
 
     Points of one MultiPoint share its properties. Each of them has its number in the property `part`, and so in its id.
     """
-    by_name: dict[str, str] = {}
-    for column in points.columns:
-        by_name.setdefault(str(column).strip().lower(), column)
-    for name in COLUMNS:
-        column = by_name.get(name)
-        if column is None or column == points.geometry.name or points[column].isna().any():
+    for column in id_properties(points.columns):
+        if column == points.geometry.name or points[column].isna().any():
             continue
         texts = [_text(value) for value in points[column]]
         if len(set(texts)) < len(texts) and "part" in points.columns:
             count = Counter(texts)
             pairs = zip(texts, points["part"], strict=True)
             texts = [text if count[text] == 1 else f"{text} part {_text(part)}" for text, part in pairs]
-        if all(texts) and len(set(texts)) == len(texts):
+        if tell_apart(texts):
             return texts
     return None
 
