@@ -14,6 +14,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from tasks.raster import globe
+
 MARGIN = 1.06
 FLATTEST = 0.1
 """Lower limit for the cosine of the latitude by which a map is stretched. At a pole, the cosine is 0."""
@@ -95,7 +97,8 @@ def outlines(region: BaseGeometry | None, longitude: float) -> list[NDArray[np.f
     """Return the rings of a polygon or multipolygon, each of shape (corner, 2), moved to the side of a longitude."""
     if region is None:
         return []
-    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(region))]
+    whole = globe.continuous(region)  # without a line where it is cut at 180 degrees
+    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(whole))]
     return [ring + np.array([360 * round((longitude - ring[:, 0].mean()) / 360), 0]) for ring in rings]
 
 

@@ -68,7 +68,7 @@ def map_outline(crs: str) -> BaseGeometry | None:
     middle = None if is_degrees(crs) else central_meridian(crs)
     if middle is None:
         return None
-    world = shapely.segmentize(shapely.box(middle - 180 + SEAM_GAP, -90 + SEAM_GAP, middle + 180 - SEAM_GAP, 90), 0.25)
+    world = shapely.segmentize(shapely.box(middle - 180 + SEAM_GAP, -90 + SEAM_GAP, middle + 180 - SEAM_GAP, 90), 0.05)
     outline = transformed(world, WGS84, crs)
     if not np.isfinite(shapely.get_coordinates(outline)).all():
         return None
