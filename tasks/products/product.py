@@ -53,11 +53,22 @@ class Product:
     """Name of the file."""
     made_of: str
     """Identity of what it is made of: see :func:`made_of`."""
+    area: str = ""
+    """Identity of the area that it shows, if the plan does not decide it."""
 
     @property
     def key(self) -> str:
         """The key of the file in the output."""
         return f"{self.folder}/{self.name}"
+
+    @property
+    def is_of_another_area(self) -> bool:
+        """Whether a file of this name is stored that shows another area."""
+        try:
+            note = orjson.loads(self.store.get(self._note))
+            return bool(note.get("area", self.area) != self.area and self.store.find(self.key) is not None)
+        except (KeyError, ValueError, AttributeError):  # no note, or one in another format
+            return False
 
     @property
     def is_there(self) -> bool:
@@ -98,7 +109,7 @@ class Product:
 
     def _noted(self, stored: StoreEntry, checksum: str) -> str:
         note = {"made_of": self.made_of, "size": stored.size, "version": stored.version, "crc32c": checksum}
-        self.store.put(self._note, orjson.dumps(note))
+        self.store.put(self._note, orjson.dumps(note | ({"area": self.area} if self.area else {})))
         return self.key
 
     def _crc32c(self) -> str:

@@ -36,7 +36,8 @@ def make_series(
     its number from 0) and its properties come first. A property with the name of another column is renamed: `mean`
     becomes `mean_given`.
 
-    The files are `series.csv` and `series.png`; those of features are `series-<features>.csv` and `.png`.
+    The files are `series.csv` and `series.png`; those of features are `series-<features>.csv` and `.png`. So are those
+    of a further box on the same grid, since its pixels are others.
 
     Args:
         store: The output.
@@ -47,8 +48,11 @@ def make_series(
     areas = features.areas if features else ()
     about = [[area.name, dict(area.properties)] for area in areas]
     made = made_of(tiles, VERSION, features and features.identity, about, *acquisitions(plan))
-    name = f"series-{features.identity[:12]}" if features and areas else "series"
-    table, plot = (Product(store, plan.folder, f"{name}.{suffix}", made) for suffix in ("csv", "png"))
+    identity = features.identity if features else ""
+    table, plot = (Product(store, plan.folder, f"series.{suffix}", made, identity) for suffix in ("csv", "png"))
+    if areas or table.is_of_another_area:
+        name = f"series-{identity[:12]}"
+        table, plot = (Product(store, plan.folder, f"{name}.{suffix}", made, identity) for suffix in ("csv", "png"))
     if table.is_there and plot.is_there:
         return table.key, plot.key
     points = feature_points(store, plan, tiles, features) if features else series_points(plan, tiles)

@@ -258,6 +258,24 @@ def test_a_growing_table_reads_the_tiles_of_new_and_changed_dates_only(tmp_path)
     assert whole == second
 
 
+def test_a_box_does_not_replace_the_table_of_another_box_on_the_same_grid(tmp_path):
+    one, other = (
+        shapely.box(500_001, 4_999_651, 500_509, 4_999_999),
+        shapely.box(500_001, 4_999_651, 500_504, 4_999_999),
+    )
+    store, rows, (plan, tiles, _) = made(tmp_path, Region(geometry=one, crs=CRS), clip=False)
+    keys = [
+        make_series(store, plan, tiles, series_features(plan, Region(geometry=box, crs=CRS), per_feature=True))[0]
+        for box in (one, other, one, other)
+    ]
+    assert keys[0] == keys[2] == "home/series.csv"
+    assert keys[1] == keys[3] != keys[0]
+    tables = [list(csv.DictReader(io.StringIO(store.get(key).decode()))) for key in keys[:2]]
+    assert [row for row in tables[0] if row["band"] == "a"] == rows
+    whole = numbers()[0, 0]
+    assert [float(table[0]["mean"]) for table in tables] == [whole[:35, :51].mean(), whole[:35, :50].mean()]
+
+
 def test_a_run_that_was_killed_leaves_the_same_table(tmp_path, monkeypatch):
     region = region_of(SQUARE, CROSSING, SQUARE.buffer(33))
     monkeypatch.setattr(zonal, "HELD", 1)  # each date is measured and stored for itself
