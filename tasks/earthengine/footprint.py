@@ -14,6 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 MAX_TEXT = 2_000
 """Maximum length of GeoJSON in a URL, in characters. Escaped, it is three times as long. Servers accept about 8,000."""
+POLAR = 80.0
+"""Latitude, degrees, beyond which a footprint of more than 180 degrees is taken for a ring around the pole."""
 STEP = 10.0
 """Maximum degrees of longitude between two neighbouring corners of a covering polygon."""
 
@@ -89,7 +91,9 @@ def touches(footprint: Mapping[str, Any] | None, region: BaseGeometry) -> bool:
     if shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
         return True
     shapes = [shape]
-    west, _, east, _ = shape.bounds
+    west, south, east, north = shape.bounds
+    if east - west > 180 and max(-south, north) > POLAR:
+        return True  # a ring around a pole: its edges in degrees do not show what is inside
     if east - west > 180:  # from 179 to -179: the short way round is across the antimeridian
         shapes.append(shapely.transform(shape, lambda xy: xy + np.where(xy[:, :1] < 0, [[360.0, 0.0]], 0.0)))
     shapes = [shapely.make_valid(shape) for shape in shapes]

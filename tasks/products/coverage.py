@@ -16,7 +16,7 @@ from tasks.plan.tiles import corners
 from tasks.products.product import Product, made_of
 from tasks.raster.reprojection import lonlat as area_lonlat
 from tasks.raster.tile_map import Status, coverage_map
-from tasks.raster.tile_outlines import degrees
+from tasks.raster.tile_outlines import map_corners
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
@@ -89,5 +89,5 @@ def lonlat(plan: Plan) -> NDArray[np.float64]:
     zones = tiles.zones()
     for zone, name in enumerate(tiles.names):
         chosen = zones == zone
-        found[chosen] = degrees(found[chosen], name)
+        found[chosen] = map_corners(found[chosen], name)
     return found

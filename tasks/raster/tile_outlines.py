@@ -29,6 +29,24 @@ def degrees(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     return np.stack(transformer(crs, WGS84).transform(corners[..., 0], corners[..., 1]), axis=-1)
 
 
+def map_corners(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
+    """Return the corners of tiles for a map in degrees, shape (tile, 4, 2), see :func:`degrees`.
+
+    A tile at a pole is the box around its outline: four corners around a pole are no outline in degrees.
+    """
+    found = degrees(corners, crs)
+    with np.errstate(invalid="ignore"):  # infinite corners stay
+        steps = np.diff(found[..., 0], axis=1, append=found[:, :1, 0])
+        turns = np.abs(steps - globe.TURN * np.round(steps / globe.TURN))
+        polar = (np.abs(found[..., 1]).max(axis=1) > 80) & (turns.max(axis=1) > 60) & (not is_degrees(crs))
+    for number, outline in zip(np.flatnonzero(polar), tile_outlines(corners[polar], crs), strict=True):
+        if outline is not None:
+            west, south, east, north = globe.bounds(outline)
+            east += globe.TURN * (west > east)
+            found[number] = [(west, north), (east, north), (east, south), (west, south)]
+    return found
+
+
 def tile_outlines(corners: NDArray[np.float64], crs: str) -> NDArray[Any]:
     """Return tiles as polygons and multipolygons in longitude and latitude, shape (tile,).
 

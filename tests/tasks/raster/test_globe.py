@@ -16,7 +16,7 @@ from tasks.raster.grid import covering_geobox
 from tasks.raster.region import read_region
 from tasks.raster.reprojection import check_area_of_use, lonlat
 from tasks.raster.small_parts import on_grid
-from tasks.raster.tile_outlines import tile_outlines
+from tasks.raster.tile_outlines import degrees, map_corners, tile_outlines
 from tasks.raster.tiling import Tiling
 from tasks.raster.world_map import area_of_use, is_degrees
 from tests.tasks.raster.globe_cases import GEOD, area_km2
@@ -102,3 +102,29 @@ def test_outlines_of_tiles_have_the_area_of_the_tiles(region, crs):
     ring = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*edge.T)
     assert outline.is_valid
     assert area_km2(outline) == pytest.approx(abs(GEOD.polygon_area_perimeter(*ring)[0]) / 1e6, rel=0.01)
+
+
+def test_tiles_at_the_pole_are_boxes_on_the_map():
+    """Four corners around the pole would be a line on the map."""
+    square = np.array([[(-4e5, 4e5), (4e5, 4e5), (4e5, -4e5), (-4e5, -4e5)]])
+    (around,) = map_corners(square, "EPSG:3413")
+    assert around[:, 0].tolist() == [-180, 180, 180, -180]
+    assert around[:2, 1].tolist() == [90, 90]
+    (beside,) = map_corners(square / 2 + np.array([2e5, 2e5]), "EPSG:3413")  # the pole is its corner
+    assert beside[:, 0] == pytest.approx([45, 135, 135, 45])
+    (away,) = map_corners(square / 40 + np.array([2e6, 0]), "EPSG:3413")
+    assert away.tolist() == degrees(square / 40 + np.array([2e6, 0]), "EPSG:3413")[0].tolist()
+
+
+def test_points_beyond_a_map_of_the_world_are_no_outline():
+    """The corner of a MODIS tile off the world has no place. The part of a tile on the world keeps its area."""
+    side = 1111950.5196666666
+    left, top = -20015109.354, 10007554.677
+    rows, columns = np.mgrid[:18, :36]
+    x, y = left + columns.ravel() * side, top - rows.ravel() * side
+    corners = np.stack([np.stack(xy, -1) for xy in ((x, y), (x + side, y), (x + side, y - side), (x, y - side))], 1)
+    outlines = tile_outlines(corners, "SR-ORG:6974")
+    there = [each for each in outlines if each is not None and not each.is_empty]
+    assert all(each.is_valid for each in there)
+    sphere = 4 * np.pi * 6371007.181**2 / 1e6
+    assert sum(map(area_km2, there)) == pytest.approx(sphere, rel=1e-3)
