@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from tasks.extraction import malloc
@@ -85,8 +86,8 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame], left_out: Mapping[str, str]
                 schema, about = _schema(table.schema), _about(part[:1])
                 writer = open_.enter_context(pq.ParquetWriter(file, schema))
             writer.write_table(table.cast(schema))
-            shapes = part.geometry[part.geometry.notna()].explode(index_parts=False)
-            bounds.append(shapes.bounds.to_numpy())
+            shapes = shapely.get_parts(part.geometry.dropna().to_numpy())
+            bounds.append(shapely.bounds(shapes[~shapely.is_empty(shapes)]))
             types.update(part.geometry.geom_type.dropna().unique())
         # The metadata of the first part are valid for all parts, except the bounding box and the types.
         west, south, east, north = np.concatenate(bounds).T
