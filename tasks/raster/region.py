@@ -69,7 +69,7 @@ def read_region(
         crs: The CRS of a bounding box or GeoJSON. None = the ``crs`` member of the GeoJSON, or else WGS 84 longitude
             and latitude. A vector file has its own CRS, and this one is used only if it has none.
         layer: Name of a layer of the vector file, see `tasks.raster.layers.read_layers`.
-        note: Called with a line for the log if several layers become one.
+        note: Called with a line for the log if several layers become one, or if a box crosses 180 degrees.
 
     Raises:
         InputError: The region cannot be read, or is not an area on the earth. The message names the given value and
@@ -97,7 +97,11 @@ def read_region(
         raise refused("region", region, f"its CRS cannot be used ({error})", "Give it in another CRS") from error
     degrees = is_degrees(name)
     if not is_file and not isinstance(region, Mapping):
-        geometries = [_box(region, degrees=degrees)]
+        box = _box(region, degrees=degrees)
+        west, _, east, _ = box.bounds
+        if degrees and east > 180:
+            note(f"region: the box crosses 180 degrees. It reaches from {west:g} eastwards and is {east - west:g} wide")
+        geometries = [box]
     if degrees:
         geometries = _cut(geometries, region)
     whole = _united(geometries, region)

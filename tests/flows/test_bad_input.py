@@ -125,11 +125,11 @@ COMMON = [
 REGION = [
     ("more than allowed", {"max_requests": 1, "tile_size": 16}, ["max_requests", "on purpose"]),
     ("outside UTM", {"image": {"recipe": "elevation"}, "bands": None, "region": [1, -89.9, 2, -89.8]}, ["utm", "84"]),
-    ("reversed box", {"region": [-54.5, -25.3, -54.6, -25.2]}, ["region", "-54.5", "west"]),
+    ("reversed box", {"region": [305.5, -25.3, 305.4, -25.2]}, ["region", "305.5", "west"]),
     ("south above north", {"region": [-54.6, -25.2, -54.5, -25.3]}, ["region", "-25.2", "south"]),
     ("no area", {"region": [-54.6, -25.3, -54.6, -25.3]}, ["region", "area"]),
     ("three numbers", {"region": [1, 2, 3]}, ["region", "four"]),
-    ("outside the world", {"region": [-54.6, -25.3, 200, -25.2]}, ["region", "200", "180"]),
+    ("outside the world", {"region": [-54.6, -25.3, 541, -25.2]}, ["region", "541", "180"]),
     ("not GeoJSON", {"region": {"type": "Circle"}}, ["region", "GeoJSON"]),
     ("a point", {"region": POINT}, ["region", "area"]),
     ("no such file", {"region": "{tmp}/nope.geojson"}, ["region", "nope.geojson"]),

@@ -306,3 +306,11 @@ def test_a_footprint_of_the_far_side_does_not_touch(connection):
 def test_bounds_cross_180_as_geojson_has_them():
     assert bounds(read_region([170, -10, -170, 10]).geometry) == [170, -10, -170, 10]
     assert bounds(read_region([-170, -10, 170, 10]).geometry) == [-170, -10, 170, 10]
+
+
+def test_a_box_that_crosses_180_is_logged_with_its_width():
+    lines = []
+    read_region([-54.5, -25.3, -54.6, -25.2], note=lines.append)  # most likely the sides were swapped
+    assert lines == ["region: the box crosses 180 degrees. It reaches from -54.5 eastwards and is 359.9 wide"]
+    read_region([-54.6, -25.3, -54.5, -25.2], note=lines.append)
+    assert len(lines) == 1
