@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
+from tasks.plan.beyond_180 import check_reprojected, left_edge
 from tasks.plan.footprints import check_touches, footprint_of, reachable
 from tasks.plan.images import ImageRecord
 from tasks.plan.lattice import NATIVE, Lattice, native_lattice, own_pixels
@@ -80,7 +81,7 @@ def region_tiles(
         region = None if region is None else reachable(images[0], region, lattice.crs)
         crs, box = lattice.crs, lattice.grid(region)
     tiling = Tiling(box, tile_size)
-    whole = RegionTiles(crs=crs, tiling=tiling, map_edge=_map_edge(crs, box, lattice))
+    whole = RegionTiles(crs=crs, tiling=tiling, map_edge=_map_edge(crs, box, lattice, left_edge(images, names, crs)))
     area = region or (footprint_of(images[0]) if lattice is None else None)
     spread = area is not None and _is_spread(area)
     clip = pixels.clip and region is not None
@@ -107,11 +108,18 @@ def _is_spread(area: Region) -> bool:
     return globe.crosses(lonlat) or south < UTM_SOUTH or north > UTM_NORTH or east - west > WIDE
 
 
-def _map_edge(crs: str, box: GeoBox, lattice: Lattice | None) -> float | None:
-    """Return the left edge of the map at which requests of a grid turn to its other side. None = they do not."""
+def _map_edge(crs: str, box: GeoBox, lattice: Lattice | None, stored: float | None) -> float | None:
+    """Return the left edge of the map at which requests of a grid turn to its other side. None = they do not.
+
+    Args:
+        crs: CRS of the grid.
+        box: The grid.
+        lattice: The images' own pixels, if the grid is native.
+        stored: Where an image begins that is stored beyond the map: see :mod:`tasks.plan.beyond_180`.
+    """
     grid = PixelGrid(crs=crs, affine=box.affine, width=int(box.shape.x), height=int(box.shape.y))
     if lattice is None or lattice.shape is None:
-        return edge_beyond(grid)
+        return edge_beyond(grid) if stored is None else stored
     # The pixels of an image lie where its own grid has them, also beyond 180 degrees.
     column = round((~lattice.affine @ (box.affine.c, box.affine.f))[0]) - lattice.start[0]
     if 0 <= column <= lattice.shape.x - grid.width:
@@ -127,6 +135,7 @@ def _grid(
         check_touches(images[0], region.wgs84, "region")
     crs, scale = resolve_crs(pixels.crs, area.wgs84), pixels.scale or 0.0
     check_area_of_use(area.wgs84, crs, "region")
+    check_reprojected(images, names, crs, area.wgs84, "region", turns=True)
     west, south, east, north = reproject(area.geometry, area.crs, crs).bounds
     own = own_pixels(images, names)
     check_units(crs, scale, anchor=pixels.anchor, own=own, area=(east - west, north - south), whole=region is None)

@@ -26,6 +26,7 @@ from tasks.raster.region import Region
 
 if TYPE_CHECKING:
     import geopandas
+from tasks.plan.beyond_180 import check_reprojected
 from tasks.plan.footprints import check_touches
 from tasks.plan.grids import region_box, region_tiles
 from tasks.plan.lattice import NATIVE, native_lattice, own_pixels
@@ -128,13 +129,15 @@ def plan_patches(
     # A recipe gets the whole world as its region: with the box of the points, a further point would change every patch.
     image = find_image(connection, spec, WORLD)
     bands = image.bands(pixels.bands)
-    check_touches(image, shapely.MultiPoint(points.geometry.to_numpy()), "points")
+    place = shapely.MultiPoint(points.geometry.to_numpy())
+    check_touches(image, place, "points")
     names = [band.id for band in bands]
     if pixels.crs.lower() == NATIVE:
         tiles, tile_of_point = native_patch_tiles(points, lattice=native_lattice([image], names), size=size)
     else:
         scale = pixels.scale or 0.0
         tiles, tile_of_point = patch_tiles(points, crs=pixels.crs, scale=scale, size=size, anchor=pixels.anchor)
+        check_reprojected([image], names, pixels.crs, place, "points", turns=False)
         for crs in tiles.names:
             check_units(crs, scale, anchor=pixels.anchor, own=own_pixels([image], names), patch=size)
     kept = pixels.tile_format
