@@ -207,15 +207,16 @@ class TimeseriesParameters(ArealParameters):
     image: ImageChoice
     """What is read: an image collection as an asset, a recipe or an expression."""
     start: Annotated[date, Field(title="First day")]
-    """First day, UTC, such as 2020-01-01."""
+    """UTC (with `group_by=solar_day`, solar time), such as 2020-01-01."""
     end: Annotated[date | None, Field(title="End")] = None
     """Day after the last, UTC. Empty = a growing series: each run finds by listing what is new or changed in the
     collection, fetches just that, and renews table and plot."""
     region: Region
     """Box `[west, south, east, north]` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file."""
     group_by: Annotated[GroupBy, Field(title="Group by")] = "auto"
-    """Images that become one: `auto` = those of one acquisition by their own properties (Sentinel-1 and -2, Landsat);
-    `overpass` = also those of one platform and pass, minutes apart; `day` (UTC), `solar_day`; `image` = none."""
+    """Which images become one. `auto`: those of one acquisition, if their properties name it (Sentinel-1, Sentinel-2,
+    Landsat). `overpass`: also those of one platform and pass, minutes apart. `day`: those of one day, UTC. `solar_day`:
+    those of one day, solar time. `image`: none."""
     missing_bands: Annotated[MissingBands, Field(title="Missing bands")] = "fail"
     """If an image lacks a band: `fail` refuses the series and names the image, `skip` leaves it out, `mask` masks the
     band."""

@@ -28,6 +28,8 @@ class Acquired:
     """``updateTime`` of an asset. None = a computed image."""
     bands: tuple[str, ...] = ()
     """Requested bands that it has."""
+    outline: tuple[Hashable, float, float, float, float] | None = None
+    """CRS, and west, south, east and north in its units. None = it has no grid of its own, or no bounds."""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,10 @@ from tasks.plan.acquisition import Acquired, acquisition
 # Processing a scene again moves its start by less. The next Landsat row starts after 24 seconds.
 SAME = timedelta(seconds=10)
 
-_RADAR = re.compile(r"(S1[A-Z]_\w+)_[0-9A-Fa-f]{4}$")
+# Share of the smaller of two images that lies on the other: less, and they are two parts of a scene.
+ALIKE = 0.9
+
+_RADAR = re.compile(r"(S1[A-Z]_\w{2}_\w{4}_\w{4}_\d{8}T\d{6}_\w+)_[0-9A-Fa-f]{4}$")
 _SCENE = re.compile(r"(L[A-Z]\d\d{3}\d{3}\d{7})[A-Z]{3}\d\d")
 _PRODUCT = re.compile(r"(L[A-Z]\d\d)_L\w{3}_(\d{6}_\d{8})_\d{8}_")
 _TILE = (("MGRS_TILE", r"(.+)"), ("PRODUCT_ID", r"_T(\d\d[A-Z]{3})_"), ("GRANULE_ID", r"_T(\d\d[A-Z]{3})_"))
@@ -32,9 +35,9 @@ _BASELINES = (
 def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
     """Return the older copies of images, by the id of the newest copy. Images without copies are not in the result.
 
-    Copies show the same scene, start within 10 seconds of each other, and have the same requested bands. The copy that
-    was generated last is the newest, then that of the highest baseline, then the last one updated, then the last id. A
-    fact that not all copies have is not compared.
+    Copies show the same scene and the same place, start within 10 seconds of each other, and have the same requested
+    bands. The copy that was generated last is the newest, then that of the highest baseline, then the last one updated,
+    then the last id. A fact that not all copies have is not compared.
 
     Args:
         images: Images by start, then id.
@@ -44,16 +47,28 @@ def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
         key = _scene(image)
         if key is None:
             continue
-        clusters = scenes.setdefault((key, image.bands), [[]])
-        if clusters[-1] and image.start - clusters[-1][-1].start > SAME:
-            clusters.append([])
-        clusters[-1].append(image)
+        clusters = scenes.setdefault((key, image.bands), [])
+        same = (each for each in clusters if image.start - each[-1].start <= SAME and _same_place(each[-1], image))
+        cluster = next(same, None)
+        if cluster is None:
+            clusters.append(cluster := [])
+        cluster.append(image)
     return {
         best.id: tuple(one for one in cluster if one is not best)
         for clusters in scenes.values()
         for cluster in clusters
         if len(cluster) > 1 and (best := _newest(cluster))
     }
+
+
+def _same_place(one: Acquired, other: Acquired) -> bool:
+    """Return whether two images lie on each other. Tiles that were cut from one scene have its properties, too."""
+    if one.outline is None or other.outline is None:
+        return True
+    (crs, *ones), (other_crs, *others) = one.outline, other.outline
+    west, south, east, north = (*map(max, ones[:2], others[:2]), *map(min, ones[2:], others[2:]))
+    smaller = min((each[2] - each[0]) * (each[3] - each[1]) for each in (ones, others))
+    return crs == other_crs and max(east - west, 0) * max(north - south, 0) >= ALIKE * smaller
 
 
 def _newest(cluster: Sequence[Acquired]) -> Acquired:

@@ -88,9 +88,8 @@ def _parted(ordered: Sequence[Acquired], by: GroupBy, longitude: float) -> Itera
     if by == "image":
         yield from ((None, [image]) for image in ordered)
     elif by in {"day", "solar_day"}:
-        shift = timedelta(hours=longitude / 15 if by == "solar_day" else 0)
-        for day, together in _by(ordered, lambda image: _shifted(image.start, shift).date()).items():
-            yield day, together
+        east = longitude if by == "solar_day" else 0.0
+        yield from _by(ordered, lambda image: day_of(image.start, east)).items()
     else:
         for key, together in _by(ordered, acquisition if by == "auto" else _overpass).items():
             if key is None:
@@ -99,11 +98,12 @@ def _parted(ordered: Sequence[Acquired], by: GroupBy, longitude: float) -> Itera
                 yield from ((None, part) for part in _chained(together, str(key[0])))
 
 
-def _shifted(moment: datetime, shift: timedelta) -> datetime:
+def day_of(moment: datetime, longitude: float) -> date:
+    """Return the day of a moment in local solar time at a longitude, degrees east. That of 0 is UTC."""
     try:
-        return moment + shift
+        return (moment + timedelta(hours=longitude / 15)).date()
     except OverflowError:  # the first or the last day that datetime knows
-        return moment
+        return moment.date()
 
 
 def _overpass(image: Acquired) -> tuple[Hashable, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +19,7 @@ from tasks.errors.input import BadInputError
 from tasks.plan.acquisition import Acquired
 from tasks.plan.choices import GroupBy, MissingBands
 from tasks.plan.collection import Collection, open_collection
-from tasks.plan.grouping import Group, group_images
+from tasks.plan.grouping import Group, day_of, group_images
 from tasks.plan.images import ImageRecord
 from tasks.plan.labels import labels_of
 from tasks.plan.missing_bands import complete
@@ -27,6 +27,7 @@ from tasks.plan.specs import ImageSpec
 
 # The end of a series without an end date: a day after all images.
 NEVER = date(9999, 12, 31)
+FIRST, DAY = date(2, 1, 1), timedelta(days=1)
 # Images without a time that are named.
 NAMED = 100
 KEEP_TIME = (
@@ -71,7 +72,7 @@ def find_series(
     Args:
         connection: Connection to Earth Engine.
         spec: A collection.
-        start: First day.
+        start: First day, UTC, or in local solar time with `group_by=solar_day`.
         end: Day after the last day. None = all that the collection holds since `start`.
         geometry: GeoJSON in longitude and latitude. Images that do not touch it are left out.
         box: Bounding box of the geometry, for recipes that declare it.
@@ -85,7 +86,8 @@ def find_series(
         EarthEngineError: Earth Engine does not answer, or refuses.
     """
     collection = open_collection(connection, spec, box)
-    infos = collection.find(start=start, end=end or NEVER, geometry=geometry)
+    longitude = _longitude(geometry)
+    infos = _between(collection, start, end or NEVER, geometry, longitude if group_by == "solar_day" else 0.0)
     left_out = _without_time(connection, collection, geometry, found=bool(infos))
     if not infos:
         raise BadInputError(
@@ -97,7 +99,7 @@ def find_series(
         )
     wanted, infos, skipped = complete(infos, bands, missing_bands)
     by_id = {str(info.id): info for info in infos}
-    groups = group_images([_acquired(info, wanted) for info in infos], group_by, longitude=_longitude(geometry))
+    groups = group_images([_acquired(info, wanted) for info in infos], group_by, longitude=longitude)
     records = (
         replace(
             collection.record([by_id[image.id] for image in group.images], wanted),
@@ -112,6 +114,17 @@ def find_series(
     return Series(tuple(records), left_out | skipped | dict(_superseded(groups)))
 
 
+def _between(
+    collection: Collection, start: date, end: date, geometry: Mapping[str, Any], longitude: float
+) -> list[ImageInfo]:
+    """Return the images of a region that start on the days in [start, end), in solar time at a longitude."""
+    if not longitude:
+        return collection.find(start=start, end=end, geometry=geometry)
+    wider = {"start": max(start, FIRST) - DAY, "end": min(end, NEVER - DAY) + DAY}
+    found = collection.find(**wider, geometry=geometry)
+    return [info for info in found if info.time and start <= day_of(info.time, longitude) < end]
+
+
 def _acquired(info: ImageInfo, wanted: Sequence[BandInfo]) -> Acquired:
     assert info.time is not None
     has = {band.id for band in info.bands}
@@ -122,7 +135,17 @@ def _acquired(info: ImageInfo, wanted: Sequence[BandInfo]) -> Acquired:
         properties=info.properties,
         updated=info.version,
         bands=tuple(band.id for band in wanted if band.id in has),
+        outline=_outline(info, has.intersection(band.id for band in wanted)),
     )
+
+
+def _outline(info: ImageInfo, names: set[str]) -> tuple[str, float, float, float, float] | None:
+    band = next((band for band in info.bands if band.id in names), None)
+    if band is None or band.shape is None or not band.has_own_grid:
+        return None
+    corners = ((0, 0), (band.shape.x, 0), (0, band.shape.y), (band.shape.x, band.shape.y))
+    xs, ys = zip(*(band.transform @ corner for corner in corners), strict=True)
+    return band.crs, min(xs), min(ys), max(xs), max(ys)
 
 
 def _superseded(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,8 @@ from tasks.raster.reprojection import STEPS
 from tasks.raster.small_parts import on_grid, with_touched_pixels
 from tasks.raster.zones import Zones
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Names that every file system takes. Windows has devices of the excluded ones.
+_PLAIN = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9_-]{0,63}", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

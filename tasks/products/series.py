@@ -18,8 +18,10 @@ from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
 # Part of the identity of the table. To be raised when the same tiles give another table.
-VERSION = 2
+VERSION = 3
 COLUMNS = ("date", "band", "valid_share", "mean", "min", "max", "image", "time_start", "time_end", "images")
+# Characters of a label that are the day of the image.
+DAY = len("2020-05-18")
 # Names that no property of a feature may have in the table.
 RESERVED = ("feature", *COLUMNS)
 
@@ -86,15 +88,20 @@ def encoded(points: Iterable[SeriesPoint], areas: Sequence[Area] = ()) -> bytes:
     """Return the table as CSV: a row for each point. See :func:`make_series`."""
     head = ["feature", *renamed(areas[0].properties, RESERVED)] if areas else []
     first = [[area.name, *area.properties.values()] for area in areas]
+    lines = [_line([*head, *COLUMNS])]
+    for point in points:
+        own = [] if point.area is None else first[point.area]
+        numbers = [point.valid_share, point.mean, point.min, point.max]
+        taken = [point.name, point.time.isoformat(), point.end, " ".join(point.images)]
+        lines.append(_line([*own, point.day, point.band, *numbers, *taken]))
+    return "".join(lines).encode()
+
+
+def _line(values: Iterable[object]) -> str:
+    """Return a line of CSV. A value with a carriage return is quoted, which `csv` does only for lines that end so."""
     with io.StringIO() as text:
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*head, *COLUMNS])
-        for point in points:
-            own = [] if point.area is None else first[point.area]
-            numbers = [point.valid_share, point.mean, point.min, point.max]
-            taken = [point.name, point.time.isoformat(), point.end, " ".join(point.images)]
-            rows.writerow([*own, point.time.date().isoformat(), point.band, *numbers, *taken])
-        return text.getvalue().encode()
+        csv.writer(text, lineterminator="\r\n").writerow(values)
+        return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _points(plan: Plan, dates: Sequence[Zonal], areas: int = 0) -> list[SeriesPoint]:
@@ -114,6 +121,7 @@ def _points(plan: Plan, dates: Sequence[Zonal], areas: int = 0) -> list[SeriesPo
                 points.append(
                     SeriesPoint(
                         time=datetime.fromisoformat(source.time or source.label),
+                        day=source.label[:DAY],
                         band=band.id,
                         valid_share=None if own.valid is None or not zone.pixels else own.valid / zone.pixels,
                         mean=own.mean,

@@ -30,6 +30,8 @@ class SeriesPoint:
     """Maximum of the valid pixels."""
     area: int | None = None
     """Number of the feature from 0; None if the region is one area."""
+    day: str = ""
+    """Day of the image: that of `time` in UTC, or the day for which several images were joined."""
     counted: int = 0
     """Number of pixels behind the mean."""
     name: str = ""

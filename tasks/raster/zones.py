@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tasks.raster.clip import inside_window
+from tasks.raster.grid import TOLERANCE
 from tasks.raster.tiling import Tiling
 from tasks.raster.window import Window
 
@@ -76,5 +77,7 @@ def _window(geometry: BaseGeometry, tiling: Tiling) -> tuple[int, int, int, int]
     if geometry.is_empty:
         return 0, 0, 0, 0
     columns, rows = ~tiling.geobox.affine @ tuple(shapely.get_coordinates(geometry).T)
-    top, left = max(int(np.floor(rows.min())), 0), max(int(np.floor(columns.min())), 0)
-    return top, min(int(np.ceil(rows.max())), int(shape.y)), left, min(int(np.ceil(columns.max())), int(shape.x))
+    # Of the pixels that it touches, only those with their centre in the bounding box can lie in it.
+    top, left = (max(int(np.ceil(each.min() - 0.5 - TOLERANCE)), 0) for each in (rows, columns))
+    bottom, right = (int(np.floor(each.max() - 0.5 + TOLERANCE)) + 1 for each in (rows, columns))
+    return top, min(bottom, int(shape.y)), left, min(right, int(shape.x))

@@ -28,7 +28,7 @@ def place(x=600000, y=7200000, size=30):
     return Affine(size, 0, x, 0, -size, y)
 
 
-def write_scene(path, bands, *, at=None, nodata=None, **tags):
+def write_scene(path, bands, *, at=None, crs="EPSG:32621", nodata=None, **tags):
     """Write a GeoTIFF: `bands` is one array, or arrays by name. Tags become properties of the image."""
     bands = bands if isinstance(bands, dict) else {"B1": bands}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_scene(path, bands, *, at=None, nodata=None, **tags):
         width=first.shape[1],
         count=len(bands),
         dtype=np.result_type(*bands.values()),
-        crs="EPSG:32621",
+        crs=crs,
         transform=at or place(),
         nodata=nodata,
     ) as file:

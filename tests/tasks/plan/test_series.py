@@ -5,6 +5,7 @@ from datetime import date
 
 import ee
 import numpy as np
+import pyproj
 import pytest
 
 from deployments.sandbox.process import running
@@ -13,6 +14,7 @@ from tasks.earthengine.expression import encode
 from tasks.errors.input import BadInputError
 from tasks.plan.plan import Plan
 from tasks.plan.specs import ImageSpec
+from tasks.products.series import series_points
 from tests.tasks.extraction.test_checkpoint import series
 from tests.tasks.plan.dated import A, extracted, means, place, plan_of, write_scene
 
@@ -240,6 +242,53 @@ def test_two_datastrips_of_one_tile_are_no_copies(collection, ask, tmp_path):
     plan = plan_of(ask, name, start=START)
     assert means(ask, plan, tmp_path) == {"2020-05-18T134211Z": 200.5}
     assert plan.left_out == {}
+
+
+CUT = {"LANDSAT_SCENE_ID": "LC82240782020139LGN00", "LANDSAT_PRODUCT_ID": "LC08_L2SP_224078_20200518_20200519_02_T1"}
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_tiles_that_were_cut_from_one_scene_are_no_copies(scenes, ask, tmp_path, computed):
+    """They have its properties and its time: chips of an export, or the tiles of HLS."""
+    folder, name = scenes[0], f"cut{computed}"
+    moment = at("2020-05-18T13:42:11Z")
+    write_scene(folder / name / "left.tif", A[:, :12], **moment, **CUT)
+    write_scene(folder / name / "right.tif", A[:, 10:], at=place(600300), **moment, **CUT)
+    plan = plan_of(ask, expression(ask, name) if computed else name, start=START)
+    assert sorted(means(ask, plan, tmp_path).values()) == [A[:, :12].mean(), A[:, 10:].mean()]
+    assert plan.left_out == {}
+
+
+def test_a_copy_that_covers_a_part_of_a_scene_is_a_copy(scenes, ask, tmp_path):
+    moment = at("2020-05-18T13:42:11Z") | {"LANDSAT_SCENE_ID": "LC82240782020139LGN00"}
+    write_scene(scenes[0] / "less" / "old.tif", A + 100, **moment, DATE_PRODUCT_GENERATED="2020-05-19")
+    write_scene(scenes[0] / "less" / "new.tif", A[:10], **moment, DATE_PRODUCT_GENERATED="2021-05-19")
+    plan = plan_of(ask, "less", start=START)
+    assert list(means(ask, plan, tmp_path).values()) == [A[:10].mean()]
+    assert "older copy" in plan.left_out["projects/sandbox/assets/less/old"]
+
+
+def test_images_whose_names_only_begin_like_those_of_sentinel_1_are_no_copies(collection, ask):
+    name = collection({f"S1A_stack_000{n}": (A + n, at("2020-05-18T09:00:00Z")) for n in (1, 2)})
+    assert len(plan_of(ask, name, start=START)) == 2
+
+
+def test_a_solar_day_is_whole_and_has_its_own_date(scenes, ask, tmp_path):
+    """In New Zealand noon is at about 00:20 UTC: half of each day lies on the day before in UTC."""
+    folder, where = scenes[0], {"crs": "EPSG:32760", "at": place(300000, 5920000)}
+    to_degrees = pyproj.Transformer.from_crs(32760, 4326, always_xy=True).transform
+    west, south, east, north = *to_degrees(300000, 5919400), *to_degrees(300600, 5920000)
+    for add, moment in enumerate(["17T11:30", "17T12:30", "17T22:15", "18T03:00", "18T13:00", "19T03:00"]):
+        write_scene(folder / "far_east" / f"i{add}.tif", A + add, **where, DATE_ACQUIRED=f"2020-05-{moment}:00Z")
+    plan = plan_of(
+        ask, "far_east", region=[west, south, east, north], crs="EPSG:32760", group_by="solar_day",
+        start=date(2020, 5, 18), end=date(2020, 5, 20),
+    )  # fmt: skip
+    assert [[one[-2:] for one in source.images] for source in plan.sources] == [["i1", "i2", "i3"], ["i4", "i5"]]
+    assert [source.label for source in plan.sources] == ["2020-05-18", "2020-05-19"]
+    found, tiles = extracted(ask, plan, tmp_path)
+    assert [pixels.mean() for pixels in found.values()] == [203.5, 205.5]
+    assert [point.day for point in series_points(plan, tiles)] == ["2020-05-18", "2020-05-19"]
 
 
 def test_two_granules_of_an_overpass_have_its_time(collection, ask, tmp_path):

@@ -30,6 +30,8 @@ from tasks.raster.raster import Raster
 from tasks.raster.region import Region
 from tasks.raster.series_plot import SeriesPoint
 from tasks.raster.tiling import Tiling
+from tasks.raster.window import Window
+from tasks.raster.zones import Zones
 from tasks.storage.band_summary import Bands
 from tasks.storage.local import LocalStore
 from tests.rasters import encode_geotiff
@@ -360,6 +362,10 @@ def test_a_feature_is_named_by_its_own_id_if_all_differ(tmp_path, ids, names):
         (["1", "01", *"abcdefghi"], ("1", "01", *"abcdefghi")),
         (["a/b", "a b"], ("0", "1")),
         (["é", "y" * 300], ("0", "1")),
+        (["north", "CON"], ("0", "1")),
+        (["com1", "lpt"], ("0", "1")),
+        (["console", "comet"], ("console", "comet")),
+        (["\N{KELVIN SIGN}", "b"], ("0", "1")),
         ([None] * 11, tuple(f"{n:02}" for n in range(11))),
     ],
 )
@@ -368,18 +374,27 @@ def test_files_of_features_have_names_that_every_file_system_takes(tmp_path, ids
     assert features.files == files
 
 
+def test_the_window_of_a_feature_has_no_row_or_column_of_pixels_that_are_all_outside():
+    """Edges between pixels that went through another CRS are off by a nanometre."""
+    tiling = Tiling(GeoBox(SIDES, GRID, crs_of(CRS)), 16)
+    edges = (500_020 - 1e-7, 4_999_950 - 1e-7, 500_070 + 1e-7, 4_999_990 + 1e-7)
+    window = Zones([shapely.box(*edges)], tiling).window(0)
+    assert window == Window(rows=slice(1, 5), columns=slice(2, 7))
+    assert Zones([shapely.box(*edges).buffer(-21, join_style="mitre")], tiling).window(0) is None
+
+
 def test_properties_are_columns_of_text_and_none_hides_another(tmp_path):
     big = 12345678901234567
     properties = [
         {"feature": "x", "mean": 0.1, "date": "1 May", "mean_given": True, "id": big, "tags": ["a", None]}
         | {"band": "00123"},
-        {"feature": None, "mean": 1e300, "date": 'a,"b"\nc', "id": -1, "tags": {"k": 1}, "crop": "NA"},
+        {"feature": None, "mean": 1e300, "date": 'a,"b"\nc\rd', "id": -1, "tags": {"k": 1}, "crop": "NA"},
     ]  # fmt: skip
     _, rows, _ = made(tmp_path, region_of(SQUARE, CROSSING, properties=properties))
     own = ("feature_given", "mean_given_2", "date_given", "mean_given", "id", "tags", "band_given", "crop")
     assert tuple(rows[0])[: len(own) + 1] == ("feature", *own)
     assert [rows[0][name] for name in own] == ["x", "0.1", "1 May", "true", str(big), '["a", null]', "00123", ""]
-    assert [rows[1][name] for name in own] == ["", "1e+300", 'a,"b"\nc', "", "-1", '{"k": 1}', "", "NA"]
+    assert [rows[1][name] for name in own] == ["", "1e+300", 'a,"b"\nc\rd', "", "-1", '{"k": 1}', "", "NA"]
     assert len(rows[0]) == len(own) + 1 + len(COLUMNS)
 
 
