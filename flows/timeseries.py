@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
 # resolve them if they were text.
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,8 +24,9 @@ from tasks.plan.planning import plan_timeseries
 from tasks.plan.tiles import RegionTiles
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
+from tasks.products.feature_files import remove_renamed_feature_files
 from tasks.products.features import Features, series_features
-from tasks.products.mosaic import find_mosaics, remove_renamed
+from tasks.products.mosaic import find_mosaics, remove_renamed_mosaics
 from tasks.products.pictures import Picture, evenly_spaced
 from tasks.raster.region import Region, read_region
 from tasks.series import feature_files, series
@@ -150,6 +151,7 @@ def make_feature_files(extraction: Extraction, features: Features) -> dict[str, 
     for number, source in enumerate(whole.sources):
         made = feature_files(extraction.store, whole, extraction.tiles, features, source=number, name=source.label)
         files.update({f"{name}/{source.label}": key for name, key in made.items()})
+    report_renamed(remove_renamed_feature_files(extraction.store, whole, extraction.tiles, features))
     return dict(sorted(files.items()))
 
 
@@ -169,9 +171,14 @@ def make_mosaics(extraction: Extraction) -> dict[str, str]:
     for number, source in enumerate(whole.sources):
         if source.label not in files:
             files[source.label] = mosaic(store, whole, tiles, source=number, name=source.label)
-    for key in remove_renamed(store, whole, tiles):
-        run_logger().info("%s is removed: its image has another name now, and is stored under it", key)
+    report_renamed(remove_renamed_mosaics(store, whole, tiles))
     return dict(sorted(files.items()))
+
+
+def report_renamed(removed: Sequence[str]) -> None:
+    """Log which files were removed because their images have other names now."""
+    for key in removed:
+        run_logger().info("%s is removed: its image has another name now, and is stored under it", key)
 
 
 def report_left_out(left_out: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.products.features import Features
 from tasks.products.mosaic import of_source
-from tasks.products.product import Product, made_of
+from tasks.products.product import Product, made_of, remove_renamed
 from tasks.products.zonal import read_tile
 from tasks.raster.clip import clipped, inside_window
 from tasks.raster.cog import MosaicTile, write_mosaic
@@ -42,16 +42,10 @@ def make_feature_files(
         features: Its features.
         source: Number of the source in the plan.
     """
-    receipts = {tile.index % len(plan.tiles): tile for tile in of_source(plan, tiles, source)}
-
-    @functools.lru_cache(maxsize=KEPT)
-    def read(tile: int) -> Raster:
-        return read_tile(store, plan, receipts[tile])
-
-    cutter = _Cutter(store, plan, features, receipts, read)
+    cutter = _cutter(store, plan, tiles, features, source)
     label = plan.sources[source].label
     wanted = [
-        (name, zone, cutter.product(zone, f"features-{features.identity[:12]}/{name}/{label}.tif"))
+        (name, zone, cutter.product(zone, _file(features, name, label)))
         for zone, name in enumerate(features.files)
         if features.zones.window(zone) is not None
     ]
@@ -61,6 +55,38 @@ def make_feature_files(
         if not is_there:
             cutter.cut(zone, product, source)
     return {name: product.key for name, _, product in wanted}
+
+
+def remove_renamed_feature_files(
+    store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features
+) -> list[str]:
+    """Remove files of features that are stored under another name than that of their image: see `remove_renamed`."""
+
+    def made() -> set[str]:
+        cutters = (_cutter(store, plan, tiles, features, source) for source in range(len(plan.sources)))
+        zones = range(len(features.areas))
+        return {cutter.product(zone, "").made_of for cutter in cutters for zone in zones if cutter.has_pixels(zone)}
+
+    names = {_file(features, name, source.label) for name in features.files for source in plan.sources}
+    return remove_renamed(store, plan.folder, names, made, under=_folder(features))
+
+
+def _file(features: Features, name: str, label: str) -> str:
+    return f"{_folder(features)}{name}/{label}.tif"
+
+
+def _folder(features: Features) -> str:
+    return f"features-{features.identity[:12]}/"
+
+
+def _cutter(store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features, source: int) -> _Cutter:
+    receipts = {tile.index % len(plan.tiles): tile for tile in of_source(plan, tiles, source)}
+
+    @functools.lru_cache(maxsize=KEPT)
+    def read(tile: int) -> Raster:
+        return read_tile(store, plan, receipts[tile])
+
+    return _Cutter(store, plan, features, receipts, read)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +108,10 @@ class _Cutter:
         shape = self.features.zones.geometries[zone].wkb_hex
         clips = self.plan.tile_format.clip is not None
         return Product(self.store, self.plan.folder, name, made_of(own, "feature", shape, clips))
+
+    def has_pixels(self, zone: int) -> bool:
+        """Return whether a tile that the feature touches holds a pixel."""
+        return any(tile in self.tiles and self.tiles[tile].key is not None for tile in self._touched(zone))
 
     def cut(self, zone: int, product: Product, source: int) -> None:
         """Write the file of a feature."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import orjson
-
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
-from tasks.products.product import Product, made_of
+from tasks.products.product import Product, made_of, remove_renamed
 from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.raster import common_dtype
-from tasks.storage.receipt import READERS, RECEIPTS, TileReceipt
+from tasks.storage.receipt import READERS, TileReceipt
 from tasks.storage.store import Store
 
 
@@ -85,30 +82,14 @@ def find_mosaics(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> dict
         }
 
 
-def remove_renamed(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> list[str]:
-    """Remove mosaics that are stored under another name than that of their image; return their keys.
+def remove_renamed_mosaics(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> list[str]:
+    """Remove mosaics that are stored under another name than that of their image: see :func:`remove_renamed`."""
 
-    The name of an image may change: if another image of the same start came, or in a later version of this project. A
-    mosaic of the same tiles is then stored under the new name.
-    """
-    prefix, suffix = f"{plan.folder}/{RECEIPTS}/product-", ".tif.json"
-    current = {source.label for source in plan.sources}
-    notes = [stored.key for stored in store.list(prefix) if stored.key.endswith(suffix)]
-    old = [name for note in notes if (name := note.removeprefix(prefix).removesuffix(suffix)) not in current]
-    if not old:
-        return []
-    own = [of_source(plan, tiles, number) for number in range(len(plan.sources))]
-    made = {_mosaic(store, plan, each, "").made_of for each in own if any(tile.key is not None for tile in each)}
-    removed = []
-    for name in old:
-        note = f"{prefix}{name}{suffix}"
-        with contextlib.suppress(KeyError, ValueError, TypeError):
-            product = Product(store, plan.folder, f"{name}.tif", orjson.loads(store.get(note))["made_of"])
-            if product.made_of in made and product.is_there:
-                store.delete(product.key)
-                store.delete(note)
-                removed.append(product.key)
-    return removed
+    def made() -> set[str]:
+        own = [of_source(plan, tiles, number) for number in range(len(plan.sources))]
+        return {_mosaic(store, plan, each, "").made_of for each in own if any(tile.key is not None for tile in each)}
+
+    return remove_renamed(store, plan.folder, {f"{source.label}.tif" for source in plan.sources}, made)
 
 
 def _mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], name: str) -> Product:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +34,37 @@ def made_of(tiles: Iterable[TileReceipt], *more: object) -> str:
         bytes_of_it = " ".join(f"{one.key} {one.crc32c}" for one in tile.objects) or "None None"
         digest.update(f"\n{tile.index} {tile.status} {bytes_of_it} {tile.reason}".encode())
     return digest.hexdigest()
+
+
+def remove_renamed(
+    store: Store, folder: str, names: Collection[str], made: Callable[[], Collection[str]], *, under: str = ""
+) -> list[str]:
+    """Remove GeoTIFFs that are stored under another name than that of their image; return their keys.
+
+    The name of an image may change: if another image of the same start came, or in a later version of this project. A
+    file made of the same tiles is then stored under the new name.
+
+    Args:
+        store: The output.
+        folder: Folder of the plan.
+        names: Names of the current files.
+        made: Returns what these are made of, without those that hold no pixel: they are all alike.
+        under: Folder of the files in that of the plan, with `/` at its end.
+    """
+    notes, suffix = f"{folder}/{RECEIPTS}/product-", ".json"
+    found = (stored.key.removeprefix(notes).removesuffix(suffix) for stored in store.list(notes + under))
+    old = [each for each in found if each.endswith(".tif") and each not in names and (under or "/" not in each)]
+    current = made() if old else ()
+    removed = []
+    for name in old:
+        note = f"{notes}{name}{suffix}"
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            product = Product(store, folder, name, orjson.loads(store.get(note))["made_of"])
+            if product.made_of in current and product.is_there:
+                store.delete(product.key)
+                store.delete(note)
+                removed.append(product.key)
+    return removed
 
 
 def acquisitions(plan: Plan) -> list[object]:
