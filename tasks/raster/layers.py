@@ -184,7 +184,9 @@ def _is_unset(values: pd.Series, default: int | None) -> bool:
 
 def _with_fid(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:
     """Return the features with their primary key as a property, unless it only counts the features."""
-    if not name or name in frame.columns or name.lower() in _COUNTERS:
+    numbers = frame.index.tolist()
+    counted = any(numbers == list(range(first, first + len(numbers))) for first in (0, 1))
+    if not name or name in frame.columns or (counted and name.lower() in _COUNTERS):
         return frame.reset_index(drop=True)
     return frame.rename_axis(name).reset_index()
 

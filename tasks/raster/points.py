@@ -76,6 +76,8 @@ def _exploded(frame: geopandas.GeoDataFrame, given: object) -> tuple[geopandas.G
     import geopandas
 
     _check_points(frame, given)
+    if (shapely.get_type_id(frame.geometry.to_numpy()) == 0).all():
+        return frame, np.arange(len(frame))
     # From collections of collections down to points.
     parts, rows = shapely.get_parts(frame.geometry.to_numpy(), return_index=True)
     while (shapely.get_type_id(parts) > 0).any():

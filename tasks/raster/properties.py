@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import geopandas
     import pandas as pd
+    import pyarrow as pa
 
 INT64 = np.iinfo(np.int64)
 EXACT = 2**53
 """Every integer up to this magnitude is exact as a float64."""
-_INTEGER, _DECIMAL = re.compile(r"0|-?[1-9][0-9]*"), re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_INTEGER, _DECIMAL = r"^(0|-?[1-9][0-9]*)$", r"^(0|-?[1-9][0-9]*|-?(0|[1-9][0-9]*)\.[0-9]+)$"
+_SHORT = r"^(0|-?[1-9][0-9]*|-?(0|[1-9][0-9]*)\.[0-9]*[1-9])$", r"^-?(0|[1-9][0-9]*)\.([0-9]*[1-9]|0)$"
+_DIGITS = r"^-?[0-9]+(\.[0-9]+)?$"
 _NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
@@ -35,22 +39,57 @@ def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def from_text(texts: Sequence[str | None]) -> pd.Series:
     """Return a column of a text file: numbers if they would be written with the same characters, otherwise the text.
 
-    ``00123``, ``1e5``, ``+1``, ``1.50``, more digits than a number holds, ``TRUE`` and ``NA`` thus stay text, and so
-    does every other value of the same column. None is missing: whole numbers with gaps are ``Int64``.
+    ``00123``, ``1e5``, ``+1``, ``-0``, ``1.50``, more digits than a number holds, ``TRUE`` and ``NA`` thus stay text,
+    and so does every other value of the same column. None is missing: whole numbers with gaps are ``Int64``.
     """
     import pandas as pd
+    import pyarrow as pa
 
-    present = [text for text in texts if text is not None]
-    if present and all(map(_INTEGER.fullmatch, present)):
-        whole = [None if text is None else int(text) for text in texts]
-        if all(number is None or INT64.min <= number <= INT64.max for number in whole):
-            return pd.Series(whole, dtype="int64" if len(present) == len(texts) else "Int64")
-    elif present and all(map(_DECIMAL.fullmatch, present)):
-        # One way for the whole column: whole numbers in it are written either as 2.0 or as 2.
-        for trim in ("0", "-"):
-            if all(text == np.format_float_positional(float(text), trim=trim) for text in present):
-                return pd.Series([np.nan if text is None else float(text) for text in texts], dtype=float)
-    return pd.Series(list(texts), dtype=object)
+    column = pa.array(texts, pa.string())
+    present = column.drop_null()
+    numbers: pa.Array | None = None
+    with contextlib.suppress(pa.ArrowInvalid):  # more digits than a number holds
+        if len(present) and _all_match(present, _INTEGER):
+            numbers = column.cast(pa.int64())
+        elif len(present) and _all_match(present, _DECIMAL):
+            numbers = column.cast(pa.float64()) if _is_shortest(present) else None
+    if numbers is None:
+        return pd.Series(list(texts), dtype=object)
+    with_gaps = {pa.int64(): pd.Int64Dtype()} if numbers.null_count else {}
+    result: pd.Series = numbers.to_pandas(types_mapper=with_gaps.get)
+    return result
+
+
+def plain_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the numbers in texts of digits and decimal points. None = a text is something else."""
+    import pyarrow as pa
+
+    column = pa.array(texts, pa.string())
+    return column.cast(pa.float64()).to_numpy() if _all_match(column, _DIGITS) else None
+
+
+def _all_match(texts: pa.StringArray, pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(texts, pattern)).as_py())
+
+
+def _is_shortest(decimals: pa.StringArray) -> bool:
+    """Return whether each decimal has the shortest digits of its float, with whole numbers all as 2.0, or all as 2."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # All decimals of 15 digits are different floats.
+    if pc.max(pc.utf8_length(decimals)).as_py() <= 16 and any(_all_match(decimals, style) for style in _SHORT):
+        return True
+    written, given = [_positional(number) for number in decimals.cast(pa.float64()).to_pylist()], decimals.to_pylist()
+    return given in (written, [text.removesuffix(".0") for text in written])
+
+
+def _positional(number: float) -> str:
+    """Return the shortest digits that give a number, as 2.0 and 0.00001."""
+    text = repr(number)  # ten times as fast as NumPy, but 1e-05
+    return np.format_float_positional(number, trim="0") if "e" in text else text
 
 
 def writable(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
@@ -99,10 +138,11 @@ def _column(values: pd.Series) -> pd.Series:
     if values.dtype != object:
         return values if _is_writable(values) else _as_json(values)
     missing = values.isna()
-    present = [value for value, gone in zip(values, missing, strict=True) if not gone]
-    kinds, whole = {type(value) for value in present}, len(present) == len(values)
-    plain = pd.Series([None if gone else value for value, gone in zip(values, missing, strict=True)], dtype=object)
-    plain.index = values.index
+    present = values[~missing].tolist()
+    kinds, whole, plain = set(map(type, present)), len(present) == len(values), values
+    if not whole:
+        plain = pd.Series([None if gone else value for value, gone in zip(values, missing, strict=True)], dtype=object)
+        plain.index = values.index
     if kinds == {bool}:
         return plain.astype(bool if whole else "boolean")
     if kinds == {int} and INT64.min <= min(present) and max(present) <= INT64.max:
@@ -114,6 +154,8 @@ def _column(values: pd.Series) -> pd.Series:
 
 
 def _is_writable(values: pd.Series) -> bool:
+    if values.dtype.name in {"int64", "float64", "bool"}:
+        return True
     try:
         values.to_frame("column").to_parquet(io.BytesIO())
     except Exception:  # noqa: BLE001 -- Arrow has a dozen error types for values that it cannot store

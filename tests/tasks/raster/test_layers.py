@@ -410,6 +410,15 @@ def test_the_primary_key_of_a_package_is_a_property(tmp_path: Path) -> None:
     assert sorted(read_points(tmp_path / "p.gpkg").columns) == ["geometry", "site_id"]
 
 
+@pytest.mark.parametrize(("numbers", "kept"), [([1, 2], False), ([0, 1], False), ([70, 90], True), ([2, 3], True)])
+def test_numbers_of_features_are_left_out_where_they_only_count(
+    tmp_path: Path, numbers: list[int], *, kept: bool
+) -> None:
+    points_of((1, 2), (3, 4), fid=numbers).to_file(tmp_path / "p.gpkg")
+    read = read_points(tmp_path / "p.gpkg")
+    assert (read["fid"].tolist() if kept else "fid" in read) == (numbers if kept else False)
+
+
 def test_features_of_a_region_are_the_same_from_a_file_and_as_a_value(tmp_path: Path) -> None:
     squares = [shapely.geometry.mapping(shapely.box(n, 0, n + 1, 1)) for n in (0, 5)]
     value = collection(

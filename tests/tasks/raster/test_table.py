@@ -59,7 +59,9 @@ def refused(tmp_path: Path, data: str | bytes, name: str = "p.csv") -> str:
         (["0.12345678901234567890", "1.5"], "object", ["0.12345678901234567890", "1.5"]),
         (["12345678901234567.5", "1.5"], "object", ["12345678901234567.5", "1.5"]),
         (["+1", "2"], "object", ["+1", "2"]),
-        (["-0", "1"], "float64", [-0.0, 1.0]),
+        (["-0", "1"], "object", ["-0", "1"]),
+        (["-0", "1.5"], "object", ["-0", "1.5"]),
+        (["-0.0", "1.5"], "float64", [-0.0, 1.5]),
         ([".5", "1.5"], "object", [".5", "1.5"]),
         (["1.", "2."], "object", ["1.", "2."]),
         ([" 1", "2"], "object", [" 1", "2"]),
@@ -92,6 +94,19 @@ def test_every_text_is_kept(tmp_path, texts) -> None:
     else:
         written = ["" if pd.isna(v) else str(v) for v in points["v"]]
         assert [w.removesuffix(".0") for w in written] == [text.removesuffix(".0") for text in texts]
+
+
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters='\0",\n\r'), max_size=4)
+
+
+@given(st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+def test_quotes_change_nothing(tmp_path, rows) -> None:
+    """Tables without quotes are read by Arrow, other ones by the `csv` module. Rows may end early, or be blank."""
+    table = [["lon", "lat", "v", "w", ""], *(["1", "2", *row] for row in rows), ["", " "]]
+    plain, _ = read(tmp_path, "\n".join(",".join(row) for row in table))
+    quoted, _ = read(tmp_path, "\n".join(",".join(f'"{value}"' for value in row) for row in table))
+    pd.testing.assert_frame_equal(pd.DataFrame(plain), pd.DataFrame(quoted))
 
 
 NUMERALS = st.integers(-(2**70), 2**70).map(str) | st.floats(allow_nan=False, allow_infinity=False).map(repr)
