@@ -182,21 +182,17 @@ def _file_asset(path: Path, stamp: int, name: str) -> Asset:
 def acquired(tags: dict[str, str], stem: str) -> datetime | None:
     """Return when an image was taken, as its file says: it is in UTC, and a year alone is its first of January.
 
-    The tag ``DATE_ACQUIRED`` comes first, then ``TIFFTAG_DATETIME``, then a date in the file's name. If none says
+    The tag ``DATE_ACQUIRED`` (ISO 8601) is read first, then ``TIFFTAG_DATETIME``, then a date in its name. If none says
     it, the image has no date: the file's own would be a guess that looks like a fact.
 
     Args:
         tags: Of the file.
         stem: Its name without the suffix: ``S2_2020-05-18`` or ``L8_20200518``, for example.
     """
-    for key, form in (
-        ("DATE_ACQUIRED", "%Y-%m-%d"),
-        ("DATE_ACQUIRED", "%Y-%m-%dT%H:%M:%S%z"),
-        ("DATE_ACQUIRED", "%Y"),
-        ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S"),
-    ):
-        try:
-            when = datetime.strptime(tags.get(key, ""), form)  # noqa: DTZ007 - a time without a zone is UTC here
+    for key, form in (("DATE_ACQUIRED", ""), ("DATE_ACQUIRED", "%Y"), ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S")):
+        text = tags.get(key, "")
+        try:  # a time without a zone is UTC here
+            when = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007
         except ValueError:
             continue
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

@@ -43,6 +43,8 @@ class Zones:
         self._tiling = tiling
         # The windows of the areas in pixels, shape (zone, 4): first row, row after the last, and the same of columns.
         self._windows = np.array([_window(each, tiling) for each in geometries], np.int64).reshape(-1, 4)
+        # The bounding box of an area may lie on the grid although the area lies beside it.
+        self._windows[~shapely.intersects(self.geometries, tiling.geobox.extent.geom)] = 0
 
     def __len__(self) -> int:
         return len(self.geometries)

@@ -381,6 +381,9 @@ def test_the_window_of_a_feature_has_no_row_or_column_of_pixels_that_are_all_out
     window = Zones([shapely.box(*edges)], tiling).window(0)
     assert window == Window(rows=slice(1, 5), columns=slice(2, 7))
     assert Zones([shapely.box(*edges).buffer(-21, join_style="mitre")], tiling).window(0) is None
+    left, top, around = GRID.c, GRID.f, shapely.box(GRID.c - 50, GRID.f - 50, GRID.c + 50, GRID.f + 50)
+    corner = around - shapely.box(left - 1, top - 99, left + 99, top + 1)  # its bounding box lies on the grid
+    assert Zones([corner], tiling).window(0) is None
 
 
 def test_properties_are_columns_of_text_and_none_hides_another(tmp_path):
