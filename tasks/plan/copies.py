@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.plan.acquisition import Acquired, acquisition
@@ -35,9 +35,9 @@ _BASELINES = (
 def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
     """Return the older copies of images, by the id of the newest copy. Images without copies are not in the result.
 
-    Copies show the same scene and the same place, start within 10 seconds of each other, and have the same requested
-    bands. The copy that was generated last is the newest, then that of the highest baseline, then the last one updated,
-    then the last id. A fact that not all copies have is not compared.
+    Copies show the same scene and the same place, and start within 10 seconds of each other. The copy that was generated
+    last is the newest, then that of the highest baseline, then the last one updated, then the last id. A fact that not
+    all copies have is not compared. An older copy with a requested band that the newest lacks is not superseded.
 
     Args:
         images: Images by start, then id.
@@ -47,18 +47,24 @@ def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
         key = _scene(image)
         if key is None:
             continue
-        clusters = scenes.setdefault((key, image.bands), [])
+        clusters = scenes.setdefault(key, [])
         same = (each for each in clusters if image.start - each[-1].start <= SAME and _same_place(each[-1], image))
         cluster = next(same, None)
         if cluster is None:
             clusters.append(cluster := [])
         cluster.append(image)
-    return {
-        best.id: tuple(one for one in cluster if one is not best)
-        for clusters in scenes.values()
-        for cluster in clusters
-        if len(cluster) > 1 and (best := _newest(cluster))
-    }
+    return dict(found for clusters in scenes.values() for cluster in clusters for found in _superseded(cluster))
+
+
+def _superseded(cluster: Sequence[Acquired]) -> Iterator[tuple[str, tuple[Acquired, ...]]]:
+    left = list(cluster)
+    while len(left) > 1:
+        best = _newest(left)
+        left.remove(best)
+        older = tuple(one for one in left if set(one.bands) <= set(best.bands))
+        if older:
+            yield best.id, older
+        left = [one for one in left if one not in older]
 
 
 def _same_place(one: Acquired, other: Acquired) -> bool:

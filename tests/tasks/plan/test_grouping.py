@@ -1,6 +1,7 @@
 """Laws of grouping: every image is in exactly one group, names sort by time, passes are never mixed."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -174,6 +175,29 @@ def parts(groups):
 )
 def test_what_is_one_acquisition(found, by, right):
     assert parts(group_images(found, by)) == right
+
+
+def copy_of(name, baseline, *bands):
+    facts = {"DATATAKE_IDENTIFIER": f"GS2A_20200518T134211_016607_N{baseline}", "MGRS_TILE": "21JYM"}
+    return replace(one(name, **facts), bands=bands)
+
+
+@pytest.mark.parametrize(
+    ("images", "right"),
+    [
+        # The old one lies on top by its id, and its band B1 would be mixed with B2 of the new one.
+        ([copy_of("z_old", "02.14", "B1"), copy_of("a_new", "05.00", "B1", "B2")], [["a_new"]]),
+        ([copy_of("a", "02.14", "B1", "B2"), copy_of("b", "05.00", "B1")], [["a", "b"]]),
+        ([copy_of("a", "02.14", "B1"), copy_of("b", "03.00", "B1", "B2"), copy_of("c", "05.00", "B1")], [["b", "c"]]),
+        ([copy_of("a", "02.14", "B2"), copy_of("b", "03.00", "B2"), copy_of("c", "05.00", "B1")], [["b", "c"]]),
+    ],
+)
+def test_a_copy_is_older_if_the_newest_has_all_its_bands(images, right):
+    groups = group_images(images, "auto")
+    assert parts(groups) == right
+    assert sorted(image.id for group in groups for image in (*group.images, *group.superseded)) == sorted(
+        image.id for image in images
+    )
 
 
 def test_images_without_a_pause_are_no_overpass():
