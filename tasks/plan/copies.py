@@ -36,8 +36,9 @@ def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
     """Return the older copies of images, by the id of the newest copy. Images without copies are not in the result.
 
     Copies show the same scene and the same place, and start within 10 seconds of each other. The copy that was
-    generated last is the newest, then that of the highest baseline, then the last one updated, then the last id. A fact
-    that not all copies have is not compared. An older copy with a requested band that the newest lacks is not superseded.
+    generated last is the newest, then that of the highest baseline, then the last one updated, then the last id. A
+    fact that not all copies have is not compared. An older copy with a requested band that the newest lacks is not
+    superseded.
 
     Args:
         images: Images by start, then id.
