@@ -106,7 +106,7 @@ def whole_grid(image: ImageRecord) -> Region | None:
             crs = canonical_crs(band.crs)
             extent = GeoBox(band.shape, band.transform, crs_of(crs)).extent.geom
             degrees = crs_of(crs).proj.is_geographic
-            return Region(geometry=globe.cut(extent) if degrees else extent, crs=crs)
+            return Region(geometry=globe.folded(extent) if degrees else extent, crs=crs)
     return None
 
 

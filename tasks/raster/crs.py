@@ -107,7 +107,7 @@ def utm_codes(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.str_]:
         raise refused(
             "crs",
             "utm",
-            f"there is no UTM zone at longitude {lon.flat[i]}, latitude {lat.flat[i]} (UTM covers 80 S to 84 N)",
+            f"there is no UTM zone at longitude {lon.flat[i]:.6f}, latitude {lat.flat[i]:.6f} (UTM is 80 S to 84 N)",
             "Give a polar CRS such as 'EPSG:3413' (north) or 'EPSG:3031' (south)",
         )
     zone = np.floor((lon + 180) / 6).astype(int) % 60 + 1

@@ -61,6 +61,25 @@ def wrapped(geometry: BaseGeometry) -> BaseGeometry:
     return united([_placed(part, given=False) for part in shapely.get_parts(geometry)])
 
 
+def folded(geometry: BaseGeometry, left: float = -180.0, width: float = TURN) -> BaseGeometry:
+    """Return an area with its parts beyond a map that repeats itself moved to the other side of the map.
+
+    Args:
+        geometry: Polygons whose x run on beyond the map. No edge takes the short way: compare :func:`cut`.
+        left: Left edge of the map, units of the CRS.
+        width: Width of the map.
+    """
+    west, south, east, north = geometry.bounds
+    turns = range(math.floor((west - left) / width + TINY), math.ceil((east - left) / width - TINY))
+    if turns in {range(0), range(1)}:
+        return geometry
+    pieces = []
+    for turn in turns:
+        strip = shapely.box(left + turn * width, south - 1, left + (turn + 1) * width, north + 1)
+        pieces.append(shapely.affinity.translate(shapely.intersection(geometry, strip), -turn * width))
+    return united(pieces)
+
+
 def is_plain(lonlat: NDArray[np.float64]) -> bool:
     """Return whether a dense ring, shape (point, 2) in degrees, keeps away from 180 degrees and from the poles."""
     return bool((np.abs(np.diff(lonlat[:, 0])) < 20).all() and (np.abs(lonlat[:, 1]) < 90).all())
@@ -149,7 +168,7 @@ def centre(geometry: BaseGeometry) -> tuple[float, float]:
 
 def box(west: float, south: float, east: float, north: float) -> BaseGeometry:
     """Return the area of a bounding box in degrees. If west is greater than east, it crosses 180 degrees."""
-    return cut(shapely.box(west, south, east + TURN if west > east else east, north))
+    return folded(shapely.box(west, south, east + TURN if west > east else east, north))
 
 
 def shown(sides: Sequence[float]) -> str:
@@ -172,6 +191,13 @@ def unclear_edge(geometry: BaseGeometry) -> tuple[float, float] | None:
         if long.size and not _jumps(ring) and np.abs(ring[:, 0]).max() <= 180:
             return float(ring[long[0], 0]), float(ring[long[0] + 1, 0])
     return None
+
+
+def short_way(geometry: BaseGeometry) -> float | None:
+    """Return the degrees of the longest given edge that takes the short way across 180 degrees. None = none does."""
+    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(geometry))]
+    found = [float(np.abs(np.diff(ring[:, 0])).max()) for ring in rings if _jumps(ring)]
+    return max(found, default=None)
 
 
 def _jumps(ring: NDArray[np.float64]) -> bool:
@@ -211,17 +237,7 @@ def _placed(part: BaseGeometry, *, given: bool) -> BaseGeometry:
     turns = [round((middle - hole[:, 0].mean()) / TURN) for hole in holes]
     holes = [hole + np.array([TURN * turn, 0.0]) for hole, turn in zip(holes, turns, strict=True)]
     whole = shapely.make_valid(shapely.Polygon(shell, holes))
-    west, _, east, _ = whole.bounds
-    parts = []
-    for turn in range(math.floor((west + 180) / TURN + TINY), math.ceil((east + 180) / TURN - TINY)):
-        piece = shapely.intersection(whole, shapely.box(TURN * turn - 180, -91, TURN * turn + 180, 91))
-        parts.append(shapely.transform(piece, lambda xy, turn=turn: _limited(xy - [TURN * turn, 0.0])))
-    return united(parts)
-
-
-def _limited(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return coordinates limited to -180 to 180: beyond it is what rounding adds."""
-    return np.clip(xy, [-180.0, -np.inf], [180.0, np.inf])
+    return folded(whole)
 
 
 def _polar(rings: list[NDArray[np.float64]], *, given: bool) -> BaseGeometry:
@@ -259,9 +275,8 @@ def _sector(piece: Any, low: float, side: float) -> BaseGeometry:
         lon = np.clip(np.where(lon < low - 1, lon + TURN, np.where(lon > low + 91, lon - TURN, lon)), low, low + 90)
         points = np.column_stack([lon, side * (90 - far)])
         at = np.flatnonzero(far < TINY)
-        if (
-            at.size
-        ):  # the pole is an edge along the latitude of 90 degrees, from its neighbour's longitude to the other's
+        if at.size:
+            # The pole is an edge along the latitude of 90 degrees, from the longitude of one neighbour to the other's.
             i, count = int(at[0]), len(points)
             ends = [[points[(i - 1) % count, 0], side * 90], [points[(i + 1) % count, 0], side * 90]]
             points = np.concatenate([points[:i], ends, points[i + 1 :]])

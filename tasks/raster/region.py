@@ -69,7 +69,8 @@ def read_region(
         crs: The CRS of a bounding box or GeoJSON. None = the ``crs`` member of the GeoJSON, or else WGS 84 longitude
             and latitude. A vector file has its own CRS, and this one is used only if it has none.
         layer: Name of a layer of the vector file, see `tasks.raster.layers.read_layers`.
-        note: Called with a line for the log if several layers become one, or if a box crosses 180 degrees.
+        note: Called with a line for the log if several layers become one, if a box crosses 180 degrees, or if an edge
+            of a polygon jumps there.
 
     Raises:
         InputError: The region cannot be read, or is not an area on the earth. The message names the given value and
@@ -96,14 +97,15 @@ def read_region(
     except InputError as error:
         raise refused("region", region, f"its CRS cannot be used ({error})", "Give it in another CRS") from error
     degrees = is_degrees(name)
-    if not is_file and not isinstance(region, Mapping):
+    is_box = not is_file and not isinstance(region, Mapping)
+    if is_box:
         box = _box(region, degrees=degrees)
         west, _, east, _ = box.bounds
         if degrees and east > 180:
             note(f"region: the box crosses 180 degrees. It reaches from {west:g} eastwards and is {east - west:g} wide")
         geometries = [box]
     if degrees:
-        geometries = _cut(geometries, region)
+        geometries = _cut(geometries, region, note, is_box=is_box)
     whole = _united(geometries, region)
     _check_world(whole, name, region)
     several = len(geometries) > 1 or any(properties)
@@ -181,12 +183,19 @@ def _united(geometries: Sequence[BaseGeometry | None], given: object) -> BaseGeo
     return whole
 
 
-def _cut(geometries: Sequence[BaseGeometry | None], given: object) -> list[BaseGeometry | None]:
+def _cut(
+    geometries: Sequence[BaseGeometry | None], given: object, note: Callable[[str], object], *, is_box: bool
+) -> list[BaseGeometry | None]:
     """Return geometries in degrees, their polygons cut at 180, after a check that it is clear what they mean."""
     parts = [part for part in geometries if part is not None and not part.is_empty]
     if not np.isfinite(shapely.get_coordinates(parts)).all():
         return list(geometries)  # refused later
     _check_longitudes(parts, given)
+    if is_box:  # its east is east of its west, however wide it is
+        return [globe.folded(part) for part in parts]
+    jump = max(filter(None, map(globe.short_way, parts)), default=None)
+    if jump is not None:
+        note(f"region: an edge of {jump:g} degrees takes the short way across 180 degrees")
     return [None if each is None else globe.cut_collection(shapely.force_2d(each)) for each in geometries]
 
 

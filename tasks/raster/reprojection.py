@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pyproj
 import shapely
-import shapely.affinity
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
@@ -30,8 +27,6 @@ ROUND_TRIP = 1e-5
 """Degrees (1 m on the ground) by which a point may be off after the way to another CRS and back."""
 CHECKED = 10_000
 """Points of an outline that make the round trip."""
-
-
 WIDE = 30.0
 """Degrees of longitude from which an area may be larger than the map of a CRS."""
 
@@ -57,13 +52,15 @@ def reproject(geometry: BaseGeometry, source: str, target: str, *, steps: int = 
     """
     source, target = canonical_crs(source), canonical_crs(target)
     if source == target:
-        return globe.continuous(geometry) if is_degrees(target) else geometry
+        edge = map_edge(target)
+        return geometry if edge is None else globe.continuous(geometry, edge[1])
     try:
         if is_degrees(target):
             return globe.continuous(_lonlat(geometry, source, target, steps))
         if is_degrees(source):
             return _from_lonlat(geometry, source, target, steps)
-        return _moved(geometry, source, target, steps)
+        moved, edge = _moved(geometry, source, target, steps), map_edge(target)
+        return moved if edge is None else globe.continuous(moved, edge[1])
     except TornError:
         if is_degrees(source) or is_degrees(target):
             raise
@@ -101,10 +98,8 @@ def check_area_of_use(place: BaseGeometry, crs: str, field: str) -> None:
 
 def _from_lonlat(geometry: BaseGeometry, source: str, target: str, steps: int) -> BaseGeometry:
     """Return an area of longitudes and latitudes in a projected CRS, with the parts on both sides of 180 joined."""
-    try:
-        moved = _moved(
-            globe.continuous(geometry), source, target, steps
-        )  # no edge at 180 degrees that could leave a gap
+    try:  # no edge at 180 degrees that could leave a gap
+        moved = _moved(globe.continuous(geometry), source, target, steps)
     except TornError:
         middle = central_meridian(target)
         if middle is None:
@@ -120,9 +115,10 @@ def _from_lonlat(geometry: BaseGeometry, source: str, target: str, steps: int) -
 def _lonlat(geometry: BaseGeometry, source: str, target: str, steps: int) -> BaseGeometry:
     edge, outline = map_edge(source), map_outline(source)
     if edge is not None and not is_degrees(source):
-        geometry = _within(geometry, *edge)
-    if outline is not None and not shapely.covers(outline, geometry):
-        geometry = globe.united([shapely.intersection(outline, geometry)])
+        geometry = globe.folded(geometry, *edge)
+    beyond = outline is not None and not shapely.covers(outline, geometry)
+    if beyond:
+        geometry = _halves(shapely.intersection(outline, geometry), source)
         if geometry.is_empty:
             raise _torn(geometry, source, "the region lies outside the world on its map")
     dense = _dense(geometry, steps)
@@ -132,20 +128,55 @@ def _lonlat(geometry: BaseGeometry, source: str, target: str, steps: int) -> Bas
         raise _torn(geometry, source, "a part of the region lies outside the area that it covers")
     if is_degrees(source):
         return globe.cut(moved)
+    if beyond:
+        return _opened(dense, moved, source)
+    if edge is not None or outline is not None:
+        moved = _on_seam(moved, source)
     return moved if all(map(globe.is_plain, rings)) else globe.wrapped(moved)
 
 
-def _within(geometry: BaseGeometry, left: float, width: float) -> BaseGeometry:
-    """Return an area with its parts beyond a map that repeats itself moved to the other side of the map."""
+def _halves(geometry: BaseGeometry, crs: str) -> BaseGeometry:
+    """Return an area on a map of the world, cut at the central meridian."""
+    middle, _ = transformer(WGS84, crs).transform(central_meridian(crs), 0.0)
     west, south, east, north = geometry.bounds
-    turns = range(math.floor((west - left) / width + 1e-9), math.ceil((east - left) / width - 1e-9))
-    if turns in {range(0), range(1)}:
-        return geometry
-    pieces = []
-    for turn in turns:
-        strip = shapely.box(left + turn * width, south - 1, left + (turn + 1) * width, north + 1)
-        pieces.append(shapely.affinity.translate(shapely.intersection(geometry, strip), -turn * width))
-    return globe.united(pieces)
+    boxes = (shapely.box(west, south, middle, north), shapely.box(middle, south, east, north))
+    parts = [part for each in boxes for part in shapely.get_parts(shapely.intersection(geometry, each))]
+    return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon" and part.area > 0])
+
+
+def _opened(halves: BaseGeometry, moved: BaseGeometry, crs: str) -> BaseGeometry:
+    """Return the halves of a map of the world in degrees, cut at 180 degrees.
+
+    The western and the eastern edge of the map are one meridian, and meet at the poles. So each half is kept on its
+    side of the central meridian: a ring around the whole world would have no area in degrees.
+
+    Args:
+        halves: Polygons on either side of the central meridian, in the CRS.
+        moved: The same polygons, transformed to degrees.
+        crs: The CRS.
+    """
+    middle = central_meridian(crs) or 0.0
+    x, _ = transformer(WGS84, crs).transform(middle, 0.0)
+    parts = []
+    for half, found in zip(shapely.get_parts(halves), shapely.get_parts(moved), strict=True):
+        side = 1.0 if half.centroid.x > x else -1.0
+        lon, lat = shapely.get_coordinates(found).T
+        off = side * ((lon - middle + 180) % globe.TURN - 180)
+        off = np.clip(np.where(off < -90, off + globe.TURN, off), 0, 180)
+        off = middle + side * np.where(off > 180 - 2 * SEAM_GAP, 180, off)
+        parts.append(shapely.make_valid(shapely.set_coordinates(found, np.column_stack([off, lat]))))
+    return globe.folded(globe.united(parts))
+
+
+def _on_seam(lonlat: BaseGeometry, crs: str) -> BaseGeometry:
+    """Return an area in degrees whose points beside the edge of a map of the world lie exactly on its meridian."""
+    seam = (central_meridian(crs) or 0.0) + 180
+
+    def snapped(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        exact = seam + globe.TURN * np.round((xy[:, 0] - seam) / globe.TURN)
+        return np.column_stack([np.where(np.abs(xy[:, 0] - exact) <= 2 * SEAM_GAP, exact, xy[:, 0]), xy[:, 1]])
+
+    return shapely.transform(lonlat, snapped)
 
 
 def _moved(geometry: BaseGeometry, source: str, target: str, steps: int) -> BaseGeometry:
@@ -165,7 +196,14 @@ def _moved(geometry: BaseGeometry, source: str, target: str, steps: int) -> Base
 
 def _dense(geometry: BaseGeometry, steps: int) -> BaseGeometry:
     west, south, east, north = geometry.bounds
-    return shapely.segmentize(geometry, max(east - west, north - south) / steps)
+    return _segmented(geometry, max(east - west, north - south) / steps)
+
+
+def _segmented(geometry: BaseGeometry, step: float) -> BaseGeometry:
+    """Return a geometry with short edges. GEOS would join the parts of a multipolygon that touch."""
+    if geometry.geom_type != "MultiPolygon" or geometry.is_valid:
+        return shapely.segmentize(geometry, step)
+    return shapely.MultiPolygon([shapely.segmentize(part, step) for part in geometry.geoms])
 
 
 def _comes_back(given: BaseGeometry, moved: BaseGeometry, source: str, target: str) -> bool:
@@ -248,6 +286,8 @@ def _advice(place: BaseGeometry | None) -> str:
     if place is None:
         return "Choose a CRS that covers the region: 'utm', 'EPSG:3413' (north), 'EPSG:3031' (south) or 'EPSG:6933'"
     west, south, east, north = globe.continuous(place).bounds
+    if (north > UTM_NORTH or south < UTM_SOUTH) and south < 0 < north:
+        return f"Choose a CRS that covers it, such as {WGS84!r}"
     if north > UTM_NORTH or south < UTM_SOUTH:
         polar = "EPSG:3413" if north > -south else "EPSG:3031"
         return f"Choose a CRS that covers it, such as {polar!r}"

@@ -32,15 +32,20 @@ def degrees(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
 def map_corners(corners: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     """Return the corners of tiles for a map in degrees, shape (tile, 4, 2), see :func:`degrees`.
 
-    A tile at a pole is the box around its outline: four corners around a pole are no outline in degrees.
+    A tile at a pole, or partly outside the world on its map, is the box around its outline: its four corners are no
+    outline in degrees.
     """
-    found = degrees(corners, crs)
+    found, world = degrees(corners, crs), map_outline(crs)
     with np.errstate(invalid="ignore"):  # infinite corners stay
         steps = np.diff(found[..., 0], axis=1, append=found[:, :1, 0])
         turns = np.abs(steps - globe.TURN * np.round(steps / globe.TURN))
-        polar = (np.abs(found[..., 1]).max(axis=1) > 80) & (turns.max(axis=1) > 60) & (not is_degrees(crs))
-    for number, outline in zip(np.flatnonzero(polar), tile_outlines(corners[polar], crs), strict=True):
-        if outline is not None:
+        boxed = (np.abs(found[..., 1]).max(axis=1) > 80) & (turns.max(axis=1) > 60) & (not is_degrees(crs))
+    if world is not None:
+        boxed |= ~shapely.covers(world, shapely.polygons(corners))
+    for number, outline in zip(np.flatnonzero(boxed), tile_outlines(corners[boxed], crs), strict=True):
+        if outline is None:
+            found[number] = np.inf
+        else:
             west, south, east, north = globe.bounds(outline)
             east += globe.TURN * (west > east)
             found[number] = [(west, north), (east, north), (east, south), (west, south)]
@@ -106,7 +111,7 @@ def _one(corners: NDArray[np.float64], crs: str) -> shapely.Geometry | None:
     """Return the outline of a tile beyond 180 degrees, or partly outside the world on its map."""
     polygon = shapely.Polygon(corners)
     try:
-        found = globe.cut(polygon) if is_degrees(crs) else lonlat(polygon, crs)
+        found = globe.folded(polygon) if is_degrees(crs) else lonlat(polygon, crs)
         return globe.united([shapely.intersection(found, shapely.box(-180, -90, 180, 90))])
     except InputError:
         return None

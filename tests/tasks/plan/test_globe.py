@@ -23,7 +23,8 @@ from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.plan.tiles import corners
 from tasks.raster.globe import bounds
 from tasks.raster.region import read_region
-from tasks.raster.tile_outlines import tile_outlines
+from tasks.raster.reprojection import lonlat, reproject
+from tasks.raster.tile_outlines import map_corners, tile_outlines
 from tasks.storage.local import LocalStore
 from tests.tasks.extraction.extracting import a_session, extract
 from tests.tasks.raster.globe_cases import area_km2
@@ -212,7 +213,7 @@ def test_a_square_around_the_pole_is_planned_in_its_own_crs(connection, tmp_path
         ([-55, 40, -54, 41], "EPSG:3413", r"crs = 'EPSG:3413': it is made for \[-180\.000, 60"),
         ([0, 86, 10, 88], "EPSG:3857", r"crs = 'EPSG:3857': it is made for .*'EPSG:3413'"),
         ([0, -89, 10, -88], "EPSG:32631", r"crs = 'EPSG:32631': it is made for .*'EPSG:3031'"),
-        ([-180, -90, 180, 90], "EPSG:3413", r"crs = 'EPSG:3413': .*'EPSG:3"),
+        ([-180, -90, 180, 90], "EPSG:3413", r"crs = 'EPSG:3413': .*such as 'EPSG:4326'"),
         ([-180, -60, 180, 60], "EPSG:32633", r"crs = 'EPSG:32633': .*'EPSG:6933'"),
         ([170, -50, -170, -40], "EPSG:27700", r"crs = 'EPSG:27700': it is made for .*'EPSG:6933'"),
     ],
@@ -322,6 +323,64 @@ def test_a_footprint_of_the_far_side_does_not_touch(connection):
 def test_bounds_cross_180_as_geojson_has_them():
     assert bounds(read_region([170, -10, -170, 10]).geometry) == [170, -10, -170, 10]
     assert bounds(read_region([-170, -10, 170, 10]).geometry) == [-170, -10, 170, 10]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(-175, -60, 175, 60), (-180, -60, 179, 60), (-179.9, -90, 180, 90), (0, -60, 355, 60), (-190, -60, 160, 60)],
+)
+def test_a_box_is_as_wide_as_it_is_given(box):
+    """Wider than 340 degrees, it was read as its complement: one degree for [-180, 179]."""
+    west, south, east, north = box
+    assert read_region(list(box)).geometry.area == pytest.approx((east - west) * (north - south))
+    corners_of_a_tile = np.array([[(west, north), (east, north), (east, south), (west, south)]], float)
+    assert tile_outlines(corners_of_a_tile, "EPSG:4326")[0].area == pytest.approx((east - west) * (north - south))
+
+
+def test_a_polygon_that_jumps_at_180_is_logged():
+    lines = []
+    read_region(square(-175, 175), note=lines.append)
+    assert lines == ["region: an edge of 350 degrees takes the short way across 180 degrees"]
+    read_region(square(-170, 170), note=lines.append)
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share"), [(-1, 1, 1), (-2 / 3, 1, 5 / 6), (-2 / 3, 2 / 3, 2 / 3), (0, 1, 1 / 2)]
+)
+def test_a_map_of_the_whole_world_is_the_whole_world(low, high, share):
+    """The grid of a MODIS image: its outline had no area, and points and boxes on it did not touch it."""
+    x, y = 20015109.354, 10007554.677
+    found = lonlat(shapely.box(-x, low * y, x, high * y), "SR-ORG:6974")
+    assert found.is_valid
+    assert found.area / (360 * 180) == pytest.approx(share, abs=1e-9)
+    assert shapely.covers(found, shapely.Point(10, 20).buffer(5))
+
+
+@pytest.mark.parametrize("source", [3857, 6933])
+@pytest.mark.parametrize("target", ["EPSG:3857", "EPSG:6933", "EPSG:4326", "EPSG:32760"])
+def test_a_region_at_both_edges_of_its_map_is_one_area(source, target):
+    """66,792 columns wide it was, in its own and in another CRS."""
+    x, south = pyproj.Transformer.from_crs(4326, source, always_xy=True).transform(179.98, -16.5)
+    edge, north = pyproj.Transformer.from_crs(4326, source, always_xy=True).transform(180, -16.46)
+    edge = abs(edge)
+    split = shapely.MultiPolygon([shapely.box(x, south, edge, north), shapely.box(-edge, south, -x, north)])
+    member = {"crs": {"type": "name", "properties": {"name": f"EPSG:{source}"}}}
+    region = read_region(shapely.geometry.mapping(split) | member)
+    assert bounds(region.wgs84) == pytest.approx([179.98, -16.5, -179.98, -16.46], abs=1e-6)
+    west, _, east, _ = reproject(region.geometry, region.crs, target).bounds
+    wide = {"EPSG:4326": 0.04, "EPSG:3857": 40075016.69 / 9000, "EPSG:6933": 34735060.89 / 9000, "EPSG:32760": 4275}
+    assert east - west == pytest.approx(wide[target], rel=0.02)
+
+
+def test_tiles_partly_outside_the_world_are_boxes_on_the_coverage_map():
+    """The tile h35v10 of MODIS at Fiji: PROJ places two of its corners on the other side of the globe."""
+    tile = 20015109.354 / 18
+    left, top = 17 * tile, -tile
+    ring = np.array([[(left, top), (left + tile, top), (left + tile, top - tile), (left, top - tile)]])
+    found = map_corners(ring, "SR-ORG:6974")[0]
+    assert found.min(axis=0) == pytest.approx([170 / np.cos(np.radians(10)), -np.degrees(np.arccos(17 / 18))], abs=1e-3)
+    assert found.max(axis=0) == pytest.approx([180, -10], abs=1e-3)
 
 
 def test_a_box_that_crosses_180_is_logged_with_its_width():
