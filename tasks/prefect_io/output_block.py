@@ -67,14 +67,15 @@ def _bucket(slug: str, bucket: str, folder: str) -> tuple[str, str]:
     Raises:
         StorageError: The bucket or the folder cannot be used. The message shows them as they are in the block.
     """
-    prefix = "/".join(part for part in folder.split("/") if part not in {"", "."})
+    is_address = "://" in folder  # it keeps its empty part, which is refused
+    prefix = folder if is_address else "/".join(part for part in folder.split("/") if part not in {"", "."})
     try:
         return bucket_of(f"gs://{bucket}/{prefix}")
     except StorageError as error:
         raise StorageError(
             f"output = {slug!r}: the block has bucket = {bucket!r} and bucket_folder = {folder!r}. A bucket is a name "
-            "without gs://, of 3 to 222 lower-case letters, digits, dots, dashes or underscores. A folder has no `..`, "
-            "backslash or line break. Change the block."
+            "without gs://, of 3 to 222 lower-case letters, digits, dots, dashes or underscores. A folder has no ://, "
+            "`..`, backslash or line break. Change the block."
         ) from error
 
 

@@ -233,6 +233,7 @@ def test_a_folder_of_a_bucket_is_a_path(prefect_server, service, monkeypatch, fo
     [
         ({"bucket_folder": "../up"}, "bucket_folder = '../up/'"),
         ({"bucket_folder": "a\\b"}, "bucket_folder = "),
+        ({"bucket_folder": "gs://pixels/a"}, "bucket_folder = 'gs://pixels/a/'.*A folder has no ://"),
         ({"bucket": "gs://pixels"}, "bucket = 'gs://pixels'.*a name without gs://"),
         ({"bucket": "Pixels"}, "bucket = 'Pixels'"),
     ],

@@ -286,7 +286,7 @@ def flat(geometry: Any) -> list[tuple[float, float]]:
 
 
 @given(st.lists(GEOMETRY, min_size=1, max_size=5))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_every_point_of_every_feature_is_one_row(geometries: list[Any]) -> None:
     read = read_points(collection(*(feature(each, n=number) for number, each in enumerate(geometries))))
     expected = [(number, part, at) for number, each in enumerate(geometries) for part, at in enumerate(flat(each))]

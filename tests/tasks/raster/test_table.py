@@ -83,7 +83,7 @@ def test_values_are_the_text_or_numbers_of_the_same_characters(tmp_path, texts, 
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6), min_size=1, max_size=5))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 def test_every_text_is_kept(tmp_path, texts) -> None:
     with io.StringIO(newline="") as file:
         writer = csv.writer(file)
@@ -100,7 +100,7 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters='\0",\n\r'), ma
 
 
 @given(st.lists(st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=4))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_quotes_change_nothing(tmp_path, rows) -> None:
     """Tables without quotes are read by Arrow, other ones by the `csv` module. Rows may end early, or be blank."""
     table = [["lon", "lat", "v", "w", ""], *(["1", "2", *row] for row in rows), ["", " "]]
