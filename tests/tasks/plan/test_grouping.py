@@ -68,7 +68,7 @@ def grouped(found, by):
         return None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(images, st.sampled_from(WAYS))
 def test_every_image_is_in_exactly_one_group_whatever_their_order(found, by):
     groups = grouped(found, by)
@@ -82,7 +82,7 @@ def test_every_image_is_in_exactly_one_group_whatever_their_order(found, by):
         assert all((len(group.images), group.superseded) == (1, ()) for group in groups)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(images, st.sampled_from(WAYS))
 def test_names_are_all_different_and_sort_by_time(found, by):
     groups = grouped(found, by) or ()
@@ -94,7 +94,7 @@ def test_names_are_all_different_and_sort_by_time(found, by):
     assert all(not set(label) & set(':/\\?*"<>| ') for label in labels)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(images, st.sampled_from(["auto", "overpass"]))
 def test_no_group_mixes_passes_platforms_or_days(found, by):
     for group in grouped(found, by) or ():

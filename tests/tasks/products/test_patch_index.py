@@ -108,7 +108,7 @@ def same(kept: object, given: object) -> bool:
     return bool(kept == given)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, JSON, max_size=4), min_size=1, max_size=4))
 def test_every_property_is_kept(tmp_path, properties):
     index = index_of(read_points(collection(properties)), tmp_path)

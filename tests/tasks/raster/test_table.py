@@ -114,7 +114,7 @@ NUMERALS |= st.text(string.digits + ".-+e", min_size=1, max_size=5) | st.none()
 
 
 @given(st.lists(NUMERALS, min_size=1, max_size=4))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_a_number_is_written_with_the_characters_that_it_was_read_from(texts) -> None:
     column = from_text(texts)
     if column.dtype == object:
