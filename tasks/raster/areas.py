@@ -43,11 +43,15 @@ def areas(
     """
     names = list(dict.fromkeys(name for each in properties for name in each))
     columns = dict(zip(names, unique_names(names), strict=True))
+    numbers = [str(number) for number in range(len(ids))]
+    first = [text(one) for one in ids]
     given = ([text(each.get(name)) for each in properties] for name in id_properties(names))
-    own = next((each for each in itertools.chain([[text(one) for one in ids]], given) if tell_apart(each)), None)
+    # Ids that only count the features, as some programs write them, are no better than a property.
+    candidates = itertools.chain([first] if first != numbers else [], given)
+    own = next((each for each in candidates if tell_apart(each)), numbers)
     return tuple(
         Area(
-            name=own[i] if own else str(i),
+            name=own[i],
             geometry=polygons([geometry]),
             properties={columns[name]: text(properties[i].get(name)) for name in names},
         )

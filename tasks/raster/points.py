@@ -61,8 +61,6 @@ def read_points(
         frame = geopandas.GeoDataFrame(table.properties, geometry=geometry, crs=WGS84)
     else:
         frame = read_frame(points, what="points", layer=layer, fitting=POINTS, note=note)
-    # A named index is a property. An index without a name only counts rows, and is dropped.
-    frame = frame.reset_index(drop=frame.index.names == [None])
     if frame.empty:
         raise refused("points", points, "it has no features", "Give at least one point")
     frame, rows = _exploded(frame, points)

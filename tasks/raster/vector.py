@@ -110,7 +110,10 @@ def _read_parquet(file: Path) -> Any:
 
     if b"geo" not in (pq.read_schema(file).metadata or {}):
         return None
-    return geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
+    frame = geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
+    # An index is a property, unless it is of numbers without a name, which only count rows.
+    counts = frame.index.names == [None] and frame.index.dtype.kind in "iu"
+    return frame.reset_index(drop=counts, allow_duplicates=True)
 
 
 def existing(path: str | Path, *, what: str) -> Path:

@@ -26,5 +26,6 @@ def test_points_and_areas_are_named_alike(properties, names):
 
 
 def test_the_id_of_a_geojson_feature_comes_first():
-    fields = areas([shapely.box(i, 0, i + 1, 1) for i in range(2)], [{"id": "a"}, {"id": "b"}], ["one", "two"])
-    assert [field.name for field in fields] == ["one", "two"]
+    boxes, properties = [shapely.box(i, 0, i + 1, 1) for i in range(2)], [{"id": "a"}, {"id": "b"}]
+    assert [field.name for field in areas(boxes, properties, ["one", "two"])] == ["one", "two"]
+    assert [field.name for field in areas(boxes, properties, [0, 1])] == ["a", "b"], "these only count the features"

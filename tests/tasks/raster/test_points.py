@@ -13,6 +13,7 @@ from rasterio.warp import transform
 
 from tasks.errors.input import InputError
 from tasks.raster.points import read_points
+from tasks.raster.region import read_region
 
 XY = [(11.25, 46.5), (-70.125, -33.75), (179.5, 0.0)]
 
@@ -157,6 +158,30 @@ def test_geojson_in_another_crs_and_with_heights() -> None:
     # Earth Engine's code of the MODIS grid, which PROJ does not know.
     modis = read_points({"type": "Point", "coordinates": [-1_111_950.52, 0.0], "crs": "SR-ORG:6974"})
     assert modis.geometry.x[0] == pytest.approx(-10, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("index", "columns"),
+    [
+        (pd.Index(["k1", "k2"]), {"index": ["k1", "k2"], "id": ["a", "b"]}),
+        (pd.Index([7, 8], name="id"), {"id": [7, 8], "id_given": ["a", "b"]}),
+        (pd.Index([7, 8]), {"id": ["a", "b"]}),
+        (pd.MultiIndex.from_tuples([(1, "x"), (2, "x")], names=["k", None]), {"k": [1, 2], "level_1": ["x", "x"]}),
+    ],
+)
+def test_the_index_of_a_parquet_file_is_kept_for_points_and_regions(
+    tmp_path: Path, index: pd.Index, columns: dict[str, list[object]]
+) -> None:
+    columns = {"id": ["a", "b"]} | columns
+    for shapes in (shapely.points([0, 5], 0), shapely.box([0, 5], 0, [1, 6], 1)):
+        table = geopandas.GeoDataFrame({"id": ["a", "b"]}, geometry=shapes, crs=4326, index=index)
+        table.to_parquet(tmp_path / "p.parquet")
+        if shapes[0].area:
+            found = [area.properties for area in read_region(tmp_path / "p.parquet").areas]
+            assert found == [{name: str(values[row]) for name, values in columns.items()} for row in (0, 1)]
+        else:
+            points = read_points(tmp_path / "p.parquet").drop(columns="geometry")
+            assert points.to_dict("list") == columns
 
 
 def test_an_index_with_a_name_is_a_property(tmp_path: Path, frame: geopandas.GeoDataFrame) -> None:
