@@ -7,6 +7,9 @@ The package `antimeridian` was measured and not used: of a ring in EPSG:3413 tha
 globe (480 times the area), an edge through the south pole gives an invalid polygon, and a box from -170 to 170 becomes
 the box across 180 degrees. It decides by the direction of rings, and rings of Earth Engine and of Shapefiles run either
 way. Here the polar plane decides, in which an area around a pole is an ordinary polygon.
+
+Three functions cut at 180 degrees: `cut` what a user gave, whose edges may jump there; `wrapped` what was transformed,
+whose edges are short; `folded` what runs on beyond it. `continuous` is the reverse: it joins the parts again.
 """
 
 from __future__ import annotations
@@ -25,8 +28,7 @@ TURN = 360.0
 TINY = 1e-9
 """Degrees: 0.1 mm on the ground. Nearer to the pole than this is the pole."""
 SHORT_WAY = 20.0
-"""A given edge whose way across 180 degrees is shorter than this (degrees) takes that way, as in GDAL's
-`-wrapdateline`, whose offset from 180 degrees is 10 on each side."""
+"""Degrees: a given edge takes the way across 180 if it is shorter than this, as in GDAL (offset 10 on each side)."""
 
 
 def cut(geometry: BaseGeometry) -> BaseGeometry:
@@ -34,14 +36,10 @@ def cut(geometry: BaseGeometry) -> BaseGeometry:
 
     An edge of more than 180 degrees means the short way across 180 degrees if that is shorter than `SHORT_WAY`, or if
     another edge of the ring is so. Any other edge is the straight line of RFC 7946. A ring that then goes around the
-    globe contains the pole that is nearer to it.
-
-    Args:
-        geometry: Polygon or multipolygon. Geometries that need no change are returned as they are.
+    globe contains the pole that is nearer to it. Geometries that need no change are returned as they are.
     """
     west, _, east, _ = geometry.bounds
-    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(geometry))]
-    if west >= -180 and east <= 180 and not any(map(_jumps, rings)):
+    if west >= -180 and east <= 180 and short_way(geometry) is None:
         return geometry
     return united([_placed(part, given=True) for part in shapely.get_parts(geometry)])
 
