@@ -84,7 +84,7 @@ def encoded(parts: Iterable[geopandas.GeoDataFrame], left_out: Mapping[str, str]
             table = pa.table(part.to_arrow(index=False))
             if not bounds:
                 schema, about = _schema(table.schema), _about(part[:1])
-                writer = open_.enter_context(pq.ParquetWriter(file, schema))
+                writer = open_.enter_context(pq.ParquetWriter(file, schema, store_schema=False))
             writer.write_table(table.cast(schema))
             shapes = shapely.get_parts(part.geometry.dropna().to_numpy())
             bounds.append(shapely.bounds(shapes[~shapely.is_empty(shapes)]))

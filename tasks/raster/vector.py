@@ -108,7 +108,7 @@ def _read_parquet(file: Path) -> Any:
     import geopandas
     import pyarrow.parquet as pq
 
-    if b"geo" not in (pq.read_schema(file).metadata or {}):
+    if b"geo" not in (pq.read_metadata(file).metadata or {}):
         return None
     frame = geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
     # An index is a property, unless it is of numbers without a name, which only count rows.

@@ -21,6 +21,8 @@ from tasks.plan.tiles import PatchTiles, RegionTiles
 from tasks.products import manifest as manifest_module
 from tasks.products.manifest import encoded, make_manifest, rows
 from tasks.raster.crs import SINUSOIDAL, SINUSOIDAL_PROJ, crs_of
+from tasks.raster.globe import bounds
+from tasks.raster.region import read_region
 from tasks.raster.tiling import Tiling
 from tasks.storage.band_summary import Bands, BandSummary
 from tasks.storage.local import LocalStore
@@ -200,6 +202,21 @@ def test_a_manifest_in_parts_is_that_in_one(tmp_path, monkeypatch, plan, size):
     monkeypatch.setattr(manifest_module, "ROW_GROUP", size)
     key = make_manifest(folder(tmp_path), plan, tiles)
     assert_frame_equal(geopandas.read_parquet(tmp_path / key).drop(columns="path"), geopandas.read_parquet(whole))
+
+
+@pytest.mark.parametrize("schema_too", [True, False])
+def test_a_geoparquet_file_is_a_region_wherever_its_metadata_stand(tmp_path, schema_too):
+    """pyarrow gave only the metadata of a stored Arrow schema, which a manifest did not have: "without geometry"."""
+    plan = PLANS["UTM"]
+    file = tmp_path / "manifest.parquet"
+    file.write_bytes(encoded([rows(plan, receipts(plan))]))
+    assert b"geo" in parquet.read_schema(file).metadata
+    if schema_too:  # a writer that adds its metadata at the end, to a file with an Arrow schema
+        table, about = parquet.read_table(file), parquet.read_metadata(file).metadata[b"geo"]
+        with parquet.ParquetWriter(file, table.schema.remove_metadata()) as writer:
+            writer.write_table(table.replace_schema_metadata())
+            writer.add_key_value_metadata({"geo": about})
+    assert bounds(read_region(file).geometry) == pytest.approx(rows(plan, receipts(plan)).total_bounds.tolist())
 
 
 def test_a_tile_outside_of_what_its_crs_covers_has_no_outline_and_no_part_in_the_bounding_box():
