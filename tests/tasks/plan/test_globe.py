@@ -21,6 +21,7 @@ from tasks.plan.plan import TileFormat
 from tasks.plan.planning import plan_patches, plan_region, plan_timeseries
 from tasks.plan.specs import ImageSpec, PixelSpec
 from tasks.plan.tiles import corners
+from tasks.raster.frame import outlines as frame_outlines
 from tasks.raster.globe import bounds
 from tasks.raster.region import read_region
 from tasks.raster.reprojection import lonlat, reproject
@@ -371,6 +372,14 @@ def test_a_region_at_both_edges_of_its_map_is_one_area(source, target):
     west, _, east, _ = reproject(region.geometry, region.crs, target).bounds
     wide = {"EPSG:4326": 0.04, "EPSG:3857": 40075016.69 / 9000, "EPSG:6933": 34735060.89 / 9000, "EPSG:32760": 4275}
     assert east - west == pytest.approx(wide[target], rel=0.02)
+
+
+def test_a_region_across_180_is_drawn_without_a_line_there():
+    """On the sinusoidal map, a slit of 2 m was left along 180 degrees."""
+    region = read_region([150, 50, -150, 75])
+    there = lonlat(reproject(region.geometry, region.crs, "SR-ORG:6974"), "SR-ORG:6974")
+    (ring,) = frame_outlines(there, 180)
+    assert shapely.Polygon(ring).area == pytest.approx(60 * 25, rel=1e-3)
 
 
 def test_tiles_partly_outside_the_world_are_boxes_on_the_coverage_map():
