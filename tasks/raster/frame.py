@@ -100,7 +100,7 @@ def outlines(region: BaseGeometry | None, longitude: float) -> list[NDArray[np.f
     whole = globe.continuous(region)
     if whole is not region:  # without a line where it was cut at 180 degrees, to less than a pixel
         west, south, east, north = whole.bounds
-        whole = globe.united([whole], max(east - west, north - south) / 1000)
+        whole = shapely.set_precision(whole, max(east - west, north - south) / 1000)
     rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(whole))]
     return [ring + np.array([360 * round((longitude - ring[:, 0].mean()) / 360), 0]) for ring in rings]
 
