@@ -135,10 +135,24 @@ class Ui:
         with contextlib.suppress(TooLateError):
             self.page.get_by_role("button", name="View run").last.click(timeout=15_000)
             self.page.wait_for_url("**/runs/flow-run/*", timeout=10_000)
-        (run,) = self._runs() - self._known
+        run = self._started(30)
+        if run is None:  # a busy server refuses to make the run: the form is still open, and is sent again
+            self.page.get_by_role("button", name="Submit").click()
+            run = self._started(60)
+        assert run is not None
         if run not in self.page.url:
             self.page.goto(f"{self.up.url}/runs/flow-run/{run}")
         return run
+
+    def _started(self, seconds: float) -> str | None:
+        """The id of the run that was started since the form was sent, None if there is none after some seconds."""
+        found = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda runs: not runs),
+            wait=tenacity.wait_fixed(1),
+            stop=tenacity.stop_after_delay(seconds),
+            retry_error_callback=lambda _: set(),
+        )(lambda: self._runs() - self._known)
+        return next(iter(found), None)
 
     def _runs(self) -> set[str]:
         """The ids of all runs but those of schedules."""
