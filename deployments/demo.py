@@ -90,9 +90,19 @@ def main() -> None:
     print("\nThe pixels are from the sandbox. The README explains what is real and what is simulated.")
     for name, seconds, result in results:
         print(f"\n{name}: {result.stored} tiles stored, {result.empty} empty, {seconds:.1f} s")
-        for field, value in result.model_dump(exclude={"output", "fingerprint", "stored", "empty", "failed"}).items():
-            shown = f"{len(value)} files, such as {next(iter(value.values()))}" if isinstance(value, dict) else value
-            print(f"  {field:10} {shown}")
+        print("\n".join(lines(result)))
+
+
+def lines(result: ExtractionResult) -> list[str]:
+    """Return where the files of a result are, one line for each field that is not empty."""
+    shown = []
+    for field, value in result.model_dump(exclude={"output", "fingerprint", "stored", "empty", "failed"}).items():
+        if value:
+            many = isinstance(value, dict)
+            shown.append(
+                f"  {field:10} " + (f"{len(value)} files, such as {next(iter(value.values()))}" if many else value)
+            )
+    return shown
 
 
 if __name__ == "__main__":
