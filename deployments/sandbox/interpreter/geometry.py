@@ -1,6 +1,6 @@
 """Geometries and features.
 
-Edges are geodesics or straight in the geometry's CRS, as the geometry says (see `edges`); areas, lengths and distances
+Edges are geodesics if the geometry is geodesic, else straight in its CRS (see `edges`). Areas, lengths and distances
 are those of the WGS 84 ellipsoid (see `measures`).
 """
 
@@ -205,12 +205,14 @@ def _both(compute: Callable[[BaseGeometry, BaseGeometry], Any]) -> Callable[[Geo
 def bounds(geometry: Geometry, _error: Any, projection: Projection | None) -> Geometry:
     """Return the box around a geometry, in longitude and latitude or another CRS."""
     crs = (projection or LONLAT).crs
-    shape = _check(geometry, "Geometry.bounds").shape if crs == geometry.crs != WGS84 else _in(geometry, crs)
+    _check(geometry, "Geometry.bounds")
+    if crs == WGS84:
+        shape = meant(geometry)
+    elif crs == geometry.crs:
+        shape = geometry.shape
+    else:
+        shape = reprojected(geometry, crs)
     return Geometry(ring_box(*shape.bounds), crs, geodesic=False)
-
-
-def _in(geometry: Geometry, crs: str) -> BaseGeometry:
-    return meant(geometry) if crs == WGS84 else reprojected(geometry, crs)
 
 
 ONE: Mapping[str, Callable[[BaseGeometry], BaseGeometry]] = {

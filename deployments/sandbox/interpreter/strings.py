@@ -11,7 +11,8 @@ from deployments.sandbox.interpreter.patterns import pattern
 from deployments.sandbox.interpreter.registry import add, function
 from deployments.sandbox.refusal import Refusal
 
-_FORMAT = re.compile(r"(?:[^%]|%%)*%[-+ 0,#]*\d{0,3}(?:\.\d{1,3})?([a-zA-Z])(?:[^%]|%%)*", re.DOTALL)
+# What stands before the number, flags, width, precision, kind, what stands behind it.
+_FORMAT = re.compile(r"((?:[^%]|%%)*)%([-+ 0,#]*)(\d{0,3})(?:\.(\d{1,3}))?([a-zA-Z])((?:[^%]|%%)*)", re.DOTALL)
 # Of a replacement, as Java reads it: a group ($1), an escaped character (\$), or any other.
 _REPLACEMENT = re.compile(r"(\$(\d)|\\(.)|[^$\\])", re.DOTALL)
 _LONGEST_FORMAT = 1_000
@@ -113,27 +114,25 @@ def format_number(value: float, pattern: str | None) -> str:
     found = _FORMAT.fullmatch(chosen) if len(chosen) <= _LONGEST_FORMAT else None
     if found is None:
         raise Refusal(f"Number.format: Invalid pattern '{chosen[:100]}'.")
-    if "," in found.group(0)[: found.start(1)]:
-        return _grouped(chosen, found, value)
+    before, flags, width, precision, kind, after = found.groups()
+    if "," in flags:
+        if kind not in "df" or set(flags) - set(",+-0"):
+            raise Refusal(f"Number.format: the sandbox does not support the pattern '{chosen[:100]}'.")
+        digits = f"{int(value):,d}" if kind == "d" else f"{value:,.{precision or 6}f}"
+        number = _aligned(digits, flags, int(width or 0))
+        return before.replace("%%", "%") + number + after.replace("%%", "%")
     try:
-        return chosen % (int(value) if found.group(1) in "dxXo" else value)
+        return chosen % (int(value) if kind in "dxXo" else value)
     except (TypeError, ValueError, OverflowError):
         raise Refusal(f"Number.format: Invalid pattern '{chosen}'.") from None
 
 
-def _grouped(chosen: str, found: re.Match[str], value: float) -> str:
-    """Return a number with commas between its thousands, which Python's ``%`` does not write."""
-    start = re.compile(r"(?:[^%]|%%)*").match(chosen).end()  # type: ignore[union-attr] # it matches anything
-    spec, kind = chosen[start + 1 : found.start(1)], found.group(1)
-    flags, rest = re.fullmatch(r"([-+ 0,#]*)(.*)", spec, re.DOTALL).groups()  # type: ignore[union-attr] # as above
-    width, _, precision = rest.partition(".")
-    if kind not in "df" or set(flags) - set(",+-0"):
-        raise Refusal(f"Number.format: the sandbox does not support the pattern '{chosen[:100]}'.")
-    sign, side = "+" if "+" in flags else "", "<" if "-" in flags else ">"
-    digits = f".{precision or 6}f" if kind == "f" else "d"
-    number = format(int(value) if kind == "d" else value, f"{sign},{digits}")
-    number = number.rjust(int(width or 0), "0") if "0" in flags else format(number, f"{side}{width}")
-    return (chosen[:start] + number + chosen[found.end(1) :]).replace("%%", "%")
+def _aligned(number: str, flags: str, width: int) -> str:
+    """Return a number with thousands apart, which Python's ``%`` cannot write, in its sign and width."""
+    signed = f"+{number}" if "+" in flags and number[0] != "-" else number
+    if "0" in flags:
+        return signed.zfill(width)
+    return signed.ljust(width) if "-" in flags else signed.rjust(width)
 
 
 @function("Number.clamp")

@@ -55,6 +55,13 @@ def test_bounds_of_a_collection_and_of_an_image(bench: Any, make_band: Any) -> N
     assert bench.info(ee.Image("a").geometry().isUnbounded()) is False
 
 
+def test_what_is_empty_has_no_bounds(bench: Any) -> None:
+    apart = ee.Geometry.BBox(0, 0, 1, 1).intersection(ee.Geometry.BBox(2, 2, 3, 3), 1)
+    for crs in ("EPSG:4326", "EPSG:32633"):
+        with pytest.raises(Refusal, match=r"Geometry\.bounds: The geometry is empty"):
+            bench.info(apart.bounds(1, crs))
+
+
 def test_bounds_in_metres_begin_at_the_lower_left(bench: Any) -> None:
     ring = bench.info(ee.Geometry.Point([15, 45]).buffer(100).bounds(1, "EPSG:32633").coordinates())[0]
     assert ring[0] == [min(x for x, _ in ring), min(y for _, y in ring)]

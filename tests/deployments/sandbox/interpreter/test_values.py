@@ -126,6 +126,10 @@ def test_what_google_s_examples_print(bench: Any, build: Any, expected: Any) -> 
         (lambda: ee.String("ab").replace("(a)(b)", "$2\\$1"), "b$1"),
         (lambda: ee.String("é1").match("\\w+"), ["1"]),  # letters are those of ASCII
         (lambda: ee.Number(1234567.891).format("%,.1f"), "1,234,567.9"),
+        (lambda: ee.Number(-1234).format("%,010d"), "-00001,234"),
+        (lambda: ee.Number(1234).format("%,+10d|"), "    +1,234|"),
+        (lambda: ee.Number(1234).format("%,-8.1f|"), "1,234.0 |"),
+        (lambda: ee.Number(1234).format("100%%, not %d"), "100%, not 1234"),
         (lambda: ee.Number(-1234567).format("[%,12d]"), "[  -1,234,567]"),
         (lambda: ee.Dictionary({"ab": 1, "b": 2, "ac": 3}).select(["a.*"]), {"ab": 1, "ac": 3}),
         (lambda: ee.Dictionary({"ab": 1, "b": 2, "ac": 3}).remove(["a.*"]), {"b": 2}),
