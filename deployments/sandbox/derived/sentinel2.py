@@ -103,12 +103,9 @@ def _image(day: date, cover: float, tile: str) -> Asset:
         geometry=frame.intersection(surface.footprint),
         size_bytes=10980 * 10980 * 2 * len(OPTICAL),
     )
-    bands = [
-        _band(name, UINT16, tile, metres, functools.partial(_reflectance, sky, tile, name))
-        for name, (_, metres) in OPTICAL.items()
-    ]
-    for name, (kind, metres, make) in OTHERS.items():
-        bands.append(_band(name, kind, tile, metres, functools.partial(_other, sky, tile, make, kind)))
+    bands = (
+        _band(name, kind, tile, metres, _loader(sky, tile, kind, make)) for name, (kind, metres, make) in BANDS.items()
+    )
     return with_image(asset, tuple(bands))
 
 
@@ -172,9 +169,12 @@ Loader = Callable[[int, Window], Pixels]
 """From the size of pixels in metres and a window of such pixels to what is in it."""
 
 
-def _reflectance(sky: Sky, tile: str, band: str, metres: int, window: Window) -> Pixels:
-    patch, clouds = _ground(tile, metres, window), _clouds(sky, tile, metres, window)
-    return Pixels(np.clip(np.rint(_seen(sky, band, patch, *clouds) * 10000), 1, 20000).astype("<u2"), patch.mask)
+def _loader(sky: Sky, tile: str, kind: DataType, make: Maker) -> Loader:
+    def load(metres: int, window: Window) -> Pixels:
+        patch = _ground(tile, metres, window)
+        return Pixels(make(sky, patch, *_clouds(sky, tile, metres, window)).astype(kind.numpy), patch.mask)
+
+    return load
 
 
 def _seen(sky: Sky, band: str, patch: Patch, opacity: Array, shadow: Array) -> Array:
@@ -186,6 +186,10 @@ def _seen(sky: Sky, band: str, patch: Patch, opacity: Array, shadow: Array) -> A
 
 Maker = Callable[[Sky, Patch, Array, Array], Any]
 """From a sky, the ground below it, and the opacity and the shadow of its clouds to values."""
+
+
+def _reflectance(band: str, sky: Sky, patch: Patch, opacity: Array, shadow: Array) -> Any:
+    return np.clip(np.rint(_seen(sky, band, patch, opacity, shadow) * 10000), 1, 20000)
 
 
 def _nothing(_sky: Sky, _patch: Patch, opacity: Array, _shadow: Array) -> Any:
@@ -202,9 +206,9 @@ def _cloud_bits(_sky: Sky, _patch: Patch, opacity: Array, _shadow: Array) -> Any
     return np.select([opacity > 0.35, opacity > 0], [1 << 10, 1 << 11], 0)
 
 
-# The bands that hold no reflectance: type, metres, values. Those of aerosol and water vapour are invented, and there
-# is never any snow.
-OTHERS: dict[str, tuple[DataType, int, Maker]] = {
+# Type, metres, values. Those of aerosol and water vapour are invented, and there is never any snow.
+BANDS: dict[str, tuple[DataType, int, Maker]] = {
+    **{name: (UINT16, metres, functools.partial(_reflectance, name)) for name, (_, metres) in OPTICAL.items()},
     "AOT": (UINT16, 10, lambda _s, _p, opacity, _d: np.rint(90 + 350 * opacity)),
     "WVP": (UINT16, 10, lambda _s, patch, opacity, _d: np.rint(1700 + 150 * patch.vegetation + 700 * opacity)),
     "SCL": (UINT8, 20, lambda _s, patch, opacity, shadow: classes(patch, opacity, shadow)),
@@ -218,11 +222,6 @@ OTHERS: dict[str, tuple[DataType, int, Maker]] = {
     "MSK_CLASSI_CIRRUS": (UINT8, 60, lambda _s, _p, opacity, _d: (opacity > 0) & (opacity <= 0.35)),
     "MSK_CLASSI_SNOW_ICE": (UINT8, 60, _nothing),
 }
-
-
-def _other(sky: Sky, tile: str, make: Maker, kind: DataType, metres: int, window: Window) -> Pixels:  # noqa: PLR0917
-    patch = _ground(tile, metres, window)
-    return Pixels(make(sky, patch, *_clouds(sky, tile, metres, window)).astype(kind.numpy), patch.mask)
 
 
 @functools.cache

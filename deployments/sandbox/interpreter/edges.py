@@ -34,13 +34,14 @@ Array = NDArray[np.float64]
 
 def reprojected(geometry: Geometry, crs: str) -> BaseGeometry:
     """Return a geometry's shape in another CRS, its edges followed by 64 points along its size."""
-    dense = _fine(meant(geometry) if geometry.crs == WGS84 else geometry.shape)
+    dense = fine(meant(geometry) if geometry.crs == WGS84 else geometry.shape)
     return shapely.transform(dense, _between(geometry.crs, crs))
 
 
-def _fine(shape: BaseGeometry) -> BaseGeometry:
-    left, bottom, right, top = shape.bounds or (0, 0, 0, 0)
-    step = max(right - left, top - bottom) / 64
+def fine(shape: BaseGeometry, most: float = math.inf) -> BaseGeometry:
+    """Return a shape with vertices along its edges: at least 64 along its size, and no farther apart than ``most``."""
+    left, bottom, right, top = shape.bounds
+    step = min(max(right - left, top - bottom) / 64, most)
     return shapely.segmentize(shape, step) if step > 0 else shape
 
 
@@ -62,7 +63,7 @@ def meant(geometry: Geometry) -> BaseGeometry:
     the pole.
     """
     if geometry.crs != WGS84:
-        return from_map(_fine(geometry.shape), _between(geometry.crs, WGS84))
+        return from_map(fine(geometry.shape), _between(geometry.crs, WGS84))
     return followed(geometry.shape, _along_geodesics) if geometry.geodesic else geometry.shape
 
 
@@ -79,7 +80,7 @@ def followed(shape: BaseGeometry, path: Callable[[Array], Array]) -> BaseGeometr
         # A hole lies on the same turn of the globe as its shell.
         holes = [ring - [360 * math.floor((ring[:, 0].min() - west) / 360), 0] for ring in rings[1:]]
         made: BaseGeometry = shapely.Polygon(rings[0], holes)
-        return made if made.is_valid or shape.is_valid is False else shapely.make_valid(made)
+        return made if made.is_valid or not shape.is_valid else shapely.make_valid(made)
     if isinstance(shape, shapely.LinearRing):
         return shapely.LinearRing(path(np.asarray(shape.coords)[:, :2]))
     if isinstance(shape, shapely.LineString) and not shape.is_empty:

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from deployments.sandbox.interpreter import promotion
 from deployments.sandbox.interpreter.coercion import constant_image
-from deployments.sandbox.interpreter.edges import lonlat_shape, reprojected
+from deployments.sandbox.interpreter.edges import fine, lonlat_shape, reprojected
 from deployments.sandbox.interpreter.pixels import matched, pixelwise
 from deployments.sandbox.interpreter.promotion import stored
 from deployments.sandbox.interpreter.registry import function
@@ -43,9 +43,7 @@ def inside(shape: BaseGeometry, crs: str, grid: Grid) -> NDArray[np.bool_]:
     """
     if shape.is_empty:
         return np.zeros(grid.shape, bool)
-    left, bottom, right, top = shape.bounds
-    step = max(right - left, top - bottom) / 64
-    dense = shapely.segmentize(shape, step) if step > 0 and grid.crs != crs else shape
+    dense = shape if grid.crs == crs else fine(shape)
     target = Projection(crs=grid.crs, transform=grid.transform)
 
     def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from deployments.sandbox.interpreter.edges import GEOD, from_map, lonlat_shape, meant, parts_of
+from deployments.sandbox.interpreter.edges import GEOD, fine, from_map, lonlat_shape, meant, parts_of
 from deployments.sandbox.interpreter.values import WGS84, Geometry
 from deployments.sandbox.refusal import Refusal
 from deployments.sandbox.sampling import transformer
@@ -20,6 +19,7 @@ from deployments.sandbox.sampling import transformer
 LINES = ("LineString", "LinearRing")
 
 _FINE = 0.1  # degrees between vertices of an edge that is straight in longitude and latitude
+_COARSE = 0.5  # degrees between vertices of a shape that is drawn on a map around it
 _WIDEST = 8_000_000.0  # metres of a buffer: a fifth of the way round the globe
 _MOST = 1_500  # vertices that are compared for a distance
 
@@ -30,7 +30,7 @@ def area(geometry: Geometry) -> float:
         oriented = (shapely.orient_polygons(part) for part in parts_of(geometry.shape, "Polygon"))
         return math.fsum(abs(GEOD.geometry_area_perimeter(shapely.force_2d(part))[0]) for part in oriented)
     # Lambert's cylinder keeps areas, has a place for every latitude, and its x is proportional to longitude.
-    cylinder = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
+    cylinder = transformer(WGS84, "+proj=cea +ellps=WGS84")
 
     def unrolled(points: NDArray[np.float64]) -> NDArray[np.float64]:
         _, y = cylinder.transform(np.zeros(len(points)), points[:, 1])
@@ -129,7 +129,7 @@ def buffered(geometry: Geometry, metres: float) -> Geometry:
         raise Refusal(f"Geometry.buffer: the sandbox does not support distances above {_WIDEST:.0f} metres.")
     shape = _of_a_place(geometry, "Geometry.buffer")
     to_map, to_lonlat = _maps("aeqd", *_middle(shape))
-    wide = shapely.buffer(shapely.transform(_dense(shape), to_map), metres, quad_segs=16)
+    wide = shapely.buffer(shapely.transform(fine(shape, _COARSE), to_map), metres, quad_segs=16)
     return Geometry(_placed(from_map(wide, to_lonlat), shape))
 
 
@@ -137,14 +137,8 @@ def centroid(geometry: Geometry) -> Geometry:
     """Return the centre of the parts of the highest dimension, weighted by their areas or lengths on the ground."""
     shape = _of_a_place(geometry, "Geometry.centroid")
     to_map, to_lonlat = _maps("laea", *_middle(shape))
-    found = to_lonlat(shapely.get_coordinates(shapely.transform(_dense(shape), to_map).centroid))
+    found = to_lonlat(shapely.get_coordinates(shapely.transform(fine(shape, _COARSE), to_map).centroid))
     return Geometry(shapely.Point(found[0]))
-
-
-def _dense(shape: BaseGeometry) -> BaseGeometry:
-    west, south, east, north = shape.bounds
-    size = max(east - west, north - south)
-    return shapely.segmentize(shape, min(size / 64, 0.5)) if size else shape
 
 
 def _placed(found: BaseGeometry, like: BaseGeometry) -> BaseGeometry:

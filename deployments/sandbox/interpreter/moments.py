@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -95,30 +96,27 @@ def get_relative(of: Date, unit: str, in_unit: str, time_zone: str | None) -> in
     """Return how many whole units of one size lie since the start of one of another: days in the year."""
     name, within = dates.unit_name(unit), dates.unit_name(in_unit)
     if dates.length(name) >= dates.length(within):
-        return 0  # as Google's example of getRelative says
+        return 0  # as in Google's example of getRelative
     if name == "month":
         return dates.calendar_field(of, "month", time_zone) - 1
     if name == "week":
         raise Refusal(f"Date.getRelative: the sandbox does not support weeks of a {within}.")
     # By the clock of the zone, where a day may have 23 or 25 hours.
-    here = dates.zone(time_zone)
-    passed = of.moment.astimezone(here).replace(tzinfo=None) - _start(of, within, time_zone).moment.astimezone(
-        here
-    ).replace(tzinfo=None)
-    return passed // timedelta(milliseconds=dates.MILLIS[name])
+    here, first = dates.zone(time_zone), _start(of, within, time_zone)
+    now, then = (each.moment.astimezone(here).replace(tzinfo=None) for each in (of, first))
+    return (now - then) // timedelta(milliseconds=dates.MILLIS[name])
 
 
 def _start(of: Date, unit: str, time_zone: str | None) -> Date:
     """Return the start of the unit of the calendar that a date is in."""
     name = dates.unit_name(unit)
     moment = of.moment.astimezone(dates.zone(time_zone)).replace(microsecond=0)
-    parts = ("second", "minute", "hour", "day", "month", "year")
     if name == "week":  # ISO 8601, as Joda has it: from Monday
         monday = moment - timedelta(days=moment.weekday())
         return dates.date_of(monday.replace(hour=0, minute=0, second=0))
-    for part in parts[: parts.index(name)]:
-        moment = moment.replace(**{part: 1 if part in {"day", "month"} else 0})  # type: ignore[arg-type]  # all integers
-    return dates.date_of(moment)
+    firsts = {"second": 0, "minute": 0, "hour": 0, "day": 1, "month": 1}
+    finer: dict[str, Any] = {each: firsts[each] for each in itertools.takewhile(lambda each: each != name, firsts)}
+    return dates.date_of(moment.replace(**finer))
 
 
 @function("Date.getRange")
