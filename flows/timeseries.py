@@ -131,7 +131,7 @@ def make_files(extraction: Extraction, features: Features, per_feature: PerFeatu
     assert isinstance(whole.tiles, RegionTiles)
     if whole.tiles.is_sparse:
         shape = whole.tiles.tiling.geobox.shape
-        filled = f"{shape.x} x {shape.y} pixels, of which {100 * whole.tiles.pixels / (shape.x * shape.y):.2g} %"
+        filled = f"{shape.x} x {shape.y} pixels, and {100 * whole.tiles.pixels / (shape.x * shape.y):.2g} %"
         if len(features.areas) > 1:
             log.warning(
                 "No mosaics are made: the %d features are far apart, and one mosaic would have %s were requested. "

@@ -256,7 +256,7 @@ class Sandbox:
                 response = Broken("dropped")
             except Exception:  # noqa: BLE001 - a server answers, whatever happened, and logs it
                 _LOG.exception("%s %s", asked.method, asked.url.path)
-                failure = Refusal("Internal error encountered. The sandbox's log says why.", 500)
+                failure = Refusal("Internal error encountered. The reason is in the sandbox's log.", 500)
                 response = _json(failure.body(), failure.status)
             if self.traffic.knobs.restricted:
                 response.headers.update(QUOTA_STATUS)

@@ -180,10 +180,10 @@ def _file_asset(path: Path, stamp: int, name: str) -> Asset:
 
 
 def acquired(tags: dict[str, str], stem: str) -> datetime | None:
-    """Return when an image was taken, as its file says: it is in UTC, and a year alone is its first of January.
+    """Return when an image was taken, by its file: it is in UTC, and a year alone is its first of January.
 
-    The tag ``DATE_ACQUIRED`` (ISO 8601) is read first, then ``TIFFTAG_DATETIME``, then a date in its name. If none says
-    it, the image has no date: the file's own would be a guess that looks like a fact.
+    The tag ``DATE_ACQUIRED`` (ISO 8601) is read first, then ``TIFFTAG_DATETIME``, then a date in its name. If there is
+    none, the image has no date: the file's own would be a guess that looks like a fact.
 
     Args:
         tags: Of the file.
@@ -191,8 +191,8 @@ def acquired(tags: dict[str, str], stem: str) -> datetime | None:
     """
     for key, form in (("DATE_ACQUIRED", ""), ("DATE_ACQUIRED", "%Y"), ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S")):
         text = tags.get(key, "")
-        try:  # a time without a zone is UTC here
-            when = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007
+        try:
+            when = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 - then UTC
         except ValueError:
             continue
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Acquisitions: what the properties of an image say about the one that it belongs to."""
+"""Acquisitions: which one an image belongs to, by its properties."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def labels_of(groups: Sequence[Group]) -> tuple[str, ...]:
         f"{label}-{plain_name(group.images[0].name)}" if count > 1 else label
         for group, label, count in zip(groups, found, _counts(found), strict=True)
     ]
-    # Ids that are long, or that differ only in letters that a file name cannot have or that some disks do not tell
-    # apart, are told apart by a checksum.
+    # A checksum is added to ids that are long, and to those that differ only in letters that a file name cannot have
+    # or that are equal on some disks.
     return tuple(
         f"{label[:LONGEST]}-{sha256(group.images[0].id.encode()).hexdigest()[:8]}"
         if count > 1 or len(label) > 2 * LONGEST

@@ -16,7 +16,7 @@ FACTOR = 30_000
 """How many times larger or smaller than the image's own pixel a pixel may be. A wrong unit gives 111,320, while people
 do sample an image of 1 degree every 10 m (11,132), and one of 30 m every 5 degrees (18,553)."""
 COARSE = 10 * DEGREE
-"""Side of the smallest pixel of which a region must be ten wide, metres. It may be one pixel of an image of degrees."""
+"""A region must be ten pixels wide if their side is this or more, metres. One pixel of an image may be as large."""
 FINE, FINE_UNKNOWN = 0.001, 0.005
 """Side of the smallest pixel in metres, and where the image's own pixel is not known."""
 ROUND_THE_WORLD = 40_100_000.0
@@ -54,8 +54,8 @@ def check_units(
         whole: Whether the region is the whole image, so that a larger pixel has no meaning.
 
     Raises:
-        BadInputError: It cannot. The message says which unit the CRS has, how large the pixels would be, and which
-            value is likely.
+        BadInputError: It cannot. The message names the unit of the CRS, the size that the pixels would have, and a
+            likely value.
     """
     metres, known = metres_per_unit(crs), list(own)
     side = scale * metres

@@ -202,7 +202,7 @@ def _name(plan: Plan, index: int) -> str:
 
 
 def show_patches(rows: Sequence[Mapping[str, object]], *, points: int) -> None:
-    """Publish the artifact `patches`: which file is of which point, for the first points.
+    """Publish the artifact `patches`: the file of each of the first points.
 
     Args:
         rows: Values of the columns by name, one row for each point that is shown.

@@ -32,7 +32,7 @@ THREADS = min(8, 2 * (os.cpu_count() or 1))
 # Number of tiles that are submitted to the threads before the first of them is taken.
 AHEAD = 8 * THREADS
 NOTHING = BandSummary(valid=0, counted=0, mean=None, min=None, max=None)
-"""The summary of pixels of which none is valid."""
+"""The summary of pixels that are all invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)

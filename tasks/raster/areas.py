@@ -24,7 +24,7 @@ class Area:
     """One feature of a region."""
 
     name: str
-    """Its own id (of GeoJSON, or an id property) if that tells all features apart, else its number from 0."""
+    """Its own id (of GeoJSON, or an id property) if that is different for every feature, else its number from 0."""
     geometry: BaseGeometry
     """Polygon or multipolygon in the CRS of the region; empty if the feature has no area."""
     properties: Mapping[str, str]

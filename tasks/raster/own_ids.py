@@ -9,7 +9,7 @@ id point_id pointid plot_id plotid field_id fieldid site_id siteid station_id sa
 objectid key code name label title point plot field site station
 """
 PROPERTIES = tuple(_IN_ORDER.split())
-"""Names of properties that can tell features apart, in order of preference. Case is ignored."""
+"""Names of properties that can identify features, in order of preference. Case is ignored."""
 
 
 def id_properties(names: Iterable[str]) -> list[str]:

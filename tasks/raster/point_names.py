@@ -21,7 +21,7 @@ SHOWN = 3
 
 
 def ids(points: geopandas.GeoDataFrame) -> list[str] | None:
-    """Return the texts of the first id property that tells all points apart; None = there is none.
+    """Return the texts of the first id property that is different for every point; None = there is none.
 
     Points of one MultiPoint share its properties. Each of them has its number in the property `part`, and so in its id.
     """

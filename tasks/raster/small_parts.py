@@ -61,7 +61,7 @@ def with_touched_pixels(geometries: Sequence[BaseGeometry], geobox: GeoBox) -> l
         geobox: The grid.
 
     Returns:
-        The areas, in the same order. One of which each polygon covers a pixel centre is the same object.
+        The areas, in the same order. If each polygon of an area covers a pixel centre, the area is the same object.
     """
     parts, owner = shapely.get_parts(list(geometries), return_index=True)
     to_pixels = ~geobox.affine

@@ -158,7 +158,7 @@ def _columns(text: str, path: object) -> tuple[str, list[str], tuple[int, int], 
 def _even_columns(text: str, separator: str, names: Sequence[str], pair: tuple[int, int]) -> list[Sequence[str]] | None:
     """Return the columns of a table without quotes in which every row is whole, as most are. None = of another table.
 
-    Arrow needs a fifth of the time of `csv`, but does not tell wrong quotes, and drops other rows than blank ones.
+    Arrow needs a fifth of the time of `csv`, but does not report wrong quotes, and drops other rows than blank ones.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow

@@ -78,7 +78,7 @@ def combined(summaries: Iterable[BandSummary]) -> BandSummary:
 
 
 def _end(choose: Any, values: Sequence[float]) -> float | None:
-    if any(map(math.isnan, values)):  # of a receipt that does not say which infinity it is
+    if any(map(math.isnan, values)):  # of a receipt without the sign of an infinity
         return math.nan
     end: float | None = choose(values, default=None)
     return end

@@ -21,8 +21,8 @@ def refusing(what: str) -> Iterator[None]:
     """Turn errors over values that Python or a library cannot handle into refusals, and log them.
 
     The rows refuse, in better words, what they know to be wrong. The rest must not be answered as if the server
-    had failed: a client would try again, and fail alike. Nor does the answer show what Python says of it: whether
-    Earth Engine would take these values is not known.
+    had failed: a client would try again, and fail alike. Nor does the answer show Python's message: whether Earth
+    Engine would take these values is not known.
 
     Args:
         what: Function or operation, for the message.
@@ -36,4 +36,4 @@ def refusing(what: str) -> Iterator[None]:
         raise Refusal("User memory limit exceeded.") from None
     except UNFIT as error:
         _LOG.warning("%s was given what it cannot handle", what, exc_info=True)
-        raise Refusal(f"{what}: the sandbox does not support these arguments (its log says why).") from error
+        raise Refusal(f"{what}: the sandbox does not support these arguments (the reason is in its log).") from error

@@ -70,7 +70,7 @@ def parse_date(value: Any, time_zone: str | None = None) -> Date:
     return date_of(moment if moment.tzinfo else moment.replace(tzinfo=zone(time_zone)))
 
 
-# Python reads more: 20200305 and 2020-W10-4, of which Earth Engine reads a year and nothing.
+# Python reads more: 20200305, which is a year for Earth Engine, and 2020-W10-4, which is no date for it.
 _ISO = re.compile(
     r"\d{4}(?:-\d{3}|(?:-\d{1,2}){0,2}(?:[T ]\d{1,2}(?::\d{1,2}){0,2}(?:[.,]\d+)?)?(?:Z|[-+]\d\d:?\d\d)?)"
 )

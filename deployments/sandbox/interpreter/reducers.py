@@ -250,7 +250,7 @@ OF_ANYTHING: dict[Any, Callable[[list[Any]], Any]] = {
 
 
 def reduce_values(output: Output, values: list[Any]) -> Any:
-    """Apply a reducer's output to values, of which null ones do not count.
+    """Apply a reducer's output to values; null ones do not count.
 
     Raises:
         Refusal: 400, a reducer of numbers is given something else.

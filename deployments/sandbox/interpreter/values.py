@@ -26,7 +26,7 @@ class Geometry:
     shape: BaseGeometry
     crs: str = WGS84
     geodesic: bool = True
-    """Whether edges are meant as shortest paths; the sandbox draws them straight in ``crs`` all the same."""
+    """Whether edges are shortest paths on the ellipsoid, else straight in ``crs``."""
 
 
 def ring_box(west: float, south: float, east: float, north: float) -> BaseGeometry:

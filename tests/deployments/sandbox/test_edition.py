@@ -147,7 +147,7 @@ def test_an_image_that_is_not_there_is_missing(ee: Any, real: Server, until: str
             assert (
                 answer.json()["error"]["message"] == f'Asset "{name}" does not exist or doesn\'t allow this operation.'
             )
-            hint = re.compile(r" Of Earth Engine's public catalogue[^\"]*")  # of what never is, the sandbox says so
+            hint = re.compile(r" Of Earth Engine's public catalogue[^\"]*")  # only for what is never there
             shown = hint.sub("", ask(f"{PUBLIC}/{unknown}").text)
             assert answer.json() == json.loads(shown.replace(unknown, MARCH))
     if status == 404:

@@ -214,7 +214,7 @@ def test_a_fault_of_our_own_is_an_answer(serve: Callable[..., Any]) -> None:
     server.catalogue.get = broken
     answer = server.get(ASSET)
     assert answer.status_code == 500
-    assert answer.json()["error"]["message"] == "Internal error encountered. The sandbox's log says why."
+    assert answer.json()["error"]["message"] == "Internal error encountered. The reason is in the sandbox's log."
 
 
 # Metadata ----------------------------------------------------------------------------------------------------

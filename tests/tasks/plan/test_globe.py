@@ -255,7 +255,7 @@ def test_what_touches_the_area_of_use_is_planned(connection, region, crs):
 
 
 def test_a_native_grid_is_never_refused(connection):
-    """A region of which the CRS of the image has no place: only its part at the image is needed."""
+    """A part of the region has no place in the CRS of the image: only the part at the image is needed."""
     made = plan(connection, "fiji", [-180, -80, 180, 80])
     assert made.tiles.tiling.geobox.shape == (20, 20)
     assert plan(connection, "north", [-180, -80, 180, 90]).tiles.tiling.geobox.shape == (20, 20)

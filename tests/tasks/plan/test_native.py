@@ -400,7 +400,7 @@ def test_a_part_beyond_an_image_is_answered_for_every_kind_of_mask(connection, m
     plan = timeseries(connection, "parts", tile_format=TileFormat(masks=masks))
     if masks == "exact":
         assert fetched(connection, plan, 0)[10:].mask.all()
-    else:  # getPixels: zeroes, as the tag MASK=unknown says
+    else:  # getPixels: zeroes, which is why the tag is MASK=unknown
         values = decode(plan, 0, fetch(connection, plan.request(0)).body).raster.values[0]
         assert (values == np.pad(A[:10, :10], (0, 6))).all()
 

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -402,7 +402,7 @@ def test_properties_are_columns_of_text_and_none_hides_another(tmp_path):
 
 
 def test_the_plot_of_many_features_is_their_mean(tmp_path):
-    point = SeriesPoint(time=datetime(2020, 1, 1), band="a", valid_share=1.0, mean=1.0, counted=1, area=0)  # noqa: DTZ001
+    point = SeriesPoint(time=datetime(2020, 1, 1, tzinfo=UTC), band="a", valid_share=1.0, mean=1.0, counted=1, area=0)
     points = [replace(point, area=n, mean=float(n), counted=n) for n in range(11)]
     ((label, (mean,)),) = series_plot._lines(points, [str(n) for n in range(11)])
     assert (label, mean.mean) == ("a", sum(n * n for n in range(11)) / 55)

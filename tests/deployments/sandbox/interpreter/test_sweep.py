@@ -19,7 +19,7 @@ from deployments.sandbox.interpreter.registry import FUNCTIONS, signatures
 from deployments.sandbox.raster import UINT16
 from deployments.sandbox.refusal import Refusal
 
-# What Python, NumPy, shapely and PROJ say.
+# Words of messages by Python, NumPy, shapely and PROJ.
 LEAKS = re.compile(
     r"has no attribute|NoneType|\w+Error\b|index out of range|list index|not subscriptable|not supported between|"
     r"unsupported operand|unhashable|positional argument|argument must be|<class|<function|object at 0x|lambda|"
