@@ -14,6 +14,7 @@ from tasks.raster import globe
 from tasks.raster.crs import UTM_NORTH, UTM_SOUTH, WGS84, canonical_crs, crs_of
 from tasks.raster.region import Region
 from tasks.raster.reprojection import TornError, reproject
+from tasks.raster.world_map import is_degrees
 
 NEAR = 0.1
 """Degrees around the footprint of an image within which a region is kept."""
@@ -29,11 +30,7 @@ def outline_of(image: ImageRecord) -> BaseGeometry | None:
         None if the footprint is not known, or has no bounds.
     """
     shape = _reported(image)
-    if shape is None:
-        return None
-    west, south, east, north = shape.bounds
-    plain = globe.cut(shape) is shape and shape.is_valid
-    if plain and west > -180 and east < 180 and south >= UTM_SOUTH and north <= UTM_NORTH:
+    if shape is None or _is_plain(shape):
         return shape
     own = whole_grid(image)
     try:
@@ -66,18 +63,18 @@ def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
 
 
 def footprint_of(image: ImageRecord) -> Region:
-    """Return the footprint of an image as a region.
+    """Return the footprint of an image as a region: near 180 degrees and the poles, the rectangle of its grid.
 
     Raises:
         BadInputError: The footprint is not known, or has no bounds.
     """
     reported, shape = _reported(image), outline_of(image)
-    if shape is None:
+    if reported is None or shape is None:
         raise BadInputError(
             "region", None, "the footprint of the image is not known, so a region is needed", "Give a region"
         )
-    own = whole_grid(image)
-    return Region(geometry=shape, crs=WGS84) if own is None or shape is reported else own
+    own = None if _is_plain(reported) else whole_grid(image)
+    return Region(geometry=shape, crs=WGS84) if own is None else own
 
 
 def reachable(image: ImageRecord, region: Region, crs: str) -> Region:
@@ -105,9 +102,15 @@ def whole_grid(image: ImageRecord) -> Region | None:
         if band.shape is not None and all(map(math.isfinite, band.transform)):
             crs = canonical_crs(band.crs)
             extent = GeoBox(band.shape, band.transform, crs_of(crs)).extent.geom
-            degrees = crs_of(crs).proj.is_geographic
-            return Region(geometry=globe.folded(extent) if degrees else extent, crs=crs)
+            return Region(geometry=globe.folded(extent) if is_degrees(crs) else extent, crs=crs)
     return None
+
+
+def _is_plain(shape: BaseGeometry) -> bool:
+    """Return whether a reported footprint is used as it is: it is valid, and lies off 180 degrees and the poles."""
+    west, south, east, north = shape.bounds
+    inside = west > -180 and east < 180 and south >= UTM_SOUTH and north <= UTM_NORTH
+    return bool(inside and shape.is_valid and globe.cut(shape) is shape)
 
 
 def _reported(image: ImageRecord) -> BaseGeometry | None:

@@ -5,11 +5,14 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odc.geo import xy_
+from odc.geo import wh_, xy_
 
-from tasks.plan.grids import region_box
+from tasks.earthengine.metadata import BandInfo, ImageInfo
+from tasks.plan.grids import region_box, region_tiles
+from tasks.plan.images import ImageRecord
 from tasks.plan.patches import patch_tiles
 from tasks.plan.plan import TileFormat
 from tasks.plan.planning import plan_patches, plan_region
@@ -127,3 +130,17 @@ def test_a_further_point_changes_no_other_patch_of_a_recipe(connection):
     )
     assert few.key(0) in {many.key(index) for index in range(len(many))}
     assert (len(few), len(many)) == (1, 3)
+
+
+def test_the_grid_of_a_whole_image_covers_its_footprint_not_the_blank_edge_of_its_own_grid():
+    to_degrees = pyproj.Transformer.from_crs(32621, 4326, always_xy=True).transform
+    slanted = [(601_000, 7_199_000), (629_000, 7_195_000), (627_000, 7_172_000), (600_500, 7_175_000)]
+    footprint = shapely.Polygon([to_degrees(*corner) for corner in slanted])
+    own = Affine(30.0, 0.0, 600_000.0, 0.0, -30.0, 7_200_000.0)
+    band = BandInfo(id="B", dtype="uint8", crs="EPSG:32621", transform=own, shape=wh_(1000, 1000))
+    info = ImageInfo(id="a", bands=(band,), geometry=shapely.geometry.mapping(footprint))
+    image = ImageRecord(name="a", origin="a", info=info, asset="a", expression=None, version="v")
+    pixels = PixelSpec(bands=None, crs="utm", scale=30.0, tile_format=TileFormat())
+    tiles, _ = region_tiles([image], ["B"], pixels, None, 2048)
+    assert tuple(tiles.grid(0).affine)[:6] == (30.0, 0.0, 600_480.0, 0.0, -30.0, 7_199_010.0)
+    assert tiles.grid(0).shape == wh_(951, 901)
