@@ -43,18 +43,19 @@ def older_copies(images: Sequence[Acquired]) -> dict[str, tuple[Acquired, ...]]:
     Args:
         images: Images by start, then id.
     """
-    scenes: dict[Hashable, list[list[Acquired]]] = {}
+    clusters: list[list[Acquired]] = []
+    near: dict[Hashable, list[list[Acquired]]] = {}  # those of a scene that a later image may belong to
     for image in images:
         key = _scene(image)
         if key is None:
             continue
-        clusters = scenes.setdefault(key, [])
-        same = (each for each in clusters if image.start - each[-1].start <= SAME and _same_place(each[-1], image))
-        cluster = next(same, None)
+        near[key] = [each for each in near.get(key, ()) if image.start - each[-1].start <= SAME]
+        cluster = next((each for each in near[key] if _same_place(each[-1], image)), None)
         if cluster is None:
             clusters.append(cluster := [])
+            near[key].append(cluster)
         cluster.append(image)
-    return dict(found for clusters in scenes.values() for cluster in clusters for found in _superseded(cluster))
+    return dict(found for cluster in clusters for found in _superseded(cluster))
 
 
 def _superseded(cluster: Sequence[Acquired]) -> Iterator[tuple[str, tuple[Acquired, ...]]]:
