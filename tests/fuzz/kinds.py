@@ -1,0 +1,7 @@
+"""All kinds of fuzzed inputs. Each module of this folder that makes some has them in its `KINDS`."""
+
+from __future__ import annotations
+
+from tests.fuzz.fuzzed import Fuzzed
+
+KINDS: dict[str, Fuzzed] = {}
