@@ -22,7 +22,6 @@ from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import ExtractionParameters, PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.start import ready
 from tasks.earthengine.expression import encode, is_computed
-from tasks.errors import QuarryError
 from tasks.errors.input import BadInputError, InputError
 
 if TYPE_CHECKING:
@@ -62,7 +61,8 @@ def region(image: Image, *, name: str | None = None, as_of: date | None = None, 
     Raises:
         InputError: A value is refused. Nothing was fetched.
         EarthEngineError, StorageError, ExtractionFailedError: The run failed. The message contains what to do.
-        CancelledRun: The run was cancelled on the Prefect server.
+        RunCancelled: The run was cancelled on the Prefect server.
+        QuarryError: Any other error. No exception of a library is raised.
     """
     result: RegionResult = _run("region", RegionParameters, fields | {"image": _image(image, name, as_of)})
     return result
@@ -79,7 +79,7 @@ def timeseries(image: Image, *, name: str | None = None, as_of: date | None = No
         **fields: Fields of :class:`flows.parameters.TimeseriesParameters`, which describes them.
 
     Raises:
-        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
+        QuarryError: See :func:`region`.
     """
     result: TimeseriesResult = _run("timeseries", TimeseriesParameters, fields | {"image": _image(image, name, as_of)})
     return result
@@ -96,7 +96,7 @@ def patches(image: Image, *, name: str | None = None, as_of: date | None = None,
         **fields: Fields of :class:`flows.parameters.PatchesParameters`, which describes them.
 
     Raises:
-        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
+        QuarryError: See :func:`region`.
     """
     result: PatchesResult = _run("patches", PatchesParameters, fields | {"image": _image(image, name, as_of)})
     return result
@@ -121,19 +121,19 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
     """Run a flow and return its result. Expected errors come without the fifty frames of Prefect's engine.
 
     Raises:
-        InputError, EarthEngineError, StorageError, ExtractionFailedError, CancelledRun: See :func:`region`.
+        QuarryError: See :func:`region`.
     """
     try:
         checked = parameters.model_validate(given)
     except ValidationError as error:
         raise InputError("\n".join(details["msg"] for details in error.errors())) from None
-    from prefect.exceptions import CancelledRun
-
     try:
         with ready(f"flows.{name}", f"extract_{name}", checked) as flow:
             return flow(checked)
-    except (QuarryError, CancelledRun) as error:
-        raise error.with_traceback(None) from None
+    except Exception as error:  # noqa: BLE001 - nothing but errors of this project leaves a call
+        from tasks.prefect_io.boundary import ours
+
+        raise ours(error).with_traceback(None) from None
     except KeyboardInterrupt:
         again = "To resume, make the same call again: only the missing tiles are fetched."
         raise KeyboardInterrupt(f"Interrupted. The stored tiles are kept. {again}") from None

@@ -79,7 +79,6 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: The exit code is 1, 2 or 130.
-        Exception: Any other error, with its traceback.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -89,9 +88,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         again = "To resume, run the same command again: only the missing tiles are fetched."
         _leave(INTERRUPTED, f"Interrupted. The stored tiles are kept. {again}")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - nothing but one message leaves a command
         _explain(error)
-        raise
 
 
 def _app(words: Sequence[str]) -> App:
@@ -127,23 +125,20 @@ def _reach_server() -> None:
             )
 
 
-def _explain(error: Exception) -> None:
-    """Exit with one message if the error is expected. Return for any other error."""
+def _explain(error: Exception) -> NoReturn:
+    """Exit with one message."""
     from pydantic import ValidationError
 
-    from tasks.errors import QuarryError
     from tasks.errors.input import InputError
 
     if isinstance(error, ValidationError):
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     if isinstance(error, InputError):
         _leave(BAD_INPUT, str(error))
-    from prefect.exceptions import CancelledRun
+    from tasks.prefect_io.boundary import ours
 
-    if isinstance(error, CancelledRun):
-        _leave(FAILED, str(error))
-    if isinstance(error, QuarryError):
-        _leave(FAILED, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]))
+    own = ours(error)
+    _leave(FAILED, "\n".join([f"{type(own).__name__}: {own}", *getattr(own, "__notes__", ())]))
 
 
 def _leave(code: int, message: str) -> NoReturn:

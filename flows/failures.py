@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from flows.garbage_collection import rare_garbage_collection
 from flows.run_options import RunOptions
-from tasks.errors import QuarryError
 from tasks.errors.run import RunCancelled
+from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.flow_run import of_deployment
 from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
 
@@ -22,10 +22,10 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
-    """Let a flow fail with one message if the cause is not in the code.
+    """Let a flow fail with one message and an error of this project, whatever is raised in it.
 
-    If the flow raised such an error, Prefect's engine would log it with a traceback of fifty lines. Instead the flow
-    returns a failed state that holds the error. A caller from Python still catches this error.
+    If the flow raised an error, Prefect's engine would log it with a traceback of fifty lines. Instead the flow returns
+    a failed state that holds the error. A caller from Python still catches this error.
     """
 
     @functools.wraps(function)
@@ -38,7 +38,8 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
         except RunCancelled as end:
             cancelled: Any = Cancelled(message=str(end))
             return cancelled  # type: ignore[no-any-return]  # as below
-        except QuarryError as error:
+        except Exception as raised:  # noqa: BLE001 - nothing but errors of this project leaves a flow
+            error = ours(raised)
             if retry_run(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
                 raise error.with_traceback(None) from None  # Prefect retries only a flow that raises
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])

@@ -10,14 +10,14 @@ from prefect import task
 from prefect.concurrency.context import ConcurrencyContext
 from prefect.states import Cancelled, Failed
 
-from tasks.earthengine.errors import EarthEngineError, Stopped
+from tasks.earthengine.errors import Stopped
 from tasks.extraction.batch import Batch, run_batch
 from tasks.extraction.quota import Quota
+from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.leases import PrefectLeases
 from tasks.prefect_io.opener import PREFECT
 from tasks.prefect_io.result_cache import BatchCachePolicy
-from tasks.storage.store import StorageError
 
 
 # No retries, whatever the user's profile sets: a retry would sleep while its task holds a slot, and the second attempt
@@ -43,7 +43,8 @@ def fetch_batch(batch: Batch, quota: Quota) -> dict[str, Any]:
         quota = replace(quota, tag_lease=_tag_lease())
     try:
         summary = run_batch(batch, quota, opener=PREFECT)
-    except (EarthEngineError, StorageError) as error:
+    except Exception as raised:  # noqa: BLE001 - the flow raises it
+        error = ours(raised)
         # Returned as a state: Prefect's engine would log a raised error with a traceback, as if the code were at fault.
         kind = Cancelled if isinstance(error, Stopped) else Failed
         state: Any = kind(message=f"{type(error).__name__}: {error}", data=error)

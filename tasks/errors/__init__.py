@@ -7,6 +7,8 @@ QuarryError
 ├── StorageError            the output cannot be read or written (tasks.storage.store)
 ├── ExtractionFailedError   tiles are missing (tasks.errors.run)
 ├── RunCancelled            the flow run was cancelled (tasks.errors.run)
+├── MachineError            this machine lacks memory, room or open files (tasks.errors.machine)
+├── UnexpectedError         a bug here or in a library (tasks.errors.run)
 ├── ServerAwayError         the Prefect server does not answer (tasks.prefect_io.server)
 └── ServerRefusedError      the Prefect server refuses a request (tasks.prefect_io.server)
 """

@@ -29,3 +29,7 @@ class ExtractionFailedError(QuarryError, RuntimeError):
 
 class AuditError(ExtractionFailedError):
     """An output is incomplete. The message lists what is missing or damaged."""
+
+
+class UnexpectedError(QuarryError, RuntimeError):
+    """An error that nothing here foresees: a bug, here or in a library. Its traceback is kept for a report."""

@@ -13,7 +13,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.utilities.annotations import quote
 
-from tasks.errors import QuarryError
+from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.task_retries import RETRIED
 
 P = ParamSpec("P")
@@ -25,7 +25,7 @@ class CoreTask(Generic[P, R]):
     """A Prefect task made from a function of the core. Call it like the function.
 
     - It is retried if it fails for a reason that may pass (:mod:`tasks.prefect_io.task_retries`).
-    - An error of this project is logged as one message, without the traceback that Prefect's engine adds.
+    - An error becomes one of this project, and is logged as one message, without the traceback of Prefect's engine.
     - Prefect does not search its arguments for futures, which would take five seconds with 20,000 receipts.
     - Outside of a flow run, the function is simply called.
 
@@ -84,7 +84,8 @@ def _one_message(function: Callable[P, R]) -> Callable[P, Any]:
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             return function(*args, **kwargs)
-        except QuarryError as error:
+        except Exception as raised:  # noqa: BLE001 - the flow raises it
+            error = ours(raised)
             # Returned as a state: Prefect's engine would log a raised error with a traceback, as if the code were at
             # fault.
             return Failed(message=f"{type(error).__name__}: {error}", data=error)

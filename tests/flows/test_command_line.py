@@ -290,7 +290,7 @@ def test_the_audit_s_options_are_its_form_s():
     "error", [ServerAwayError("no answer"), ServerRefusedError("it refuses"), CorruptPixelsError("cut off")], ids=repr
 )
 def test_every_error_of_the_project_ends_a_command_with_one_message(error, capsys, monkeypatch):
-    """Whatever a flow raises: only what the project does not define is left to Python, with its traceback."""
+    """Whatever a flow raises: no traceback."""
 
     @contextlib.contextmanager
     def failing(*_):
