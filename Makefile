@@ -13,7 +13,7 @@ export NO_PROXY := 127.0.0.1,localhost
 PORT := 4200
 SANDBOX_PORT := 9080
 
-.PHONY: help setup demo up down test test-ui screenshots bench chaos fuzz check format lock clean
+.PHONY: help setup demo up down test test-ui screenshots bench chaos large fuzz check format lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ bench: $(READY) ## Speed at the quota, and the reference's; CASE="name other" ru
 
 chaos: $(READY) ## A job of 2,000 tiles killed 20 times, in a folder and in a bucket; takes half an hour
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m tests.chaos
+
+large: $(READY) ## One run of 100,000 tiles, with what it uses of memory and database; half an hour
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m tests.chaos.large
 
 fuzz: $(READY) ## Broken inputs of every kind that others can write; KIND="npy csv" INPUTS=10000 for others
 	$(BIN)/python -m tests.fuzz $(KIND)
