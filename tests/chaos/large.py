@@ -74,7 +74,7 @@ def _sample(tiles: int, begun: float, process: int, folder: Path) -> Sample:
         run_mb=round(_status(process, "VmRSS") / 1024, 1),
         run_peak_mb=round(_status(process, "VmHWM") / 1024, 1),
         threads=int(_status(process, "Threads")),
-        files=len(os.listdir(f"/proc/{process}/fd")),
+        files=len(list(Path(f"/proc/{process}/fd").iterdir())),
         server_mb=round(_session_mb(folder / "prefect"), 1),
         database_mb=round(sum(databases) / 2**20, 2),
         receipts=len(receipts),
