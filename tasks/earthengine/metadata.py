@@ -16,6 +16,7 @@ from affine import Affine
 from odc.geo import wh_
 from odc.geo.types import Shape2d
 
+from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Throttled, TooHeavy, Transient
 from tasks.earthengine.expression import encode
@@ -85,9 +86,10 @@ def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
     """Return the metadata of an asset.
 
     Raises:
+        BadInputError: It is not the id of an asset.
         EarthEngineError: ``Rejected``: the asset does not exist. ``Denied``: it may not be read.
     """
-    asset = _call(connection, "GET", ee.data.convert_asset_id_to_asset_name(asset_id))
+    asset = _call(connection, "GET", asset_path(ee.data.convert_asset_id_to_asset_name(asset_id)))
     try:
         return _from_asset(asset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -112,11 +114,10 @@ def list_images(
     term, touches = (None, lambda _: True) if region is None else listing_filter(region)
     if term is not None:
         parts.append(term)
+    name = asset_path(ee.data.convert_asset_id_to_asset_name(collection))
     params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL"}
     while True:
-        page = _call(
-            connection, "GET", f"{ee.data.convert_asset_id_to_asset_name(collection)}:listAssets", params=params
-        )
+        page = _call(connection, "GET", f"{name}:listAssets", params=params)
         yield from (_from_asset(asset) for asset in page.get("assets", []) if touches(asset.get("geometry")))
         if not page.get("nextPageToken"):
             return

@@ -26,6 +26,7 @@ import requests.utils
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import Transient
@@ -62,8 +63,14 @@ class PixelRequest:
     """JSON object with at least one member."""
 
     def path(self, project: str) -> str:
-        """Return the path of the REST method below /v1/."""
-        return f"{self.asset}:getPixels" if self.asset else f"projects/{project}/image:computePixels"
+        """Return the path of the REST method below /v1/.
+
+        Raises:
+            BadInputError: The asset has no name that can stand in a path.
+        """
+        if self.asset is None:
+            return f"projects/{project}/image:computePixels"
+        return f"{asset_path(self.asset)}:getPixels"
 
 
 def fetch(
