@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from tasks.storage.local_files import folder_of, in_folder, link, stamp, sync
+from tasks.storage.local_errors import error_of, leads_out_error
+from tasks.storage.local_files import facts_of, folder_of, in_folder, leads_out, link, open_file, stamp, sync
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
-from tasks.storage.store import (
-    OutputBusy,
-    OutputConflict,
-    OutputDenied,
-    OutputFull,
-    StorageError,
-    StoreEntry,
-    check_key,
-)
+from tasks.storage.store import OutputConflict, StorageError, StoreEntry, check_key
 
 TEMPORARY_SUFFIX = ".part"
 WORKSPACES = ".work"
-_KINDS: dict[int | None, type[StorageError]] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), OutputFull),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
-    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), OutputBusy),
-}
 # Errors for a key at which nothing is stored. A folder is not a key.
 _NOTHING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -50,6 +37,7 @@ class LocalStore:
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self._durable = durable
+        self._own: set[str] = set()  # folders that are known to lie below the root
         try:
             self.root = root.expanduser().absolute()
             with contextlib.suppress(OSError):  # whether the folder is writable shows when it is written
@@ -79,7 +67,7 @@ class LocalStore:
 
     def put(self, key: str, data: bytes | memoryview) -> StoreEntry:
         """Write a file: temporary name, fsync, rename, fsync of its folder."""
-        path = self._path(key)
+        path = self._name(key)
         with self._writing(key), self._temporary(path, data) as (temporary, version):
             os.replace(temporary, path)
             self._sync(os.path.dirname(path))
@@ -87,7 +75,7 @@ class LocalStore:
 
     def put_file(self, key: str, path: Path) -> StoreEntry:
         """Move a file to its key."""
-        destination = self._path(key)
+        destination = self._name(key)
         with self._writing(key):
             stamp(str(path))
             self._sync(str(path))
@@ -98,7 +86,7 @@ class LocalStore:
 
     def commit(self, key: str, data: bytes | memoryview, *, fingerprint: str, seen: str | None = None) -> StoreEntry:
         """Write a tile. Its fingerprint is in its name and in its receipt."""
-        path = self._path(key)
+        path = self._name(key)
         with self._writing(key), self._temporary(path, data) as (temporary, version):
             if seen is not None and self._version(path) == seen:
                 os.replace(temporary, path)
@@ -112,9 +100,10 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """Return the bytes of a file."""
-        path = Path(self._path(key))
+        path = self._path(key)
         try:
-            return path.read_bytes()
+            with open_file(path) as file:
+                return file.read()
         except _NOTHING:
             raise KeyError(key) from None
         except OSError as error:
@@ -122,20 +111,21 @@ class LocalStore:
 
     def find(self, key: str) -> StoreEntry | None:
         """Return the size and the version of a file."""
+        path = self._path(key)
         try:
-            facts = os.stat(self._path(key))
+            facts = os.stat(path)
         except _NOTHING:
             return None
         except OSError as error:
             raise self._error(key, "read", error) from error
-        if stat.S_ISDIR(facts.st_mode):
-            return None
-        return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+        entry = StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
+        return entry if stat.S_ISREG(facts.st_mode) else None
 
     def open(self, key: str) -> IO[bytes]:
         """Open a file."""
+        path = self._path(key)
         try:
-            return Path(self._path(key)).open("rb")
+            return open_file(path)
         except _NOTHING:
             raise KeyError(key) from None
         except OSError as error:
@@ -164,7 +154,7 @@ class LocalStore:
         for path, entry in self._walk(folder_of(prefix)):
             if path.startswith(prefix) and not entry.name.endswith(TEMPORARY_SUFFIX):
                 try:
-                    facts = entry.stat()
+                    facts = facts_of(str(self.root), f"{self.root}/{path}")
                 except FileNotFoundError:  # deleted meanwhile
                     continue
                 except OSError as error:
@@ -173,7 +163,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Delete a file, and the folders that become empty."""
-        path = self._path(key)
+        path = self._name(key)
         try:
             os.unlink(path)
         except _NOTHING:
@@ -192,6 +182,7 @@ class LocalStore:
     def workspace(self) -> Iterator[Path]:
         """Yield a folder inside the output: on the same disk, files are moved and not copied."""
         folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
+        self._path(WORKSPACES)
         try:
             in_folder(str(folder), folder.mkdir)
             yield folder
@@ -206,11 +197,12 @@ class LocalStore:
         """Delete the temporary files and workspaces of processes that have ended, and return their number."""
         swept = 0
         for path, entry in self._walk(folder_of(prefix)):
-            if entry.name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, entry.name.rsplit(".", 2)[-2]):
+            name = entry.name
+            if name[0] == "." and name.endswith(TEMPORARY_SUFFIX) and left_behind(entry, name.rsplit(".", 2)[-2]):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{self.root}/{path}")
                     swept += 1
-        with contextlib.suppress(OSError), os.scandir(self.root / WORKSPACES) as entries:
+        with contextlib.suppress(OSError), os.scandir(self._path(WORKSPACES)) as entries:
             for entry in entries:
                 if left_behind(entry, entry.name):
                     shutil.rmtree(entry.path, ignore_errors=True)
@@ -221,8 +213,22 @@ class LocalStore:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
+        """Return the path of a key to read it; raise an error if it leads out of the output."""
         # Plain strings: pathlib would keep each tile's name in memory, and takes a fifth of a small tile's time.
-        return f"{self.root}/{check_key(key)}"
+        path = f"{self.root}/{check_key(key)}"
+        if leads_out(str(self.root), path):
+            raise leads_out_error(self.uri, key)
+        return path
+
+    def _name(self, key: str) -> str:
+        """Return the path of a key to write or delete it. A link there is replaced, and its target is left alone."""
+        path = f"{self.root}/{check_key(key)}"
+        folder = os.path.dirname(path)
+        if folder not in self._own:
+            if leads_out(str(self.root), folder):
+                raise leads_out_error(self.uri, key)
+            self._own.add(folder)
+        return path
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes | memoryview) -> Iterator[tuple[str, str]]:
@@ -244,7 +250,7 @@ class LocalStore:
 
     def _there(self, key: str, path: str, data: bytes | memoryview) -> StoreEntry:
         """Return the file that is already there, if its bytes are the same as ours."""
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             facts = os.fstat(file.fileno())
             if facts.st_size == len(data) and file.read() == memoryview(data):
                 return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
@@ -253,10 +259,9 @@ class LocalStore:
             "GDAL, may be writing to the same output. Stop one of the two, or give another output."
         )
 
-    @staticmethod
-    def _version(path: str) -> str | None:
+    def _version(self, path: str) -> str | None:
         try:
-            return str(os.stat(path).st_mtime_ns)
+            return str(facts_of(str(self.root), path).st_mtime_ns)
         except FileNotFoundError:
             return None
 
@@ -266,7 +271,7 @@ class LocalStore:
 
     def _walk(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield the keys of files with their entries. Hidden folders in the root are not part of the output."""
-        start = f"{self.root}/{folder}" if folder else str(self.root)
+        start = self._path(folder) if folder else str(self.root)
         try:
             with os.scandir(start) as found:
                 entries = list(found)
@@ -291,10 +296,5 @@ class LocalStore:
         except OSError as error:
             raise self._error(key, "written", error) from error
 
-    def _error(self, key: str, what: str, error: OSError) -> StorageError:
-        kind = _KINDS.get(error.errno, StorageError)
-        remedy = {
-            OutputFull: "Free some space, or give an output on a disk with more room.",
-            OutputBusy: "Check the mount, then run again.",
-        }.get(kind, "Give a folder that you may write to.")
-        return kind(f"output = {self.uri!r}: {key} cannot be {what} ({error.strerror or error}). {remedy}")
+    def _error(self, *what: Any) -> StorageError:
+        return error_of(self.uri, *what)

@@ -1,13 +1,14 @@
-"""File operations of the local store: create folders, set times, and give files their names atomically."""
+"""File operations of the local store: open files, create folders, set times, and give files their names atomically."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from tasks.storage.store import (
     check_key,
@@ -68,3 +69,43 @@ def link(temporary: str, path: str) -> bool:
             return False
         os.replace(temporary, path)
     return True
+
+
+def leads_out(root: str, path: str) -> bool:
+    """Return whether a path below a root leads out of it, by a symbolic link that someone put there."""
+    place = root
+    for part in path.removeprefix(root).split("/")[1:]:
+        place = f"{place}/{part}"
+        if os.path.islink(place):
+            real = os.path.realpath(root)
+            return os.path.commonpath([os.path.realpath(path), real]) != real
+    return False
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Open a regular file to read it. Anything else, such as a pipe that would never end, counts as a folder.
+
+    Raises:
+        OSError: The file cannot be opened. ``IsADirectoryError``: it is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def facts_of(root: str, path: str) -> os.stat_result:
+    """Return size and times of a file below a root; of a link that leads out, or nowhere, those of the link itself.
+
+    Raises:
+        OSError: Nothing is there.
+    """
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode) and not leads_out(root, path):
+        with contextlib.suppress(OSError):
+            return os.stat(path)
+    return found
