@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from tasks.errors import may_pass
@@ -16,10 +18,14 @@ from tasks.prefect_io.progress import duration_text
 
 # The longest delay before a retry, in seconds.
 LONGEST_S = 3600.0
+# What a server raises that is away, busy or of another version, or from which the run was deleted.
+FAULTS = (httpx.HTTPError, ObjectNotFound, ValueError)
 
 
 def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
     """Make Prefect retry the flow run if its error may pass and it has retries left; return whether it will.
+
+    If the server fails, there is no retry: the run ends with its own error.
 
     The retry policy is set on the run after its failure, and not on the flow. So a run that fails for a lasting reason
     ends at once, and runs that failed at the same time are not retried at the same time.
@@ -31,13 +37,17 @@ def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
     """
     if not flow_run.id or not may_pass(error):
         return False
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(flow_run.id)
-        if run.run_count > retries:
-            return False
-        delay = round(delay_before(run.run_count, delay_s))
-        policy = run.empirical_policy.model_copy(update={"retries": retries, "retry_delay": delay})
-        client.update_flow_run(run.id, empirical_policy=FlowRunPolicy(**policy.model_dump()))
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(UUID(flow_run.id))
+            if run.run_count > retries:
+                return False
+            delay = round(delay_before(run.run_count, delay_s))
+            policy = run.empirical_policy.model_copy(update={"retries": retries, "retry_delay": delay})
+            client.update_flow_run(run.id, empirical_policy=FlowRunPolicy(**policy.model_dump()))
+    except FAULTS as fault:
+        get_run_logger().warning("The run is not retried: the Prefect server failed (%s).", type(fault).__name__)
+        return False
     get_run_logger().warning(
         "%s: %s This may be temporary: retry %d of %d starts in %s and fetches only the missing tiles.",
         *(type(error).__name__, error, run.run_count, retries, duration_text(delay)),
@@ -53,8 +63,12 @@ def check_not_cancelled() -> None:
     """
     if not flow_run.id:
         return
-    with get_client(sync_client=True) as client:
-        states = sorted(client.read_flow_run_states(UUID(flow_run.id)), key=lambda state: state.timestamp)
+    try:
+        with get_client(sync_client=True) as client:
+            states = sorted(client.read_flow_run_states(UUID(flow_run.id)), key=lambda state: state.timestamp)
+    except FAULTS as fault:  # the thread of the leases looks for a cancellation, too
+        get_run_logger().debug("The states of the run could not be read: %s", fault)
+        return
     before = [state for state in states if not state.is_running()][-1:]
     if before and (before[0].is_cancelled() or before[0].is_cancelling()):
         raise RunCancelled(
