@@ -7,14 +7,10 @@ read proxies and CAs from the environment.
 from __future__ import annotations
 
 import functools
-import gzip
 import http.client
-import io
-import socket
 import ssl
 import threading
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +22,12 @@ import requests.utils
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tasks.earthengine.answer_body import read_error, read_whole
 from tasks.earthengine.asset_name import asset_path
+from tasks.earthengine.bounded_connection import CALL, Bounded
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
-from tasks.earthengine.errors import Transient
+from tasks.earthengine.errors import EarthEngineError, TooHeavy, Transient
 from tasks.earthengine.translation import from_exception, from_response
 
 POOL_SIZE = 1_000
@@ -38,6 +36,12 @@ TOKEN_DEADLINE_S = 30.0
 """Seconds to wait for Google's token server, which usually answers within 1 s."""
 QUOTA_STATUS = "x-earth-engine-quota-status"
 """Header in which Earth Engine reports that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
+METADATA_BYTES = 32 << 20
+"""Largest answer with metadata. A page of 1,000 images of Sentinel-2 has about 13 MB."""
+PIXELS_BYTES = 100 << 20
+"""Largest answer with pixels, if its request sets no other limit: twice what Earth Engine allows uncompressed."""
+# All that a connection raises if an answer is not complete, or is not HTTP.
+BROKEN = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException, ValueError, OverflowError, MemoryError)
 # First bytes of pixels: NPY, TIFF and BigTIFF of either byte order, PNG, JPEG. It is not known which Content-Type they
 # have.
 _PIXELS = (b"\x93NUMPY", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -61,6 +65,8 @@ class PixelRequest:
     """Full name of the asset for getPixels. None = computePixels."""
     body: bytes
     """JSON object with at least one member."""
+    largest: int = PIXELS_BYTES
+    """Largest number of bytes that its answer may hold, decompressed: see :mod:`tasks.plan.answer_size`."""
 
     def path(self, project: str) -> str:
         """Return the path of the REST method below /v1/.
@@ -97,7 +103,10 @@ def fetch(
     if workload_tag is not None:
         check_workload_tag(workload_tag)  # a valid tag needs no escapes in JSON
         body = b'{"workloadTag":"%s",%s' % (workload_tag.encode(), body[1:])
-    headers, data = _exchange(connection, "POST", request.path(connection.project), body, deadlines)
+    path = request.path(connection.project)
+    headers, data = _exchange(
+        connection, "POST", path, body, largest=request.largest, beyond=Transient, deadlines=deadlines
+    )
     if not data.startswith(_PIXELS):
         error = from_response(200, headers, data[:10_000])
         raise Transient(f"The answer holds no pixels: {error.message}", 200)
@@ -111,103 +120,52 @@ def send(
     *,
     data: bytes | None = None,
     params: dict[str, str] | None = None,
+    largest: int = METADATA_BYTES,
 ) -> bytes:
     """Send any request of the REST API, and return the body of the answer.
 
+    Args:
+        connection: Connection to Earth Engine.
+        method: HTTP method.
+        path: Path below /v1/.
+        data: Body of the request. None = it has none.
+        params: Query of the URL.
+        largest: Largest number of bytes that the answer may hold, decompressed.
+
     Raises:
-        EarthEngineError: See :func:`fetch`.
+        EarthEngineError: See :func:`fetch`. ``TooHeavy``: the answer is larger.
     """
     path = f"{path}?{urlencode(params)}" if params else path
-    return _exchange(connection, method, path, data, DEADLINES)[1]
+    return _exchange(connection, method, path, data, largest=largest, beyond=TooHeavy)[1]
 
 
 def _exchange(
-    connection: Connection, method: str, path: str, body: bytes | None, deadlines: Deadlines
+    connection: Connection,
+    method: str,
+    path: str,
+    body: bytes | None,
+    *,
+    largest: int,
+    beyond: type[EarthEngineError],
+    deadlines: Deadlines = DEADLINES,
 ) -> tuple[Mapping[str, str], bytes]:
+    """Send a request, and return the headers and the decompressed body of its answer.
+
+    Raises:
+        EarthEngineError: The request failed. It is of the type `beyond` if the body is larger than `largest` bytes.
+    """
     session = _session(connection)
     try:
         response = session.request(method, path, body, deadlines)
+        if response.status != http.client.OK:
+            raise from_response(response.status, response.headers, read_error(response, CALL.reader.allow))
+        return response.headers, read_whole(response, largest, beyond, CALL.reader.allow)
     except google.auth.exceptions.GoogleAuthError as error:
         # The answer of the token server may contain tokens, so the cause is not shown, either.
         raise from_exception(error, connection.endpoint) from None
-    except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
-        sent = _call.sent
-        left = 0.0 if sent is None else max(0.0, deadlines.computing_s - (time.monotonic() - sent))
+    except BROKEN as error:
+        left = 0.0 if CALL.sent is None else max(0.0, deadlines.computing_s - (time.monotonic() - CALL.sent))
         raise from_exception(error, connection.endpoint, may_compute_s=left) from error
-    good = response.status == http.client.OK
-    try:
-        data = _decoded(response.headers.get("Content-Encoding", "identity").lower(), response.data)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        if good:
-            raise Transient(f"The compressed answer is broken ({type(error).__name__}).", response.status) from error
-        data = b""
-    if not good:
-        raise from_response(response.status, response.headers, data)
-    return response.headers, data
-
-
-def _decoded(encoding: str, data: bytes) -> bytes:
-    """Decompress an answer. urllib3 does not do it, because it takes a truncated gzip stream for a complete one."""
-    if encoding in {"identity", ""}:
-        return data
-    if encoding in {"gzip", "x-gzip"}:
-        return gzip.decompress(data)
-    raise ValueError(encoding)
-
-
-# What a urllib3 connection must know about the current request. A request stays in one thread.
-class _Call(threading.local):
-    read_s: float = DEADLINES.read_s
-    sent: float | None = None
-
-
-_call = _Call()
-
-
-class _Bounded:
-    """Mixin of urllib3's connections: one deadline for the whole answer, head and body, even if it arrives slowly."""
-
-    sock: Any
-    timeout: Any
-    response_class: Any
-
-    def request(self, *arguments: Any, **more: Any) -> None:
-        """Send a request. The time limit starts when the connection is open."""
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
-        _call.sent = time.monotonic()
-        self.timeout = _call.read_s  # limits sending, too: urllib3 sets it on the socket
-        self.response_class = functools.partial(_response, deadline=_call.sent + _call.read_s)
-        super().request(*arguments, **more)  # type: ignore[misc]  # as above
-
-
-def _response(sock: socket.socket, *, deadline: float, **more: Any) -> http.client.HTTPResponse:
-    response = http.client.HTTPResponse(sock, **more)
-    response.fp.close()
-    response.fp = io.BufferedReader(_Reader(sock, deadline))
-    return response
-
-
-class _Reader(io.RawIOBase):
-    """Reads a socket until a deadline of the monotonic clock."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock, self._deadline = sock, deadline
-        self._raw = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 class _Session:
@@ -221,12 +179,13 @@ class _Session:
         self._pool = _pool(connection)
 
     def request(self, method: str, path: str, body: bytes | None, deadlines: Deadlines) -> urllib3.BaseHTTPResponse:
-        """Send a request, and return its answer. The body is complete, and not decompressed."""
-        _call.sent = None
+        """Send a request, and return its answer. The body must be read within the same thread."""
+        CALL.sent, CALL.read_s = None, deadlines.read_s
         headers = self._headers(method, path, body)
         response = self._send(method, path, body, headers, deadlines)
         if response.status == http.client.UNAUTHORIZED and self._credentials is not None:
             # A token may be revoked before its hour is over. The request is sent once more, with a new token.
+            response.close()
             with self._refreshing:
                 if headers.get("authorization") == f"Bearer {self._credentials.token}":
                     self._credentials.refresh(self._tokens)
@@ -246,7 +205,6 @@ class _Session:
     def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], deadlines: Deadlines
     ) -> urllib3.BaseHTTPResponse:
-        _call.read_s = deadlines.read_s
         return self._pool.urlopen(
             method,
             f"/v1/{path}",
@@ -255,6 +213,7 @@ class _Session:
             retries=False,
             redirect=False,
             timeout=urllib3.Timeout(connect=deadlines.connect_s, read=deadlines.read_s),
+            preload_content=False,
             decode_content=False,
         )
 
@@ -288,7 +247,7 @@ def _pool(connection: Connection) -> urllib3.HTTPConnectionPool:
     pool: urllib3.HTTPConnectionPool = manager.connection_from_host(
         url.hostname, url.port, url.scheme, pool_kwargs=more
     )
-    pool.ConnectionCls = type("BoundedConnection", (_Bounded, pool.ConnectionCls), {})
+    pool.ConnectionCls = type("BoundedConnection", (Bounded, pool.ConnectionCls), {})
     return pool
 
 

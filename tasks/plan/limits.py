@@ -6,14 +6,13 @@ import json
 import math
 
 from tasks.errors.input import BadInputError
+from tasks.plan.answer_size import MAX_REQUEST_BYTES
 from tasks.plan.choices import MAX_BANDS, MAX_SIDE
 from tasks.plan.estimate import pixel_bytes
 from tasks.plan.plan import Plan
 from tasks.plan.specs import PixelSpec
 
-# Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels;
-# Earth Engine also counts one byte of mask for each pixel of each band (google/Xee#50).
-MAX_REQUEST_BYTES = 50_331_648
+# Of the pixels, Earth Engine also counts one byte of mask for each pixel of each band (google/Xee#50).
 MAX_PAYLOAD_BYTES = 10_485_760
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.earthengine.expression import MASK_THRESHOLD, fingerprint
 from tasks.earthengine.transport import PixelRequest
+from tasks.plan.answer_size import largest_answer
 from tasks.plan.choices import Codec, FileFormat, Masks
 from tasks.plan.map_edge import edge_of, turned, windows
 from tasks.plan.tiles import PixelGrid, Tiles, is_code, tiles_from_json
@@ -196,7 +197,8 @@ class Plan:
             parts.insert(0, f'"expression":{source.expression}')
         if self.tile_format.visualization is not None:
             parts.append(f'"visualizationOptions":{self.tile_format.visualization}')
-        return PixelRequest(asset=source.asset, body=("{" + ",".join(parts) + "}").encode())
+        largest = largest_answer(source.wire, grid.shape, len(source.wire_bands))
+        return PixelRequest(asset=source.asset, body=("{" + ",".join(parts) + "}").encode(), largest=largest)
 
     def sent(self, index: int, part: PixelGrid | None = None) -> PixelGrid:
         """Return the grid that is sent for a tile, or a part of it: on the other side of the map, if it lies beyond."""

@@ -1,0 +1,86 @@
+"""Connections of urllib3 that read an answer until a deadline, and only as many bytes as were allowed."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import socket
+import threading
+import time
+from typing import Any
+
+from tasks.earthengine.deadlines import DEADLINES
+from tasks.earthengine.errors import Transient
+
+HEAD = 256 << 10
+"""Most bytes before the body: status, headers, and any number of interim answers (1xx)."""
+
+
+class Call(threading.local):
+    """What a connection must know about the current request. A request stays in one thread."""
+
+    read_s: float = DEADLINES.read_s
+    """Seconds from sending to the last byte of the answer."""
+    reader: _Reader
+    """Reads the answer."""
+    sent: float | None = None
+    """When the request was sent, by the monotonic clock. None = it was not sent yet."""
+
+
+CALL = Call()
+
+
+class Bounded:
+    """Mixin of urllib3's connections: one deadline for the whole answer, head and body, even if it arrives slowly."""
+
+    sock: Any
+    timeout: Any
+    response_class: Any
+
+    def request(self, *arguments: Any, **more: Any) -> None:
+        """Send a request. The time limit starts when the connection is open."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
+        CALL.sent = time.monotonic()
+        self.timeout = CALL.read_s  # limits sending, too: urllib3 sets it on the socket
+        self.response_class = functools.partial(_response, deadline=CALL.sent + CALL.read_s)
+        super().request(*arguments, **more)  # type: ignore[misc]  # as above
+
+
+def _response(sock: socket.socket, *, deadline: float, **more: Any) -> http.client.HTTPResponse:
+    response = http.client.HTTPResponse(sock, **more)
+    response.fp.close()
+    CALL.reader = _Reader(sock, deadline)
+    response.fp = io.BufferedReader(CALL.reader)
+    return response
+
+
+class _Reader(io.RawIOBase):
+    """Reads a socket until a deadline of the monotonic clock, and no more than was allowed so far."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline, self._left = sock, deadline, HEAD
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def allow(self, size: int) -> None:
+        """Allow this many bytes more."""
+        self._left += size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        count = self._raw.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise Transient("The answer is no HTTP of this size: too much beside its body. The rest was not read.")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
