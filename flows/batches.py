@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-import httpx
 from prefect import unmapped
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.batch_task import BatchTask
 from tasks.earthengine.errors import Stopped
 from tasks.errors.input import BadInputError
 from tasks.errors.run import RunCancelled
 from tasks.extraction.account import Account
-from tasks.extraction.batch import Batch, OpenBatch, begin_batch, run_batch
+from tasks.extraction.batch import Batch, OpenBatch, begin_batch
 from tasks.extraction.batching import Remainder, TileRange, next_wave
 from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.session import FetchSession
@@ -27,9 +26,8 @@ from tasks.extraction.tile_queue import GRACE_S
 from tasks.fetch import fetch_batch
 from tasks.plan.plan import Plan
 from tasks.prefect_io.leases import PrefectLeases
-from tasks.prefect_io.opener import PREFECT, Output
+from tasks.prefect_io.opener import Output
 from tasks.prefect_io.progress import Progress
-from tasks.prefect_io.server import ServerAwayError
 from tasks.storage.receipt import TileReceipt
 
 # Seconds between two checks of a run's progress. At its end checks are more frequent, to notice when all requests are
@@ -38,6 +36,8 @@ LOOK_S, SOON_S = 0.5, 0.05
 # If a run is interrupted, its requests in flight have GRACE_S to end. Batches then have this many seconds more to write
 # their receipts.
 ENDING_S = 6.0
+# Batches that the flow can complete at the same time. Each of them only waits.
+MOST_THREADS = 64
 
 
 def one_batch_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
@@ -81,7 +81,6 @@ def fetch_plan(
         EarthEngineError: Earth Engine refuses every request (credentials, permissions, budget).
         StorageError: The output cannot be written.
         RunCancelled: The flow run was cancelled.
-        ServerAwayError: The Prefect server failed while it started or ended the task of a batch.
     """
     batch = Batch(
         output=output.reference,
@@ -110,9 +109,10 @@ class _Fetch:
     def __init__(self, whole: OpenBatch, session: FetchSession) -> None:
         self._whole, self._session = whole, session
         self._plan, self._checkpoint = whole.plan, whole.checkpoint
-        self._futures: list[PrefectFuture[Any]] = []
-        """Futures of the tasks that have not ended, in the order in which the tasks run."""
-        self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(MOST_THREADS, "batch")
+        """Runs batches whose task Prefect does not run. Until then it has no thread."""
+        self._tasks: list[BatchTask] = []
+        """Batches that have not ended, in the order in which their tasks run."""
         self._errors: list[BaseException] = []
         self._begun = 0
         """Number of missing tiles in the batches that have begun."""
@@ -128,14 +128,13 @@ class _Fetch:
             show()
         progress: Progress | None = None
         try:
-            while (more := bool(left) and not session.stop.is_set()) or self._futures:
+            while (more := bool(left) and not session.stop.is_set()) or self._tasks:
                 if more and self._begun - (session.tally.done - done_before) <= 2 * in_flight:
                     self._map(next_wave(left, in_flight=in_flight, per_second=session.tally.per_second))
                 nearly = session.outstanding <= 2 * in_flight
-                with contextlib.suppress(queue.Empty):
-                    self._note(self._ended.get(timeout=SOON_S if nearly else LOOK_S))
-                    while True:
-                        self._note(self._ended.get_nowait())
+                # Prefect's own callbacks and waits may ask its server, and fail with it. These futures do not.
+                wait({task.running for task in self._tasks}, SOON_S if nearly else LOOK_S, FIRST_COMPLETED)
+                self._look()
                 if progress is None and total:  # not earlier: other writes delay the start of a tagged task by 2 s
                     progress = Progress(total, show)
                 if not (more or session.stop.is_set()) and total and session.outstanding <= in_flight:
@@ -147,6 +146,8 @@ class _Fetch:
             session.leave()
             self._end_batches()
             raise
+        finally:
+            self._pool.shutdown(wait=False)
         return self._collected()
 
     def _end_batches(self) -> None:
@@ -154,15 +155,23 @@ class _Fetch:
 
         A batch whose task still waits, for a slot or in the queue, is ended here.
         """
-        if self._session.is_shared:
-            for future in self._futures[:1]:  # tasks run one at a time: the others have not started
-                with contextlib.suppress(Exception):
-                    future.wait(timeout=GRACE_S + ENDING_S)
-        begun = [batch for batch, each in self._session.begun.items() if each.opened.missing]
-        if begun:
-            with ThreadPoolExecutor(len(begun)) as pool:  # in parallel: each waits for its requests in flight
-                for batch in begun:
-                    pool.submit(run_batch, batch, self._session.quota, opener=PREFECT)
+        end = time.monotonic() + GRACE_S + ENDING_S
+        self._tasks = [task for task in self._tasks if task.has_tiles]
+        while self._tasks and time.monotonic() < end:
+            for task in self._tasks:
+                task.take_over()
+            wait({task.running for task in self._tasks}, LOOK_S, FIRST_COMPLETED)
+            self._look()
+
+    def _look(self) -> None:
+        """Take the batches that have ended from the list. After an error, the session sends nothing more."""
+        for task in list(self._tasks):
+            if not task.look(is_next=task is self._tasks[0]):
+                continue
+            self._tasks.remove(task)
+            if error := task.error:
+                self._session.stop.set()
+                self._errors.append(error)
 
     def _map(self, wave: Sequence[TileRange]) -> None:
         """Begin the batches of a wave, and map the fetch task over them.
@@ -181,40 +190,16 @@ class _Fetch:
             for each in opened:
                 begin_batch(each, self._session)
             if opened:
-                futures = task_.map([each.batch for each in opened], quota=unmapped(quota))
-                self._futures += futures
-                for future in futures:
-                    future.add_done_callback(self._ended.put)
+                futures: Any = task_.map([each.batch for each in opened], quota=unmapped(quota))  # see `fetch_plan`
+                self._tasks += [
+                    BatchTask(each.batch, future, self._session, self._pool)
+                    for each, future in zip(opened, futures, strict=True)
+                ]
         self._begun += sum(stretch.missing for stretch in wave)
 
     def _opened(self, stretch: TileRange) -> OpenBatch:
         batch = self._whole.batch.model_copy(update={"start": stretch.start, "stop": stretch.stop})
         return replace(self._whole, batch=batch)
-
-    def _note(self, future: PrefectFuture[Any]) -> None:
-        """Record the end of a batch's task. If the task did not complete, keep its error and stop the session.
-
-        A crashed task counts as an error: it left no receipt.
-        """
-        self._futures.remove(future)
-        error: Any
-        try:
-            future.wait()  # returns at once; without it Prefect reads the state with a client that it never closes
-            state = future.state
-            if state.is_completed():
-                return
-            error = future.result(raise_on_failure=False)
-            if not isinstance(error, Exception):
-                error = RuntimeError(f"The task of a batch ended in state {state.name}: {state.message}")
-        except (httpx.HTTPError, OSError) as failure:  # from Prefect's engine, as it takes or returns the slot
-            kind = type(failure).__name__
-            error = ServerAwayError(f"Prefect could not run the task of a batch ({kind}). Check the Prefect server.")
-            error.__cause__ = failure
-        except Exception as failure:  # noqa: BLE001 - kept whatever it is: the flow raises it
-            error = failure
-            error.add_note("Prefect could not run the task of a batch.")
-        self._session.stop.set()
-        self._errors.append(error)
 
     def _collected(self) -> tuple[TileReceipt, ...]:
         tiles = dict(self._checkpoint.tiles)

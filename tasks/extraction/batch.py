@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
@@ -183,6 +184,7 @@ def run_batch(
         session.hold.counting(quota),
     ):
         begun = session.begun.get(batch) or begin_batch(opened, session)
+        begun.joined.set()
         try:
             return _finish(begun)
         except (KeyboardInterrupt, SystemExit):  # send nothing more, wait for requests in flight, write the receipt
@@ -199,6 +201,8 @@ class RunningBatch:
     opened: OpenBatch
     session: FetchSession
     tiles: TileQueue
+    joined: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set when a call of `run_batch` waits for the tiles."""
 
 
 def begin_batch(opened: OpenBatch, session: FetchSession) -> RunningBatch:
@@ -230,6 +234,7 @@ def _finish(begun: RunningBatch) -> dict[str, Any]:
         opened.tidy(receipt, key)
     except StorageError as failure:  # the tiles are stored even without a receipt, and the next run finds them
         error = error or failure
+    begun.session.ends[batch] = error
     if error is not None:
         raise error
     return _summary(key, receipt, fetched=len(fetched))

@@ -73,6 +73,8 @@ class FetchSession:
         """By batch, what `tasks.extraction.batch.begin_batch` returned for each batch that has not ended."""
         self.receipts: list[Receipt] = []
         """Receipts of the batches that ended in this session."""
+        self.ends: dict[Any, BaseException | None] = {}
+        """By batch, how `tasks.extraction.batch.run_batch` ended: the error that it raised, or None."""
         self.hold = quota.hold(self.permits, run_id=run_id, wanted=lambda: self.outstanding, on_cancel=self.cancel)
         """The slots that the session holds of the quota."""
         self._most = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)

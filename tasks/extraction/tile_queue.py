@@ -45,6 +45,12 @@ class TileQueue:
             except BaseException as error:  # noqa: BLE001 - the thread that waits for the batch raises it
                 self._fail(error)
 
+    @property
+    def ended(self) -> bool:
+        """Whether no tile is in work, and none will be taken any more."""
+        with self._changed:
+            return not self._left or (self._over.is_set() and not self._in_work)
+
     def wait(self, keep: Callable[[Sequence[TileReceipt]], None]) -> tuple[Sequence[TileReceipt], BaseException | None]:
         """Wait until all tiles have ended. After a stop, wait at most `GRACE_S` seconds for the tiles in work.
 

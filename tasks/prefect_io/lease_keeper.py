@@ -20,11 +20,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from tasks.extraction.permits import Permits
+from tasks.prefect_io.complaints import Complaints
 from tasks.prefect_io.flow_run import Log
 from tasks.prefect_io.heartbeat import mark_the_silent, watch_for_crashes
 from tasks.prefect_io.lease_book import LEASE_S, Lease, LeaseBook, age
-from tasks.prefect_io.quota_limit import QuotaLimit, share
+from tasks.prefect_io.quota_limit import LimitState, QuotaLimit, share
 from tasks.prefect_io.server import raise_if_refused
+from tasks.prefect_io.tag_slot import TagSlot
 
 # Seconds between two renewals of a lease.
 RENEW_S = 10.0
@@ -32,8 +34,6 @@ RENEW_S = 10.0
 CALM_S, EAGER_S = 2.0, 0.3
 # Up to so many slots are taken by one lease; more are spread over several.
 FEW = 10
-# Seconds without a slot after which a warning is logged, and seconds until the next warning.
-PATIENCE_S = 30.0
 
 
 class LeaseKeeper:
@@ -66,17 +66,18 @@ class LeaseKeeper:
         on_cancel: Callable[[], object],
         log: Log,
     ) -> None:
-        self._tagged, self._quota = tagged, quota
+        self._quota = quota
         self._limit, self._client = limit, client
         self._permits, self._book, self._log = permits, book, log
         self._on_cancel, self._asks_for = on_cancel, wanted
         self._heartbeat_s = get_current_settings().flows.heartbeat_frequency  # None if it is switched off
         self._demand: Lease | None = None
         self._asked = -float("inf")
-        self._waiting_since = time.monotonic()
+        self._complaints = Complaints(permits, log)
         # Used by other threads:
         self._thread: threading.Thread | None = None
         self._wake, self._closing = threading.Event(), threading.Event()
+        self.tag_slot = TagSlot(tagged=tagged)
         self.left_for: float | None = None
         """Seconds that requests in flight may go on at Earth Engine after the process; None = the process stays."""
 
@@ -93,12 +94,12 @@ class LeaseKeeper:
                 if self._limit.cancelled(self._client):
                     self._on_cancel()
                     return
-                self._complain(f"all slots of the limit {self._limit.name} are taken")
+                self._complaints.add(f"all slots of the limit {self._limit.name} are taken")
             except ObjectNotFound:
                 self._restore()
             except httpx.HTTPError as error:
                 raise_if_refused(error)
-                self._complain(f"the Prefect server does not answer ({error})")
+                self._complaints.add(f"the Prefect server does not answer ({error})")
             time.sleep(EAGER_S)
 
     def begin(self, until_the_end: contextlib.ExitStack, send: Callable[[], object]) -> None:
@@ -150,11 +151,11 @@ class LeaseKeeper:
                     calm = self._look()
                     self._watch()
                 except httpx.HTTPStatusError as error:
-                    self._complain(f"the Prefect server answers with an error ({error!r})", always=True)
+                    self._complaints.add(f"the Prefect server answers with an error ({error!r})", always=True)
                 except httpx.HTTPError as error:  # leases expire, and no request is sent on an expired lease
-                    self._complain(f"the Prefect server does not answer ({error})")
+                    self._complaints.add(f"the Prefect server does not answer ({error})")
                 except Exception as error:  # noqa: BLE001 - without this thread the run would wait for slots for ever
-                    self._complain(repr(error), always=True)
+                    self._complaints.add(repr(error), always=True)
                 self._wake.wait(CALM_S if calm else EAGER_S)
                 self._wake.clear()
             self._release_all()
@@ -183,7 +184,7 @@ class LeaseKeeper:
             self._book.remove(lease)
         calm = not self._book.retires
         held, of_tag = self._book.held()
-        to_come = max(0, self._tagged - of_tag)  # one slot stays free for the next task's tag
+        to_come = self.tag_slot.to_come(due=due, held=of_tag, usable=self._permits.slots)
         spare = due - to_come - held
         if spare < 0:
             self._book.retire(-spare)
@@ -192,10 +193,19 @@ class LeaseKeeper:
         if spare and free:
             self._take(min(spare, free))
         if not self._permits.slots:
-            others = self._limit.others(self._client)
-            who = "other runs" if others else "runs that died, or by this run before the server was restarted"
-            self._complain(f"{state.taken} of {state.limit} slots of {self._limit.name} are taken by {who}")
+            self._complaints.add(self._reason(state))
         return calm and (spare == 0 or free >= spare) and self._permits.slots > 0
+
+    def _reason(self, state: LimitState) -> str:
+        """Return why this process has no slot."""
+        if not state.limit:
+            return f"the limit {self._limit.name} is 0, which pauses all runs. To go on, raise it"
+        if state.taken < state.limit:
+            free = state.limit - state.taken
+            return f"{free} of {state.limit} slots of {self._limit.name} are free, and are taken as soon as possible"
+        others = self._limit.others(self._client)
+        who = "other runs" if others else "runs that died, or by this run before the server was restarted"
+        return f"{state.taken} of {state.limit} slots of {self._limit.name} are taken by {who}"
 
     def _restore(self) -> None:
         in_flight = self._permits.pace.in_flight
@@ -284,12 +294,3 @@ class LeaseKeeper:
         if self._demand:
             with contextlib.suppress(httpx.HTTPError):
                 self._client.release_concurrency_slots_with_lease(self._demand.id)
-
-    def _complain(self, reason: str, *, always: bool = False) -> None:
-        now = time.monotonic()
-        if self._permits.slots and not always:
-            self._waiting_since = now
-        elif now - self._waiting_since >= PATIENCE_S:
-            self._waiting_since = now
-            waits = "Leases are not up to date" if self._permits.slots else "Waiting for slots"
-            self._log.warning("%s: %s.", waits, reason)

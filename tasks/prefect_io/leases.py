@@ -131,12 +131,16 @@ class LeaseHold:
         lease = None if own is None else tag_lease(own)
         if lease:
             self.book.add(lease)
-            self.keeper.wake()
+        else:
+            self.keeper.tag_slot.untagged.add(token := object())
+        self.keeper.wake()
         try:
             yield
         finally:
             if lease:
                 self.book.remove(lease)
+            else:
+                self.keeper.tag_slot.untagged.discard(token)
             # Prefect releases the slot as soon as the task ends. So wait until no request in flight needs it.
             end = time.monotonic() + LONGEST_S
             while self.keeper.left_for is None and time.monotonic() < end:
