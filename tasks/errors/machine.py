@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from types import MappingProxyType
 
 from tasks.errors import QuarryError
@@ -45,3 +46,13 @@ def of_machine(error: BaseException) -> MachineError | None:
         return None
     place = f"{brief(str(error.filename))}: " if error.filename is not None else ""
     return MachineError(f"{place}{error.strerror}. {remedy}.")
+
+
+def temporary_files(error: OSError) -> MachineError:
+    """Return the error for temporary files that cannot be written. The output itself may have room."""
+    try:
+        place = brief(tempfile.gettempdir())
+    except OSError:
+        place = "None"
+    remedy = REMEDIES.get(error.errno or 0, "Run again")
+    return MachineError(f"temporary folder = {place}: a file cannot be written ({error.strerror or error}). {remedy}.")

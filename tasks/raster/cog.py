@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from rasterio import windows
 from rasterio.io import DatasetWriter
 
+from tasks.raster.disk import check_whole, disk_errors
 from tasks.raster.encode import ENVIRONMENT, NO_TAGS, Codec, geotiff_profile, read_geotiff
 from tasks.raster.masks import (
     UNKNOWN_TAG,
@@ -89,7 +90,7 @@ def write_mosaic(
     Raises:
         ValueError: A piece has other bands than the mosaic or another size than its window, lies outside the grid or
             overlaps another piece, or there is neither a piece nor a dtype.
-        OSError: The destination cannot be written.
+        OSError: The destination cannot be written. It has the number of the disk's error, if that can be found.
     """
     tiles = sorted(pieces, key=lambda piece: (piece.window.rows.start, piece.window.columns.start))
     facts = _facts(tiles, geobox, dtype)
@@ -102,6 +103,7 @@ def write_mosaic(
     with (
         tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as folder,
         rasterio.Env(**ENVIRONMENT, GDAL_CACHEMAX=CACHE),
+        disk_errors(Path(folder)),
     ):
         plain, finished = Path(folder, "plain.tif"), Path(folder, "cog.tif")
         with rasterio.open(plain, "w", **profile) as file:
@@ -112,6 +114,7 @@ def write_mosaic(
             for tile in tiles:
                 _write(file, tile, tuple(bands), storage)
         rasterio.shutil.copy(plain, finished, **_cog_options(storage, codec, overviews))
+        check_whole(finished)
         _sync(finished)
         finished.replace(destination)
         _sync(destination.parent)

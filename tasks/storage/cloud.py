@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, NoReturn, cast
@@ -16,12 +16,15 @@ import requests
 from google.api_core import exceptions, retry
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from tasks.errors import QuarryError
+from tasks.errors.machine import temporary_files
 from tasks.storage.checksum import crc32c, crc32c_of_file
-from tasks.storage.cloud_errors import REMEDIES, is_object, kind_of, status_of
+from tasks.storage.cloud_errors import REMEDIES, is_lost_upload, is_object, kind_of, status_of
+from tasks.storage.cloud_reader import ObjectReader
 from tasks.storage.store import (
+    OutputBusy,
     OutputConflict,
     OutputDamaged,
     StoreEntry,
@@ -34,6 +37,10 @@ ANSWER_S = 60.0
 PAGE = 1000
 # Bytes of an object that are read at a time, and number of objects that are copied at a time.
 RANGE, COPIES = 1 << 20, 16
+# Bytes of an object that is read as a whole, with its checksum, even if only a part is needed.
+WHOLE = 8 << 20
+# Sessions of one upload in parts: the service may forget a session. The upload then begins again.
+SESSIONS = 3
 _LISTED = "items(name,size,generation,crc32c,metadata),prefixes,nextPageToken"
 
 
@@ -77,8 +84,16 @@ class CloudStore:
     def put_file(self, key: str, path: Path) -> StoreEntry:
         """Upload a file, in parts if it is large, and delete it."""
         blob = self._blob(key)
-        with self._translated_errors(key, "written"):
-            blob.upload_from_filename(path, content_type="application/octet-stream", checksum="crc32c", **self._call)
+        for left in reversed(range(SESSIONS)):
+            try:
+                with self._translated_errors(key, "written"):
+                    blob.upload_from_filename(
+                        path, content_type="application/octet-stream", checksum="crc32c", **self._call
+                    )
+                break
+            except OutputBusy as error:
+                if not left or not is_lost_upload(error.__cause__):
+                    raise
         with path.open("rb") as file:
             stored = self._verified(key, blob, crc32c_of_file(file))
         path.unlink()
@@ -108,12 +123,11 @@ class CloudStore:
         """Download an object, and verify its checksum."""
         with self._translated_errors(key, "read"):
             try:
-                data: bytes = self._blob(key).download_as_bytes(checksum="crc32c", **self._call)
+                return self._download(self._blob(key))
             except exceptions.NotFound as error:
                 if not is_object(error):
                     raise
                 raise KeyError(key) from None
-        return data
 
     def find(self, key: str) -> StoreEntry | None:
         """Return the metadata of an object."""
@@ -128,12 +142,16 @@ class CloudStore:
         return _stored(key, blob)
 
     def open(self, key: str) -> IO[bytes]:
-        """Open an object. Its bytes are read in ranges, when they are needed."""
+        """Open an object. The bytes of a large one are read in ranges, when they are needed."""
         stored = self.find(key)
         if stored is None:
             raise KeyError(key)
         blob = self._bucket.blob(self._prefix + key, generation=int(stored.version))
-        reader: Any = _Reader(blob, partial(self._translated_errors, key, "read"), chunk_size=RANGE, **self._call)
+        translated = partial(self._translated_errors, key, "read")
+        if stored.size <= WHOLE:
+            with translated():
+                return io.BytesIO(self._download(blob))
+        reader: Any = ObjectReader(blob, stored.size, translated, chunk_size=RANGE, **self._call)
         return cast("IO[bytes]", reader)
 
     def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
@@ -175,8 +193,13 @@ class CloudStore:
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """Yield a temporary folder of this machine."""
-        with tempfile.TemporaryDirectory(prefix="pixel-quarry-") as folder:
-            yield Path(folder)
+        try:
+            with tempfile.TemporaryDirectory(prefix="pixel-quarry-") as folder:
+                yield Path(folder)
+        except QuarryError:
+            raise
+        except OSError as error:
+            raise temporary_files(error) from error
 
     def sweep(self, prefix: str = "") -> int:
         """Return 0: an unfinished upload never becomes an object."""
@@ -186,6 +209,17 @@ class CloudStore:
 
     def _blob(self, key: str) -> Blob:
         return self._bucket.blob(self._prefix + check_key(key))
+
+    def _download(self, blob: Blob) -> bytes:
+        """Download an object. The library does not check the bytes if it had to ask for the rest of an answer.
+
+        Raises:
+            DataCorruption: The bytes have another checksum than the object.
+        """
+        data: bytes = blob.download_as_bytes(checksum=None, **self._call)
+        if blob.crc32c not in {None, crc32c(data)}:  # the answer gives it
+            raise DataCorruption(None, f"The bytes of {blob.name} have another checksum than the object.")
+        return data
 
     def _upload(self, key: str, data: bytes, metadata: dict[str, str], **conditions: int) -> StoreEntry:
         """Create an object. The service verifies our checksum, and we verify the checksum that it returns.
@@ -241,24 +275,6 @@ class CloudStore:
         reason = type(cause).__name__ if status is None else f"HTTP {status}"
         remedy = REMEDIES.get(kind, "Run again.")
         raise kind(f"output = {self.uri!r}: {key or 'it'} cannot be {what} ({reason}). {remedy}") from error
-
-
-class _Reader(BlobReader):  # type: ignore[misc]  # the library has no types
-    """Reads an object in ranges, and raises errors of the output."""
-
-    def __init__(self, blob: Blob, translated: Callable[[], AbstractContextManager[None]], **options: Any) -> None:
-        super().__init__(blob, **options)
-        self._translated_errors = translated
-
-    def read(self, size: int = -1) -> bytes:
-        with self._translated_errors():
-            data: bytes = super().read(size)
-        return data
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        with self._translated_errors():
-            there: int = super().seek(position, whence)
-        return there
 
 
 def _stored(key: str, blob: Blob) -> StoreEntry:

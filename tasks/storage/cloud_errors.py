@@ -50,3 +50,8 @@ def kind_of(error: Exception) -> type[StorageError]:
 def is_object(error: exceptions.NotFound) -> bool:
     """Return whether the object was not found, and not its bucket."""
     return "bucket does not exist" not in str(error)
+
+
+def is_lost_upload(error: BaseException | None) -> bool:
+    """Return whether the session of an upload in parts is gone. It can only begin again."""
+    return isinstance(error, Exception) and status_of(error) in {404, 410}

@@ -15,6 +15,7 @@ from tasks.storage.local_errors import error_of, leads_out_error
 from tasks.storage.local_files import facts_of, folder_of, in_folder, leads_out, link, open_file, stamp, sync
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
+from tasks.storage.root import Root
 from tasks.storage.store import OutputConflict, StorageError, StoreEntry, check_key
 
 TEMPORARY_SUFFIX = ".part"
@@ -38,15 +39,8 @@ class LocalStore:
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self._durable = durable
         self._own: set[str] = set()  # folders that are known to lie below the root
-        try:
-            self.root = root.expanduser().absolute()
-            with contextlib.suppress(OSError):  # whether the folder is writable shows when it is written
-                self.root.stat()
-        except (RuntimeError, ValueError) as error:  # an unknown user, NUL, or half of a surrogate pair
-            raise StorageError(
-                f"output = {str(root)!r}: it cannot be the name of a folder ({error}). "
-                "Give a folder that you may write to."
-            ) from error
+        self._root = Root(root)  # whether the folder is writable shows when it is written
+        self.root = self._root.path
 
     @property
     def uri(self) -> str:
@@ -56,6 +50,7 @@ class LocalStore:
     def check(self) -> str | None:
         """Create the folder and write a file in it. Return a warning if it is on a mounted object store."""
         probe = f".probe.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"  # never listed, and swept if it is left
+        self._root.check()
         self.put(probe, b"")
         self.delete(probe)
         return advice(self.root)
@@ -80,7 +75,7 @@ class LocalStore:
             stamp(str(path))
             self._sync(str(path))
             facts = os.stat(path)
-            in_folder(destination, lambda: os.replace(path, destination))
+            in_folder(destination, lambda: os.replace(path, destination), self._root)
             self._sync(os.path.dirname(destination))
         return StoreEntry(key=key, size=facts.st_size, version=str(facts.st_mtime_ns))
 
@@ -105,6 +100,7 @@ class LocalStore:
             with open_file(path) as file:
                 return file.read()
         except _NOTHING:
+            self._root.check()
             raise KeyError(key) from None
         except OSError as error:
             raise self._error(key, "read", error) from error
@@ -127,6 +123,7 @@ class LocalStore:
         try:
             return open_file(path)
         except _NOTHING:
+            self._root.check()
             raise KeyError(key) from None
         except OSError as error:
             raise self._error(key, "read", error) from error
@@ -136,6 +133,7 @@ class LocalStore:
         files = {key: Path(self._path(key)) for key in keys}
         for key, path in files.items():
             if not path.is_file():
+                self._root.check()
                 raise KeyError(key)
         return files
 
@@ -184,10 +182,10 @@ class LocalStore:
         folder = self.root / WORKSPACES / f"{owner()}-{uuid.uuid4().hex}"
         self._path(WORKSPACES)
         try:
-            in_folder(str(folder), folder.mkdir)
+            in_folder(str(folder), folder.mkdir, self._root)
             yield folder
         except OSError as error:
-            raise error if isinstance(error, StorageError) else self._error(WORKSPACES, "written", error) from error
+            raise error if isinstance(error, StorageError) else self._error("a product", "written", error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -236,7 +234,7 @@ class LocalStore:
         folder, name = os.path.split(path)
         temporary = f"{folder}/.{name}.{owner()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
-            with in_folder(temporary, lambda: open(temporary, "wb")) as file:
+            with in_folder(temporary, lambda: open(temporary, "wb"), self._root) as file:
                 file.write(data)
                 file.flush()
                 stamp(file.fileno())

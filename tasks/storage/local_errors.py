@@ -1,33 +1,37 @@
-"""Errors of a folder: which error of ours an error of the operating system becomes."""
+"""Errors of the operating system, as errors of an output in a folder."""
 
 from __future__ import annotations
 
 import errno
 
-from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, StorageError
+from tasks.errors.machine import REMEDIES
+from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, OutputMissing, StorageError
 
-_KINDS: dict[int | None, type[StorageError]] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), OutputFull),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), OutputDenied),
-    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), OutputBusy),
-}
-_REMEDIES = {
-    OutputFull: "Free some space, or give an output on a disk with more room.",
-    OutputBusy: "Check the mount, then run again.",
+_ROOM = "Free some space, or give an output on a disk with more room."
+_MAY = "Give a folder that you may write to."
+_MOUNT = "Check the mount, then run again."
+_KINDS: dict[int | None, tuple[type[StorageError], str]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (OutputFull, _ROOM)),
+    errno.EFBIG: (OutputFull, f"{_ROOM} The limit may also be that of a file's size (`ulimit -f`)."),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), (OutputDenied, _MAY)),
+    errno.EROFS: (OutputDenied, f"{_MAY} A disk that was remounted read-only may have errors: check it."),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), (OutputMissing, "Create the folder, or mount its disk again.")),
+    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EAGAIN), (OutputBusy, _MOUNT)),
+    errno.EIO: (StorageError, "Check the disk or the mount, then run again."),
+    **{number: (StorageError, f"{REMEDIES[number]}.") for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)},
 }
 
 
 def error_of(uri: str, key: str, what: str, error: OSError) -> StorageError:
-    """Return the error of ours for an error of the operating system.
+    """Return the error for a file of an output that cannot be used.
 
     Args:
         uri: Address of the output.
-        key: What could not be read or written.
-        what: ``read``, ``written`` or ``deleted``.
-        error: The error of the operating system.
+        key: Key of the file.
+        what: What was tried: `read`, `written`, `deleted`.
+        error: The error of the operating system, or of GDAL.
     """
-    kind = _KINDS.get(error.errno, StorageError)
-    remedy = _REMEDIES.get(kind, "Give a folder that you may write to.")
+    kind, remedy = _KINDS.get(error.errno, (StorageError, _MAY if error.errno else "Run again."))
     return kind(f"output = {uri!r}: {key} cannot be {what} ({error.strerror or error}). {remedy}")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import IO, TypeVar
 
+from tasks.storage.root import Root
 from tasks.storage.store import (
     check_key,
 )
@@ -19,14 +20,18 @@ T = TypeVar("T")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
-def in_folder(path: str, make: Callable[[], T]) -> T:
+def in_folder(path: str, make: Callable[[], T], root: Root) -> T:
     """Call `make`, which creates something at a path. If the folder of the path is missing, create it and try again.
 
-    Another process may delete the empty folder at any moment.
+    Another process may delete the empty folder at any moment. The root of the output is created only once.
+
+    Raises:
+        OutputMissing: The root has vanished.
     """
     for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
             return make()
+        root.prepare()
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # FileExistsError: it was just deleted
             os.makedirs(os.path.dirname(path), exist_ok=True)
     return make()

@@ -27,7 +27,7 @@ class OutputDenied(StorageError):
 
 
 class OutputMissing(StorageError):
-    """The bucket does not exist."""
+    """The bucket does not exist, or the folder has vanished."""
 
 
 class SignInExpired(StorageError):
@@ -42,6 +42,12 @@ class OutputBusy(StorageError):
 
 class OutputDamaged(StorageError):
     """Stored or read bytes have another checksum than the sent bytes."""
+
+    passing = True
+
+
+class TileLost(StorageError):
+    """A tile was deleted or changed after it was stored. A run fetches it again."""
 
     passing = True
 

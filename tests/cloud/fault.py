@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from tests.cloud.refusal import Refusal
 
-Kind = Literal["corrupt", "corrupt_download", "drop_after_store"]
+Kind = Literal["corrupt", "corrupt_download", "cut_download", "drop_after_store"]
 
 
 @dataclass(kw_only=True)
@@ -17,7 +17,8 @@ class Fault:
 
     Either they are refused with a status, or it is done to them what a kind says: ``corrupt`` flips a byte of what is
     uploaded and lets no checksum find it, ``corrupt_download`` flips one of what is downloaded below the right
-    checksum, ``drop_after_store`` does what is asked, and answers 503 instead of telling so.
+    checksum, ``cut_download`` sends the first half of it, ``drop_after_store`` does what is asked, and answers 503
+    instead of telling so.
     """
 
     match: str

@@ -342,6 +342,8 @@ class Fake:
             data, status, headers["content-range"] = data[first:end], 206, f"bytes {first}-{end - 1}/{size}"
         if call.fault == "corrupt_download":
             data = _flipped(data)
+        if call.fault == "cut_download":
+            data = data[: len(data) // 2]
         return Response(data, status, headers, stored.content_type)
 
     def _stored(self, call: _Call) -> tuple[Bucket, Stored]:

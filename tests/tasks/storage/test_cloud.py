@@ -1,6 +1,7 @@
 """What a bucket has to itself: answers that are lost, late, wrong or no."""
 
 import itertools
+import random
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -238,12 +239,15 @@ def test_what_another_does_to_the_damaged_is_left(store, server, monkeypatch, an
     assert {o.data for o in objects(server, store).values()} == ({another} - {None})
 
 
-@pytest.mark.parametrize("name", ["get", "at hand"])
-def test_what_is_damaged_on_its_way_back_is_found(store, server, name):
-    server.faults.append(Fault(match="GET /download/", kind="corrupt_download", times=1))
+@pytest.mark.parametrize("name", ["get", "at hand", "open"])
+@pytest.mark.parametrize("fault", [{"kind": "corrupt_download", "times": 1}, {"kind": "cut_download"}], ids=str)
+def test_what_is_damaged_on_its_way_back_is_found(store, server, name, fault):
+    """Also if the client asks for the rest of an answer that is cut off, and gets a part of it."""
+    server.faults.append(Fault(match="GET /download/", **fault))
     with pytest.raises(OutputDamaged, match=rf"^output = '{store.uri}': k cannot be read .+ Run again\.$") as failure:
         READS[name](store)
     assert failure.value.passing
+    server.faults.clear()
     assert READS[name](store) == b"before"
 
 
@@ -312,6 +316,51 @@ def test_an_upload_that_is_no_more_may_be_begun_again(store, server, status):
     server.faults.append(Fault(match="PUT /upload/", status=status))
     with pytest.raises(OutputBusy, match=rf"cannot be written \(HTTP {status}\)\. The cause may be temporary"):
         put_file(store, LONG)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_upload_whose_session_is_lost_begins_again(store, server, status):
+    """Cloud Storage forgets a session after a week, or at once: https://cloud.google.com/storage/docs/resumable-uploads."""
+    server.faults.append(Fault(match="PUT /upload/", status=status, times=2))
+    stored = put_file(store, LONG)
+    assert dict(server.calls) == {"start": 3, "chunk": 3}
+    assert (stored, store.get("k")) == (store.find("k"), LONG)
+
+
+@pytest.mark.parametrize("lost", [{"kind": "drop_after_store"}, {"status": 503}])
+def test_an_upload_that_is_lost_at_its_very_end_is_whole_in_the_end(store, server, lost):
+    """First the answer, then the session."""
+    server.faults += [Fault(match="PUT /upload/", times=1, **lost), Fault(match="PUT /upload/", status=404, times=1)]
+    stored = put_file(store, LONG)
+    assert (stored, store.get("k")) == (store.find("k"), LONG)
+
+
+def random_bytes(size):
+    return random.Random(size).randbytes(size)
+
+
+@pytest.mark.parametrize("kind", ["corrupt_download", "cut_download"])
+@pytest.mark.parametrize("size", [1000, BIG])
+def test_a_range_that_is_damaged_on_its_way_is_read_again_or_refused(store, server, kind, size):
+    data = random_bytes(size)
+    store.put("k", data)
+
+    def read_parts():
+        with store.open("k") as file:
+            file.seek(size // 2)
+            middle = file.read(300)
+            file.seek(0)
+            return file.read(100), middle, file.seek(0, 2)
+
+    whole = data[:100], data[size // 2 :][:300], size
+    server.faults.append(Fault(match="GET /download/", kind=kind))
+    with pytest.raises(OutputDamaged, match=r"k cannot be read \(DataCorruption\)\. Run again\.$"):
+        read_parts()
+    server.faults[:] = [Fault(match="GET /download/", kind=kind, after=after, times=1) for after in (0, 2)]
+    if size > cloud.WHOLE:
+        assert read_parts() == whole
+    server.faults.clear()
+    assert read_parts() == whole
 
 
 def test_a_tile_that_is_removed_meanwhile_is_written(store, server):

@@ -17,9 +17,13 @@ KINDS = {
     OutputFull: (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     OutputDenied: (errno.EACCES, errno.EROFS),
     OutputBusy: (errno.ESTALE, errno.ETIMEDOUT),
-    StorageError: (errno.EIO,),
+    StorageError: (errno.EIO, errno.EMFILE, errno.ENOMEM),
 }
 REMEDIES = {OutputFull: "Free some space, or give", OutputBusy: "Check the mount, then run again."}
+OWN = {errno.EFBIG: "ulimit -f", errno.EROFS: "remounted", errno.EIO: "Check the disk", errno.EMFILE: "ulimit -n"} | {
+    errno.ENOMEM: "more memory"
+}
+"""Remedies of a number that its kind has not."""
 WAYS = {
     "put": lambda store, _: store.put("a/k", b"new"),
     "put_file": lambda store, file: store.put_file("a/k", file),
@@ -75,7 +79,7 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_rest(store, monkeypatch, tmp
     assert type(failure.value) is kind
     said = rf"output = '{store.root}': (a|b)/(k|l) cannot be written \({os.strerror(number)}\)\. .+\."
     assert re.fullmatch(said, str(failure.value))
-    assert REMEDIES.get(kind, "Give a folder that you may write to.") in str(failure.value)
+    assert OWN.get(number, REMEDIES.get(kind, "Give a folder that you may write to.")) in str(failure.value)
     assert (store.get("a/k"), store.find("a/k"), files(store.root)) == (b"old", old, ["a/k"])
 
 

@@ -86,6 +86,7 @@ def test_a_part_is_read_as_of_any_file(place, steps):
     store.put("k", content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cloud, "RANGE", 7)
+        patch.setattr(cloud, "WHOLE", 0)
         with store.open("k") as file, io.BytesIO(content) as model:
             for there, whence, size in steps:
                 to = {0: there, 1: min(there, 40 - model.tell()), 2: -there}[whence]
@@ -98,6 +99,7 @@ def test_who_reads_a_part_does_not_get_another_write_s(place, monkeypatch):
     """What was opened is read on as it was, or not at all."""
     place.but_emulator("keeps no generations")
     monkeypatch.setattr(cloud, "RANGE", 10)
+    monkeypatch.setattr(cloud, "WHOLE", 0)
     store = place.new()
     store.put("k", bytes(30))
     with store.open("k") as first, store.open("k") as second:
