@@ -93,9 +93,8 @@ def ignoring_server_errors() -> Iterator[None]:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as text: `12.5 s` below one minute, else such as `3 hours and 20 minutes`."""
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 60
-        else precisedelta(timedelta(seconds=seconds), minimum_unit="minutes", format="%d")
-    )
+    """Return a duration as text: `12.5 s`, `1 minute and 45 seconds`, from ten minutes `3 hours and 20 minutes`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    unit = "seconds" if seconds < 600 else "minutes"
+    return str(precisedelta(timedelta(seconds=round(seconds)), minimum_unit=unit, format="%d"))

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from tasks.errors import may_pass
 from tasks.errors.run import RunCancelled
 from tasks.prefect_io.progress import duration_text
+from tasks.prefect_io.retry_wait import begin_wait, end_wait
 
 # The longest delay before a retry, in seconds.
 LONGEST_S = 3600.0
@@ -48,10 +49,12 @@ def retry_run(error: BaseException, *, retries: int, delay_s: float) -> bool:
     except FAULTS as fault:
         get_run_logger().warning("The run is not retried: the Prefect server failed (%s).", type(fault).__name__)
         return False
+    retry = f"retry {run.run_count} of {retries}"
     get_run_logger().warning(
-        "%s: %s This may be temporary: retry %d of %d starts in %s and fetches only the missing tiles.",
-        *(type(error).__name__, error, run.run_count, retries, duration_text(delay)),
+        "%s: %s This may be temporary: %s starts in %s and fetches only the missing tiles.",
+        *(type(error).__name__, error, retry, duration_text(delay)),
     )
+    begin_wait(flow_run.id, retry=retry, delay_s=delay)
     return True
 
 
@@ -63,6 +66,7 @@ def check_not_cancelled() -> None:
     """
     if not flow_run.id:
         return
+    end_wait(flow_run.id)
     try:
         with get_client(sync_client=True) as client:
             states = sorted(client.read_flow_run_states(UUID(flow_run.id)), key=lambda state: state.timestamp)
