@@ -12,21 +12,23 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-import rasterio.errors
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tasks.earthengine.errors import Rejected, Transient
+from tasks.errors.input import brief
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import PixelGrid
 from tasks.raster.clip import clipped, inside
 from tasks.raster.decode import CorruptPixelsError, decode_geotiff, decode_npy, renamed_npy
 from tasks.raster.encode import encoded_geotiff, tagged_geotiff
 from tasks.raster.masks import MaskStorage, planned_storage
+from tasks.raster.picture_header import picture_shape
 from tasks.raster.raster import Raster
 from tasks.raster.statistics import band_statistics
 from tasks.raster.stitch import Piece, stitch_npy, stitch_rasters
+from tasks.raster.tiff_header import check_tiff
 from tasks.storage.band_summary import Bands, BandSummary, summarized
 
 T = TypeVar("T")
@@ -59,13 +61,19 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
 
     Raises:
         Transient: The answer is incomplete.
-        Rejected: The answer does not show which pixels are masked.
+        Rejected: The answer does not show which pixels are masked, or holds numbers that no raster can hold.
     """
     source, grid = plan.locate(index)[0], part or plan.grid(index)
     if source.wire in FRAMES:
         head, tail = FRAMES[source.wire]
         if not data.startswith(head) or not data.rstrip(b"\0").endswith(tail):
             raise Transient(f"The answer is not a complete {source.wire} file ({len(data)} bytes).")
+        try:
+            shape = picture_shape(data, source.wire)
+        except ValueError as error:
+            raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
+        if shape != tuple(grid.shape):
+            raise Transient(f"The answer has shape {shape}, but {tuple(grid.shape)} was requested.")
         return TilePixels(None, data)
     bands = tuple(band.id for band in plan.bands)
     sent = source.wire_bands[: len(bands)]
@@ -76,6 +84,10 @@ def decode(plan: Plan, index: int, data: bytes, part: PixelGrid | None = None) -
         raster = replace(read(data, sent, grid.geobox), bands=bands)
     except CorruptPixelsError as error:
         raise Transient(f"The answer is not a complete {source.wire} file: {error}") from error
+    except MemoryError as error:
+        raise Transient("There was not enough memory for the pixels. Lower requests_in_flight.") from error
+    except ValueError as error:  # numbers that no raster can hold
+        raise Rejected(str(error)) from error
     if raster.valid is None and plan.tile_format.masks != "unknown":
         raise Rejected("The answer does not show which pixels are masked. Use masks=exact, or masks=unknown.")
     return TilePixels(replace(raster, geobox=grid.geobox), data)
@@ -127,9 +139,10 @@ def pixels_wanted(plan: Plan, index: int) -> int:
 
 def _geotiff_read_back(plan: Plan, index: int, fingerprint: str, data: bytes) -> Raster:
     try:
+        check_tiff(data, plan.grid(index).shape, len(plan.bands))
         tags, raster = tagged_geotiff(data)
-    except (rasterio.errors.RasterioError, ValueError) as error:
-        raise CorruptPixelsError(str(error)) from error
+    except Exception as error:  # GDAL, PROJ and pyproj raise a dozen types for a damaged file
+        raise CorruptPixelsError(brief(error)) from error
     bands, geobox = tuple(band.id for band in plan.bands), plan.grid(index).geobox
     if tags.get("FINGERPRINT") != fingerprint or raster.bands != bands or raster.geobox != geobox:
         raise CorruptPixelsError("the file holds another tile")

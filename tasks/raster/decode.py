@@ -12,19 +12,22 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 
 from tasks.errors import QuarryError
+from tasks.errors.input import brief
 from tasks.raster.crs import crs_name, transformer
 from tasks.raster.encode import ENVIRONMENT, dataset_geobox, read_valid
 from tasks.raster.raster import Raster, common_dtype, converted
+from tasks.raster.tiff_header import check_tiff
 
 VALIDITY = "valid_"
 """Prefix of the uint8 fields that carry the mask: bit k of ``valid_g`` is 1 where band 8 * g + k is valid."""
 
 HEADER_LIMIT = 1 << 20
-"""Largest NPY header, bytes. 1024 bands (Earth Engine's limit) with long names need more than NumPy's 10,000."""
+"""Largest NPY header that is written, bytes. 1024 bands with long names need more than NumPy's 10,000."""
+LONGEST_ESCAPE = "\\U0001f6f0"
+"""The longest that a header makes of one character of a name."""
 CACHED = 512 << 10
 """Bytes of a response that are converted at a time, so that they fit the second-level cache of a core."""
 
@@ -54,7 +57,7 @@ def decode_npy(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
         CorruptPixelsError: The file is truncated or not an NPY file, or has another shape or other bands.
         ValueError: A 64-bit integer is beyond 2**53, so that float64 cannot hold it exactly.
     """
-    pixels = _read_npy(data)
+    pixels = _read_npy(data, bands)
     if pixels.shape != geobox.shape:
         raise CorruptPixelsError(f"the response has shape {pixels.shape}, but {tuple(geobox.shape)} was requested")
     fields = pixels.dtype.names or ()
@@ -85,7 +88,7 @@ def renamed_npy(data: bytes, names: Mapping[str, str]) -> bytes:
     Raises:
         CorruptPixelsError: The file is truncated or not an NPY file.
     """
-    pixels = _read_npy(data)
+    pixels = _read_npy(data, tuple(names))
     held = {name: pixels.dtype[name] for name in pixels.dtype.names or ()}
     array = pixels.view(np.dtype([(names.get(name, name), kind) for name, kind in held.items()]))
     with io.BytesIO() as file, warnings.catch_warnings():
@@ -109,20 +112,31 @@ def _valid(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]
     return valid
 
 
-def _read_npy(data: bytes) -> NDArray[np.void]:
-    """Return the array of an NPY file as a view of its bytes. Nothing is ever unpickled."""
+def _read_npy(data: bytes, bands: tuple[str, ...]) -> NDArray[np.void]:
+    """Return the array of an NPY file as a view of its bytes. Nothing is ever unpickled.
+
+    The header is only parsed if it is no longer than these bands can make it.
+    """
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        raise CorruptPixelsError("the response is not an NPY file (it begins otherwise)")
     size = (
         10 + int.from_bytes(data[8:10], "little") if data[6:7] == b"\1" else 12 + int.from_bytes(data[8:12], "little")
     )
+    longest = 4_096 + sum(64 + len(LONGEST_ESCAPE) * len(name) for name in bands)
+    if size > longest:
+        raise CorruptPixelsError(
+            f"the response has an NPY header of {size:,} bytes, but at most {longest:,} are needed"
+        )
     try:
-        shape, fortran, dtype, offset = _header(data[: min(size, HEADER_LIMIT)])
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise CorruptPixelsError(f"the response is not an NPY file ({error})") from error
-    if dtype.hasobject or dtype.names is None or fortran:
-        raise CorruptPixelsError(f"the response is an NPY file of {dtype}, not of one field for each band")
+        shape, fortran, dtype, offset = _header(data[:size])
+    except Exception as error:  # NumPy parses Python source, and raises a dozen types for a damaged one
+        raise CorruptPixelsError(f"the response is not an NPY file ({brief(error)})") from error
+    fields = [dtype[name] for name in dtype.names or ()]
+    if fortran or not fields or any(each.kind not in "iuf" or each.itemsize > 8 for each in fields):
+        raise CorruptPixelsError(f"the response is an NPY file of {brief(dtype)}, not of one field for each band")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     found = len(data) - offset
-    if found != expected:
+    if found != expected or min(shape, default=0) < 1:
         raise CorruptPixelsError(f"the response holds {found} bytes of pixels, but its header declares {expected}")
     return np.frombuffer(data, dtype=dtype, offset=offset).reshape(shape)
 
@@ -158,17 +172,19 @@ def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raste
         CorruptPixelsError: The file is truncated or not a GeoTIFF, or has another shape, other bands or another grid.
         ValueError: A 64-bit integer is beyond 2**53, so that float64 cannot hold it exactly.
     """
-    if not data:  # rasterio would take empty bytes for a new file to write
-        raise CorruptPixelsError("the response is not a complete GeoTIFF (it is empty)")
     try:
+        # Nothing that the file declares is read before its header was compared with the request.
+        check_tiff(data, geobox.shape, len(bands))
         with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
             _check_file(file, bands, geobox)
+            dtype = common_dtype(file.dtypes)
             values = file.read()
             valid = _answered_valid(file, values)
-            values = converted(values, common_dtype(file.dtypes))
-    except RasterioError as error:
-        raise CorruptPixelsError(f"the response is not a complete GeoTIFF ({error})") from error
-    return Raster(values=values, valid=valid, bands=bands, geobox=geobox)
+    except CorruptPixelsError:
+        raise
+    except Exception as error:  # GDAL, PROJ and pyproj raise a dozen types for a damaged file
+        raise CorruptPixelsError(f"the response is not a complete GeoTIFF ({brief(error)})") from error
+    return Raster(values=converted(values, dtype), valid=valid, bands=bands, geobox=geobox)
 
 
 def _check_file(file: DatasetReader, bands: tuple[str, ...], geobox: GeoBox) -> None:

@@ -134,8 +134,8 @@ def block_size(pixels: int) -> int:
 def read_geotiff(source: str | Path | bytes) -> Raster:
     """Read a whole GeoTIFF with its mask: the inverse of `encoded_geotiff`.
 
-    Any georeferenced raster that GDAL can read is accepted. Sidecar files (.msk, .aux.xml) are ignored. Bands without
-    a name are named B1, B2, ...
+    No other driver of GDAL is tried: a file of another format could name files to read. Sidecar files (.msk, .aux.xml)
+    are ignored. Bands without a name are named B1, B2, ...
 
     Args:
         source: The path of the file, or its bytes.
@@ -146,15 +146,15 @@ def read_geotiff(source: str | Path | bytes) -> Raster:
     """
     with rasterio.Env(**ENVIRONMENT):
         if isinstance(source, bytes):
-            with MemoryFile(source) as memory, memory.open() as file:
+            with MemoryFile(source) as memory, memory.open(driver="GTiff") as file:
                 return read_dataset(file)
-        with rasterio.open(source) as file:
+        with rasterio.open(source, driver="GTiff") as file:
             return read_dataset(file)
 
 
 def tagged_geotiff(data: bytes) -> tuple[dict[str, str], Raster]:
     """Return the tags (metadata) and the raster of a GeoTIFF, see `read_geotiff`."""
-    with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open() as file:
+    with rasterio.Env(**ENVIRONMENT), MemoryFile(data) as memory, memory.open(driver="GTiff") as file:
         return file.tags(), read_dataset(file)
 
 

@@ -105,7 +105,7 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Thumbnail:
 
 
 def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Thumbnail:
-    with rasterio.Env(**ENVIRONMENT), rasterio.open(path) as file:
+    with rasterio.Env(**ENVIRONMENT), rasterio.open(path, driver="GTiff") as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]
         factor = min(1.0, max_size / max(file.shape))

@@ -14,6 +14,7 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from PIL import Image
 
 from tasks.earthengine.errors import BudgetExhausted, Denied, GivenUp, Rejected, Stopped, Throttled, TooHeavy, Transient
 from tasks.earthengine.transport import Answer
@@ -183,10 +184,27 @@ def test_what_no_tile_can_survive_stops_the_lane(tmp_path, error):
 
 def test_pictures_are_stored_as_sent_and_parts_are_not(tmp_path):
     a_plan = plan(TileFormat(file_format="PNG", visualization="{}"), wire="PNG", bands=("a",))
-    png = b"\x89PNG\r\n\x1a\n....IEND\xaeB`\x82"
-    receipt, _, store = run(tmp_path, a_plan, **{f"t{i}": [png[:-3], png] for i in range(6)})
-    assert {store.get(tile.key) for tile in receipt.tiles} == {png}
+    pngs = [picture(a_plan.grid(i).shape) for i in range(6)]
+    receipt, _, store = run(tmp_path, a_plan, **{f"t{i}": [png[:-3], png] for i, png in enumerate(pngs)})
+    assert [store.get(tile.key) for tile in receipt.tiles] == pngs
     assert {tile.attempts for tile in receipt.tiles} == {2}
+
+
+def picture(shape):
+    with io.BytesIO() as file:
+        Image.new("L", tuple(shape)[::-1]).save(file, "PNG")
+        return file.getvalue()
+
+
+def test_a_picture_of_another_size_is_no_answer(tmp_path):
+    """A PNG of a kilobyte may declare a gigabyte of pixels, for whoever opens it later."""
+    a_plan = plan(TileFormat(file_format="PNG", visualization="{}"), wire="PNG", bands=("a",))
+    broken = b"\x89PNG\r\n\x1a\n....IEND\xaeB`\x82"
+    pngs = [picture(a_plan.grid(i).shape) for i in range(6)]
+    troubles = {f"t{i}": [broken, picture((16, 17)), png] for i, png in enumerate(pngs)}
+    receipt, _, store = run(tmp_path, a_plan, **troubles)
+    assert [store.get(tile.key) for tile in receipt.tiles] == pngs
+    assert {tile.attempts for tile in receipt.tiles} == {3}
 
 
 def test_npy_is_stored_as_sent(tmp_path):

@@ -143,6 +143,103 @@ def test_npy_that_was_not_asked_for_is_refused(answer: bytes, message: str) -> N
         decode_npy(answer, ("a", "b"), GRID)
 
 
+def header(descr: object, shape: object, *, spaces: int = 0) -> bytes:
+    """Return an NPY file that declares this, and holds nothing."""
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}{' ' * spaces}\n".encode()
+    return b"\x93NUMPY\x02\0" + len(text).to_bytes(4, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (header([("a", "<u2"), ("b", "<u2")], (10**9, 10**9)), "declares 4000000000000000000"),
+        (header([("a", "<u2"), ("b", "<u2")], (0, -1)), "0 bytes of pixels"),
+        (header([("a", "<u2", (10**8,)), ("b", "<u2")], (3, 5)), "not of one field"),
+        (header([("a", "<c16"), ("b", "<u2")], (3, 5)), "not of one field"),
+        (header([("a", "|S1000000000"), ("b", "<u2")], (3, 5)), "not of one field"),
+        (header([("a", "O"), ("b", "<u2")], (3, 5)), "not of one field"),
+        (header("[" * 3000 + "]" * 3000, (3, 5)), "header of 6,0"),
+        (header("[" * 300 + "]" * 300, (3, 5)), "not an NPY file"),
+        (header("1" * 4000, (3, 5)), "not an NPY file|not of one field"),
+        (header([("a", "<u2"), ("b", "<u2")], (3, 5), spaces=10_000), "header of 10,"),
+        (b"\x93NUMPY\x02\0\xff\xff\xff\xff", "header of 4,294,967,307"),
+    ],
+)
+def test_a_header_is_checked_before_memory_is_taken(answer: bytes, message: str) -> None:
+    with pytest.raises(CorruptPixelsError, match=message) as caught:
+        decode_npy(answer, ("a", "b"), GRID)
+    assert len(str(caught.value)) < 300
+
+
+def sparse(**options: object) -> bytes:
+    """Return a GeoTIFF of the grid that holds no block."""
+    profile = {"width": 5, "height": 3, "count": 2, "dtype": "float64", "crs": "EPSG:32633", "transform": GRID.affine}
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", sparse_ok=True, **profile | options):
+            pass
+        return bytes(memory.getbuffer())
+
+
+def tag(data: bytes, number: int) -> int:
+    """Return the place of a tag in the first directory of a TIFF."""
+    first = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[first : first + 2], "little")
+    places = [first + 2 + 12 * k for k in range(count)]
+    return next(place for place in places if data[place : place + 2] == number.to_bytes(2, "little"))
+
+
+def looping(data: bytes) -> bytes:
+    """Return a TIFF whose first directory is followed by itself."""
+    first = int.from_bytes(data[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    return data[:end] + data[4:8] + data[end + 4 :]
+
+
+def declaring(data: bytes, number: int, value: int) -> bytes:
+    """Return a TIFF with another value (32 bits) of a tag."""
+    place = tag(data, number)
+    return data[: place + 2] + b"\4\0\1\0\0\0" + value.to_bytes(4, "little") + data[place + 12 :]
+
+
+VRT = b"""<VRTDataset rasterXSize="5" rasterYSize="3"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>
+<SourceFilename>/vsicurl/http://localhost/x.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (sparse(tiled=True, blockxsize=16384, blockysize=16384), "a block of 16384 x 16384 pixels of 64 bits"),
+        (sparse(tiled=True, blockxsize=4096, blockysize=4096, interleave="pixel"), "a block of 4096 x 4096"),
+        (sparse(width=100_000, height=100_000), "shape"),
+        (sparse(count=1000), "1000 bands"),
+        (looping(sparse()), "a loop of directories"),
+        (declaring(sparse(), 256, 2**31), "shape"),
+        (declaring(sparse(), 277, 2**31), "bands"),
+        (declaring(sparse(), 259, 7), "compression 7"),
+        (declaring(sparse(), 273, 2**31), "GeoTIFF|grid|shape"),
+        (sparse()[:100], "outside the file"),
+        (b"II*\0\xff\xff\xff\xff", "outside the file"),
+        (b"II*\0", "outside the file"),
+        (VRT, "not a TIFF"),
+        (b"", "not a TIFF"),
+    ],
+)
+def test_the_directories_of_a_geotiff_are_checked_before_memory_is_taken(answer: bytes, message: str) -> None:
+    with pytest.raises(CorruptPixelsError, match=message) as caught:
+        decode_geotiff(answer, ("a", "b"), GRID)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bigtiff": "YES"}, {"endianness": "BIG"}, {"endianness": "BIG", "bigtiff": "YES"}]
+)
+@pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 256, "blockysize": 256}, {"interleave": "pixel"}])
+def test_every_form_of_a_geotiff_is_read(options: dict[str, str], layout: dict[str, object]) -> None:
+    values = np.arange(30, dtype="i2").reshape(2, 3, 5)
+    raster = decode_geotiff(geotiff(values, -1, **options, **layout), ("a", "b"), GRID)
+    assert np.array_equal(raster.values, values)
+
+
 def test_a_mask_of_another_type_is_refused() -> None:
     pixels = np.zeros((3, 5), dtype=[("a", "<u2"), ("valid_0", "<u2")])
     with pytest.raises(CorruptPixelsError, match="'valid_0' is uint16"):
