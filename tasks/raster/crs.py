@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pyproj
@@ -24,17 +25,32 @@ SINUSOIDAL_PROJ = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no
 UTM_SOUTH, UTM_NORTH = -80.0, 84.0
 """Latitudes between which UTM is defined, degrees."""
 
+_FILE = re.compile(r"(init|grids|file)\s*=\s*@?[^\s\"]*[/\\]|PARAMETERFILE\[[^]]*[/\\][^]]*\]", re.IGNORECASE)
+"""A path of a file in a PROJ string or in WKT, which PROJ would read. Names of grids, such as ``@null``, are none."""
+
+
+def check_crs_text(text: str) -> None:
+    """Check that a CRS names no file of the disk.
+
+    Raises:
+        InputError: It does.
+    """
+    if _FILE.search(text):
+        reason = "it names a file, which PROJ would read"
+        raise refused("crs", text, reason, "Give a CRS without the path of a file, such as 'EPSG:32633'")
+
 
 @functools.lru_cache(maxsize=256)
 def crs_of(name: str) -> CRS:
     """Return the CRS for an authority code, WKT, a PROJ string or ``SR-ORG:6974``.
 
     Raises:
-        InputError: PROJ does not know the CRS, or it is not a horizontal CRS with two axes.
+        InputError: PROJ does not know the CRS, it names a file, or it is not a horizontal CRS with two axes.
     """
     text = name.strip()
     if text.upper() == SINUSOIDAL:
         return CRS(SINUSOIDAL_PROJ)
+    check_crs_text(text)
     try:
         crs = pyproj.CRS.from_user_input(text)
     except CRSError as error:

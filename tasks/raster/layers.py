@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors.input import refused
 from tasks.raster.geojson import JSON, geojson_frame, parse_geojson
 from tasks.raster.properties import free_name
+from tasks.raster.staging import GEODATABASE, staged
 
 if TYPE_CHECKING:
     import geopandas
@@ -28,24 +28,22 @@ _OF_KML |= {"tessellate": -1, "extrude": 0, "visibility": -1}
 """Columns that GDAL makes for every KML, with the value that stands for none."""
 _COUNTERS = {"fid", "ogc_fid", "ogr_fid", "objectid"}
 """Names that GDAL and ArcGIS give to a primary key that nobody asked for."""
-_SUFFIXES = (".shp", ".gpkg", *JSON, ".kml", ".kmz", ".fgb", ".gml", ".gpx", ".tab", ".mif", ".sqlite")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Layer:
-    dataset: str
-    """Path as GDAL takes it."""
+    dataset: Path
     name: str
     label: str
     """Name that the user sees and gives. In a zip of several files it begins with the file."""
-    member: tuple[Path, str] | None
-    """The zip and the file in it. None = no zip."""
     kind: str
-    """Type of its geometries, such as ``MultiPoint Z``, as the file declares it."""
+    """Type of its geometries, such as ``MultiPoint Z``, as the file declares it. Empty = it declares none."""
+    geojson: Mapping[str, Any] | None
+    """Its features, if it is GeoJSON, which GDAL does not read."""
 
 
 def read_layers(
-    file: Path, *, what: str, layer: str, fitting: Collection[str], note: Callable[[str], object]
+    file: Path, folder: Path, *, what: str, layer: str, fitting: Collection[str], note: Callable[[str], object]
 ) -> geopandas.GeoDataFrame | None:
     """Return the features of the layer that a user means. None = the file has no layer with geometries.
 
@@ -55,6 +53,7 @@ def read_layers(
 
     Args:
         file: A file or folder that GDAL can read, or a zip of them.
+        folder: An empty folder, in which GDAL finds it.
         what: Name of the field in error messages.
         layer: Name of a layer; ``*`` = all with fitting geometries; "" = the only one.
         fitting: Types of geometries that can be used.
@@ -64,7 +63,7 @@ def read_layers(
         InputError: The layer is not there, or is not clear.
         Exception: GDAL cannot read the file.
     """
-    layers = list(_layers(file))
+    layers = list(_layers(staged(file, folder, what=what), folder))
     if not layers:
         return None
     if layer and layer != ALL:
@@ -99,32 +98,30 @@ def read_layers(
     return _joined([(each.label, frames[each]) for each in used], what, file)
 
 
-def _layers(file: Path) -> Iterator[_Layer]:
+def _layers(paths: Sequence[Path], folder: Path) -> Iterator[_Layer]:
     """Yield the layers that have geometries."""
     import pyogrio
 
-    paths = [str(file)]
-    if file.suffix.lower() == ".zip":
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
-            names = sorted(archive.namelist())
-            inside = {name for name in names if name.lower().endswith(_SUFFIXES) and "__MACOSX" not in name}
-            inside |= {name.rstrip("/") for name in names if name.lower().rstrip("/").endswith(".gdb")}
-            inside |= {name[: name.lower().index(".gdb/") + 4] for name in names if ".gdb/" in name.lower()}
-            paths = [f"/vsizip/{file}/{name}" for name in sorted(inside)] or paths
     several = len(paths) > 1
     for path in paths:
-        kinds = {name: kind for name, kind in pyogrio.list_layers(path).tolist() if kind is not None}
+        value = parse_geojson(path.read_bytes()) if path.suffix.lower() in JSON else None
+        if value is None:
+            kinds = {name: kind for name, kind in pyogrio.list_layers(path).tolist() if kind is not None}
+        else:
+            kinds = {str(value.get("name") or path.stem): ""}
+        within = path.relative_to(folder).as_posix()
         # GDAL takes the files of a folder in the order of the disk.
-        within = path.removeprefix(f"/vsizip/{file}/")
-        for name in sorted(kinds) if Path(path).is_dir() and Path(path).suffix.lower() != ".gdb" else kinds:
-            alone = Path(within).stem == name
+        for name in sorted(kinds) if path.is_dir() and path.suffix.lower() != GEODATABASE else kinds:
+            alone = path.stem == name
             label = name if not several else within if alone else f"{within}:{name}"
-            yield _Layer(path, name, label, (file, within) if within != path else None, kinds[name])
+            yield _Layer(path, name, label, kinds[name], value)
 
 
 def _info(layer: _Layer) -> dict[str, Any]:
     import pyogrio
 
+    if layer.geojson is not None:
+        return {"driver": "GeoJSON"}
     return pyogrio.read_info(layer.dataset, layer=layer.name)  # type: ignore[no-any-return]  # it has no types
 
 
@@ -138,16 +135,15 @@ def _may_fit(layer: _Layer, fitting: Collection[str]) -> bool:
 def _count(layer: _Layer) -> int:
     import pyogrio
 
+    if layer.geojson is not None:
+        return len(layer.geojson.get("features", [None]))
     return int(pyogrio.read_info(layer.dataset, layer=layer.name, force_feature_count=True)["features"])
 
 
 def _features(layer: _Layer, what: str) -> geopandas.GeoDataFrame:
     """Return the features of a layer. Whole numbers and booleans stay what they are beside missing values."""
-    if layer.member and layer.member[1].lower().endswith(JSON):
-        with zipfile.ZipFile(layer.member[0]) as archive:
-            value = parse_geojson(archive.read(layer.member[1]))
-        if value is not None:
-            return geojson_frame(value, what=what)
+    if layer.geojson is not None:
+        return geojson_frame(layer.geojson, what=what)
     info = _info(layer)
     how: dict[str, Any] = {"layer": layer.name, "fid_as_index": bool(info["fid_column"])}
     arrow: dict[str, Any] = {"use_arrow": True, "arrow_to_pandas_kwargs": {"integer_object_nulls": True}}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.errors.input import InputError, brief, refused
 from tasks.raster.properties import from_text, plain_numbers, unique_names
-from tasks.raster.vector import existing
+from tasks.raster.user_file import existing, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ def read_table(path: str | Path, *, note: Callable[[str], object]) -> Table:
     """
     import pandas as pd
 
-    text, encoding = _decoded(existing(path, what="points").read_bytes(), path)
+    text, encoding = _decoded(read_bytes(existing(path, what="points"), what="points"), path)
     separator, names, pair, columns = _columns(text, path)
     written = [columns[n] for n in pair]
 

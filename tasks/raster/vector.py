@@ -1,17 +1,19 @@
-"""Read vector data: GeoJSON values, and any file that geopandas can read."""
+"""Read vector data: GeoJSON, GeoParquet, and what GDAL reads."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors.input import InputError, refused
-from tasks.raster.crs import crs_of
-from tasks.raster.geojson import JSON, geojson_frame, one_line, parse_geojson
-from tasks.raster.layers import AREAS, read_layers
+from tasks.errors.input import refused
+from tasks.raster.crs import check_crs_text, crs_of
+from tasks.raster.geojson import JSON, geojson_frame, parse_geojson
+from tasks.raster.layers import AREAS
+from tasks.raster.reader_process import read_in_process
+from tasks.raster.staging import unpacked_size
+from tasks.raster.user_file import begins_like_json, existing, read_bytes
 
 if TYPE_CHECKING:
     import geopandas
@@ -19,12 +21,6 @@ if TYPE_CHECKING:
 PARQUET = (".parquet", ".geoparquet", ".pq")
 PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".tar", ".7z", ".rar")
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".dbf")
-_WKT = re.compile(
-    r"\s*(SRID=\d+;\s*)?(MULTI)?(POINT|LINESTRING|LINEARRING|POLYGON|CURVE|SURFACE|GEOMETRYCOLLECTION)"
-    r"\s*(ZM|Z|M)?\s*(\(|EMPTY)",
-    re.IGNORECASE,
-)
-
 _log = logging.getLogger("pixel_quarry")
 
 
@@ -40,8 +36,8 @@ def read_frame(
     """Read the features of a vector file, in the CRS of the file.
 
     Args:
-        path: A local file: GeoJSON (also one feature a line) or GeoParquet if it has such a suffix, otherwise any
-            format that GDAL can read.
+        path: A local file: GeoJSON (also one feature a line), GeoParquet if it has such a suffix, otherwise a format
+            of `tasks.raster.file_reader.DRIVERS`.
         what: Name of the field in error messages, such as ``region``.
         crs: The CRS of a file without a CRS.
         layer: See `tasks.raster.layers.read_layers`.
@@ -63,23 +59,11 @@ def read_frame(
     value = stored_geojson(path, what=what)
     if layer and (suffix in PARQUET or value is not None):
         raise refused("layer", layer, f"{path} has no layers", "Leave layer empty")
-    try:
-        frame: Any
-        if suffix in PARQUET:
-            frame = _read_parquet(file)
-        elif value is not None:
-            frame = geojson_frame(value, what=what)
-        else:
-            frame = read_layers(file, what=what, layer=layer, fitting=fitting, note=note)
-    except InputError:
-        raise
-    except Exception as error:  # each reader has its own errors, with the same meaning for the user
-        raise refused(
-            what,
-            path,
-            f"it cannot be read as a vector file ({one_line(error)})",
-            "Give GeoJSON, GeoPackage, Shapefile or GeoParquet",
-        ) from error
+    frame: Any
+    if value is not None:
+        frame = geojson_frame(value, what=what)
+    else:
+        frame = _read_in_process(file, what=what, layer=layer, fitting=fitting, note=note)
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise refused(what, path, "it is a table without geometry", "Give a file of features")
     if frame.crs is None:
@@ -91,58 +75,38 @@ def read_frame(
                 "Store the file with its CRS (for a Shapefile, in a .prj file beside it)",
             )
         frame = frame.set_crs(crs_of(crs).proj)
+    check_crs_text(frame.crs.to_wkt() + frame.crs.srs)
     return frame
 
 
 def stored_geojson(path: str | Path, *, what: str) -> Mapping[str, Any] | None:
-    """Return the GeoJSON in a file. None = the file has another format.
+    """Return the GeoJSON in a file, whatever its suffix. None = the file has another format.
 
     Raises:
-        InputError: The file is missing.
+        InputError: The file is missing, too large or nested too deeply.
     """
     file = existing(path, what=what)
-    return parse_geojson(file.read_bytes()) if file.suffix.lower() in JSON else None
-
-
-def _read_parquet(file: Path) -> Any:
-    import geopandas
-    import pyarrow.parquet as pq
-
-    if b"geo" not in (pq.read_metadata(file).metadata or {}):
+    if file.is_dir() or not (file.suffix.lower() in JSON or begins_like_json(file, what=what)):
         return None
-    frame = geopandas.read_parquet(file, to_pandas_kwargs={"integer_object_nulls": True})
-    # An index is a property, unless it is of numbers without a name, which only count rows.
-    counts = frame.index.names == [None] and frame.index.dtype.kind in "iu"
-    return frame.reset_index(drop=counts, allow_duplicates=True)
-
-
-def existing(path: str | Path, *, what: str) -> Path:
-    """Return the path of an existing file.
-
-    Raises:
-        InputError: There is no such file, or the text is not a path.
-    """
-    text = str(path)
-    if _WKT.match(text):
-        raise refused(what, text, "WKT is not accepted", "Give GeoJSON, or the path of a vector file")
-    if text.lstrip().startswith(("{", "[")):
-        raise refused(what, text, "it is the text of JSON, not a path", "Give the JSON itself, as an object")
-    if "://" in text:
-        raise refused(what, text, "it is an address, not a file", "Download the file, and give its path")
     try:
-        file = Path(path).expanduser()
-        there = bool(text) and file.exists()
-    except RuntimeError as error:
-        raise refused(
-            what, text, "there is no such user, or the user has no home folder", "Give the whole path, without ~"
-        ) from error
-    except OSError as error:  # too long for a path, or in a folder without permission
-        raise refused(
-            what,
-            text,
-            f"it cannot be looked up as a file ({error.strerror}; {len(text)} characters)",
-            "Give GeoJSON as an object, or the path of a file that you may read",
-        ) from error
-    if not there:
-        raise refused(what, text, "there is no such file", "Give the path of an existing file")
-    return file
+        return parse_geojson(read_bytes(file, what=what))
+    except RecursionError as error:
+        reason = "its lists or objects are nested too deeply"
+        raise refused(what, path, reason, "Give GeoJSON with properties that are nested less") from error
+
+
+def _read_in_process(
+    file: Path, *, what: str, layer: str, fitting: Collection[str], note: Callable[[str], object]
+) -> Any:
+    """Return the features of a file that a library reads, in a process of its own."""
+    size = unpacked_size(file, what=what)
+    parquet = file.suffix.lower() in PARQUET
+    answer = read_in_process(file, size=size, what=what, parquet=parquet, layer=layer, fitting=fitting)
+    if answer.refused is not None:
+        raise answer.refused
+    if answer.error:
+        reason = f"it cannot be read as a vector file ({answer.error})"
+        raise refused(what, file, reason, "Give GeoJSON, GeoPackage, Shapefile or GeoParquet")
+    for line in answer.notes:
+        note(line)
+    return answer.frame
