@@ -13,12 +13,18 @@ from flows.batches import fetch_plan, one_batch_at_a_time
 from flows.failures import fails_with_one_message
 from flows.parameters import AuditParameters
 from tasks.audit import audit, prune
-from tasks.extraction.audit import Audit, check_unchanged, check_whole
+from tasks.earthengine.errors import Denied, Rejected
+from tasks.errors import QuarryError
+from tasks.errors.input import InputError
+from tasks.extraction.account import Account
+from tasks.extraction.audit import Audit, PlanAudit, check_unchanged, check_whole
 from tasks.extraction.stored_plan import PLAN
 from tasks.manifest import manifest
 from tasks.prefect_io.artifacts import show_audit
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.flow_session import fetch_session
 from tasks.prefect_io.opener import Output, open_output
+from tasks.storage.store import OutputConflict
 
 
 class AuditResult(BaseModel):
@@ -80,16 +86,32 @@ def look(parameters: AuditParameters, output: Output) -> Audit:
 def repair(parameters: AuditParameters, found: Audit, output: Output) -> None:
     """Fetch the missing, damaged and failed tiles of all plans that are not superseded, and renew their manifests.
 
+    A plan that cannot be repaired does not keep the others from it.
+
     Raises:
         BadInputError: An asset was updated after its plan was made, so its tiles cannot be fetched any more.
+        EarthEngineError: Earth Engine refuses an asset of a plan.
     """
     account = parameters.connect()
+    refused: list[QuarryError] = []
     for plan in found.plans:
         if plan.faults and plan.plan.folder not in found.superseded:
-            with fetch_session(account, parameters.deadlines()) as session:
-                check_unchanged(account.connection, plan)
-                key = f"{plan.plan.folder}/{PLAN}"
-                tiles = fetch_plan(
-                    plan.plan, plan.checkpoint, output=output, plan_key=key, account=account, session=session
-                )
-                manifest(output.store, plan.plan, tiles)
+            try:
+                repair_plan(plan, parameters, account, output)
+            except (InputError, Rejected, Denied, OutputConflict) as error:
+                run_logger().warning("%s cannot be repaired: %s", plan.plan.folder, error)
+                refused.append(error)
+    if refused:
+        first, *others = refused
+        for other in others:
+            first.add_note(f"{type(other).__name__}: {other}")
+        raise first
+
+
+def repair_plan(plan: PlanAudit, parameters: AuditParameters, account: Account, output: Output) -> None:
+    """Fetch the missing, damaged and failed tiles of a plan, and renew its manifest."""
+    with fetch_session(account, parameters.deadlines()) as session:
+        check_unchanged(account.connection, plan)
+        key = f"{plan.plan.folder}/{PLAN}"
+        tiles = fetch_plan(plan.plan, plan.checkpoint, output=output, plan_key=key, account=account, session=session)
+        manifest(output.store, plan.plan, tiles)

@@ -22,7 +22,7 @@ from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.cost import Cost
 from tasks.extraction.incremental import Increment, no_longer_planned
 from tasks.extraction.session import FetchSession
-from tasks.extraction.stored_plan import PLAN, parse_plan, store_plan
+from tasks.extraction.stored_plan import PLAN, read_plan, store_plan
 from tasks.manifest import manifest
 from tasks.metadata import read_metadata
 from tasks.plan.plan import Plan
@@ -134,7 +134,7 @@ class Job:
     def _report_regrouped(self) -> None:
         """Log the images of the last run that are not in the plan, such as mosaics of a day before `group_by`."""
         with contextlib.suppress(KeyError, ValueError):  # there was no run before, or its plan cannot be read
-            before = parse_plan(self.output.store.get(f"{self.plan.folder}/{PLAN}"))
+            before = read_plan(self.output.store, f"{self.plan.folder}/{PLAN}")
             if gone := no_longer_planned(before, self.plan):
                 run_logger().warning(
                     "%d images of the last run are no longer in the plan: %s%s. They were removed from the collection, "

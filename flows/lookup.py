@@ -12,6 +12,9 @@ from tasks.plan.plan import Plan
 from tasks.prefect_io.flow_run import run_logger
 from tasks.storage.store import Store
 
+# Receipts that cannot be read, and are named in the log.
+NAMED = 5
+
 
 def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> Checkpoint:
     """Return which tiles of a plan are stored, and log their number. Warn if the others may not fit into the output.
@@ -30,6 +33,8 @@ def look_up(plan: Plan, store: Store, *, verify: Verify, sweep: bool = True) -> 
     checkpoint = read_checkpoint(plan, store, verify=verify)
     if warning := check_free_space(store, plan, missing=len(plan) - len(checkpoint.tiles)):
         log.warning("%s", warning)
+    for key, reason in list(checkpoint.refused.items())[:NAMED]:
+        log.warning("%s is left out, and its tiles count as without a receipt: %s", key, reason)
     if sweep:
         store.sweep()
     if checkpoint.tiles or checkpoint.unverified:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from tasks.earthengine.connection import Connection
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
-from tasks.extraction.checkpoint import TILES, Checkpoint, Fault, TileFault, read_checkpoint
-from tasks.extraction.stored_plan import PLAN, parse_plan
+from tasks.extraction.checkpoint import TILES, Checkpoint, read_checkpoint
+from tasks.extraction.stored_plan import PLAN, read_plan
+from tasks.extraction.tile_fault import Fault, TileFault
 from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
 from tasks.storage.receipt import RECEIPTS
-from tasks.storage.store import Store, StoreEntry
+from tasks.storage.store import StorageError, Store, StoreEntry, is_key
 
 
 def check_whole(audit: Audit) -> None:
@@ -29,17 +30,25 @@ def check_whole(audit: Audit) -> None:
     if not audit.plans and not audit.unreadable:
         raise AuditError("There is no plan in this output. Check the address of the output.")
     faults = [fault for fault in audit.faults if fault.plan not in audit.superseded]
-    if not faults and not audit.unreadable:
+    unchecked = [f"{key}: {reason}" for key, reason in (*audit.unreadable.items(), *audit.refused.items())]
+    if not faults and not unchecked:
         return
     kinds = Counter(tile.fault.kind for tile in faults)
     words = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    lines = [f"  {fault.plan} tile {fault.tile}: {fault.fault} ({fault.key})" for fault in faults[:10]]
-    lines += [f"  {folder}: {reason}" for folder, reason in audit.unreadable.items()]
-    more = [f"  and {len(faults) - 10:,} more"] if len(faults) > 10 else []
-    raise AuditError(
-        "\n".join([f"The output is incomplete: {f'{words} tiles' if words else 'unreadable plans'}.", *lines, *more])
-        + "\nRun the flow that made the output again, or run this audit with repair. Only these tiles are fetched."
-    )
+    named = [f"{fault.plan} tile {fault.tile}: {fault.fault} ({fault.key})" for fault in faults]
+    lines = [f"The output is incomplete: {words} tiles." if words else "Some of the output was not checked."]
+    for each in (named, unchecked):
+        lines += [f"  {line}" for line in each[:SHOWN]]
+        lines += [f"  and {len(each) - SHOWN:,} more"] if len(each) > SHOWN else []
+    if faults:
+        lines.append(
+            "Run the flow that made the output again, or run this audit with repair. Only these tiles are fetched."
+        )
+    if audit.unreadable:
+        lines.append("Run the flow that made an unreadable plan again, or remove its folder.")
+    if audit.refused:
+        lines.append("Remove the receipts that are none, and run this audit with repair.")
+    raise AuditError("\n".join(lines))
 
 
 def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
@@ -59,6 +68,8 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
             )
 
 
+# Faults, and things that were not checked, in a message.
+SHOWN = 10
 # The possible states of a tile, in the order in which an audit lists them.
 KINDS = ("stored", "empty", Fault.FAILED, Fault.MISSING, Fault.DAMAGED, Fault.UNRECEIPTED)
 UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt lists it")
@@ -108,7 +119,9 @@ class Audit:
 
     plans: tuple[PlanAudit, ...]
     unreadable: Mapping[str, str]
-    """Folders whose plan cannot be read, each with the reason."""
+    """Folders whose plan cannot be read or looked up, each with the reason. ``tiles`` if they cannot be listed."""
+    refused: Mapping[str, str]
+    """Receipts that cannot be read, by key, each with the reason. Their tiles count as without a receipt."""
     superseded: tuple[str, ...]
     """Folders of superseded plans. A newer, complete plan makes the same request of an image that has changed since."""
     unclaimed: tuple[StoreEntry, ...]
@@ -135,46 +148,81 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
         StorageError: The output cannot be read.
     """
     # Tiles are listed before the plans are read: a run stores its plan first, so the plan of each listed tile is found.
-    listed = list(store.list(f"{TILES}/"))
-    plans, unreadable = plans_of(store)
+    listed, unreadable = _listed(store)
+    plans, unread = plans_of(store)
+    unreadable |= unread
     if folder is not None and folder not in {*plans, *unreadable}:
         there = ", ".join(sorted({*plans, *unreadable})) or "none"
         raise BadInputError("plan", folder, f"{store.uri} has no such plan", f"Plans in this output: {there}")
-    audits = [
-        _audited(plan, stored, read_checkpoint(plan, store, verify=verify))
-        for name, (plan, stored) in plans.items()
-        if folder in {None, name}
-    ]
+    audits = []
+    for name, (plan, stored) in plans.items():
+        if folder in {None, name}:
+            try:
+                audits.append(_audited(plan, stored, read_checkpoint(plan, store, verify=verify)))
+            except StorageError as error:
+                if error.passing:
+                    raise
+                unreadable[name] = str(error)
     superseded = tuple(find_superseded((each.plan, each.complete) for each in audits))
     claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in superseded)
-    ours = [stored for stored in listed if _OURS.match(stored.key)]
+    ours = [stored for stored in listed if _is_ours(stored.key)]
     return Audit(
         plans=tuple(audits),
         unreadable=unreadable,
+        refused={key: why for each in audits for key, why in each.checkpoint.refused.items()},
         superseded=superseded,
         # The tiles of a plan that cannot be read are not known: any tile may be one of them.
         unclaimed=() if unreadable else tuple(stored for stored in ours if stored.key not in claimed),
-        foreign=tuple(sorted({stored.key for stored in listed} - {stored.key for stored in ours})),
+        foreign=tuple(sorted(_shown(stored.key) for stored in listed if not _is_ours(stored.key))),
     )
 
 
 def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, StoreEntry]], dict[str, str]]:
-    """Return the plans of an output by folder, and the reasons why others cannot be read, also by folder."""
+    """Return the plans of an output by folder, and the reasons why others cannot be read, also by folder.
+
+    Raises:
+        StorageError: The output cannot be listed, or does not answer.
+    """
     plans: dict[str, tuple[Plan, StoreEntry]] = {}
     unreadable: dict[str, str] = {}
     for name in store.folders():
-        stored = None if name == TILES else store.find(f"{name}/{PLAN}")
-        if stored is None and name != TILES and next(store.list(f"{name}/{RECEIPTS}/"), None):
-            unreadable[name] = f"{PLAN} is missing. Run the flow that made it again to restore it"
-        if stored is not None:
-            try:
-                plan = parse_plan(store.get(stored.key))
-            except (ValueError, KeyError) as error:  # the latter if it was deleted just now
-                unreadable[name] = f"{PLAN} cannot be read: {error}"
-            else:
+        if name == TILES or not is_key(name):  # no plan has such a folder
+            continue
+        key = f"{name}/{PLAN}"
+        try:
+            stored = store.find(key)
+            if stored is not None:
+                plan = read_plan(store, key)
                 if plan.folder == name:  # a plan in a copied folder does not count
                     plans[name] = plan, stored
+            elif next(store.list(f"{name}/{RECEIPTS}/"), None):
+                unreadable[name] = f"{PLAN} is missing. Run the flow that made it again to restore it"
+        except (ValueError, KeyError) as error:  # the latter if it was deleted just now
+            unreadable[name] = f"{PLAN} cannot be read: {error}"
+        except StorageError as error:
+            if error.passing:
+                raise
+            unreadable[name] = str(error)
     return plans, unreadable
+
+
+def _listed(store: Store) -> tuple[list[StoreEntry], dict[str, str]]:
+    """Return the listing of the tiles, or why they cannot be listed."""
+    try:
+        return list(store.list(f"{TILES}/")), {}
+    except StorageError as error:
+        if error.passing:
+            raise
+        return [], {TILES: str(error)}
+
+
+def _shown(key: str) -> str:
+    """Return a name as text: a file system allows bytes that are none."""
+    return key.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_ours(key: str) -> bool:
+    return _OURS.match(key) is not None and is_key(key)
 
 
 def claimed_by(plans: Iterable[Plan]) -> set[str]:

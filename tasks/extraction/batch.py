@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.earthengine.connection import Connection, ConnectionReference
@@ -124,7 +123,7 @@ class OpenBatch:
 
         Another process may have stored the tile in the meantime.
         """
-        now = Receipt.from_json(orjson.loads(self.store.get(key)))
+        now = Receipt.decode(self.store.get(key))
         return any(tile.index in failed and tile.status != "failed" for tile in now.tiles)
 
 

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
+from tasks.extraction.tile_fault import GONE, Fault, TileFault
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
 from tasks.storage.checksum import crc32c
@@ -17,33 +17,6 @@ from tasks.storage.receipt import EMPTY, READERS, Receipt, TileObject, TileRecei
 from tasks.storage.store import Store, StoreEntry
 
 TILES = "tiles"
-
-
-class Fault(StrEnum):
-    """What can be wrong with a tile of a plan."""
-
-    DAMAGED = "damaged"
-    """The stored bytes do not match the tile's receipt."""
-    MISSING = "missing"
-    """Nothing is stored at the tile's key."""
-    FAILED = "failed"
-    """The tile was requested, but could not be fetched."""
-    UNRECEIPTED = "unreceipted"
-    """Something is stored at the tile's key, but no receipt lists the tile."""
-
-
-@dataclass(frozen=True, slots=True)
-class TileFault:
-    """What is wrong with one tile."""
-
-    kind: Fault
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}"
-
-
-GONE = TileFault(Fault.MISSING, "its file is gone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +43,8 @@ class Checkpoint:
     """What is stored at the keys of tiles that are not verified, by number."""
     faults: Mapping[int, TileFault] = field(default_factory=dict)
     """What is wrong with tiles that have a receipt (damaged, missing or failed), by number."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Receipts of this plan that cannot be read, by key: why. Their tiles count as without a receipt."""
 
     def missing(self, start: int, stop: int) -> Iterator[int]:
         """Yield the numbers of the tiles in [start, stop) that are not verified."""
@@ -122,13 +97,14 @@ def read_checkpoint(
     candidates: dict[int, list[TileReceipt]] = defaultdict(list)
     receipts: list[tuple[str, int, int, bool]] = []
     before: list[Receipt] = []  # the receipts of earlier states of a growing series
-    for key, receipt in read_receipts(store, plan.folder, tiles=own if part else None):
+    refused: dict[str, str] = {}
+    for key, receipt in read_receipts(store, plan.folder, tiles=own if part else None, refused=refused):
         if receipt.plan != plan.fingerprint:
             before.append(receipt)
         else:
             receipts.append((key, receipt.start, receipt.stop, receipt.complete))
             for tile in receipt.tiles:
-                if tile.index in own and tile.fingerprint == plan.tile_fingerprint(tile.index):
+                if tile.index in own and _is_of(plan, tile):
                     candidates[tile.index].append(tile)
     listing = _listed(plan, store, own, candidates)
     tiles, faults = _verified(candidates, listing, store, verify)
@@ -148,9 +124,18 @@ def read_checkpoint(
                 if len(tiles) == len(own):
                     break
     read = tuple(Span(start=start, stop=stop, key=key) for key, start, stop, _ in receipts)
-    return Checkpoint(
-        tiles=tiles, spans=tuple(_spans(receipts, tiles)), receipts=read, unverified=unverified, faults=faults
-    )
+    spans = tuple(_spans(receipts, tiles))
+    return Checkpoint(tiles=tiles, spans=spans, receipts=read, unverified=unverified, faults=faults, refused=refused)
+
+
+def _is_of(plan: Plan, tile: TileReceipt) -> bool:
+    """Return whether a receipt is of this tile: of its request, its bands, and of nothing but its own file."""
+    fingerprint = plan.tile_fingerprint(tile.index)
+    if len(tile.objects) == 1:
+        its_own = tile.key == plan.key(tile.index, fingerprint)
+    else:
+        its_own = all(one.key.startswith(f"{TILES}/") for one in tile.objects)
+    return fingerprint == tile.fingerprint and its_own and len(tile.bands) in {0, len(plan.bands)}
 
 
 def _range(plan: Plan, start: int, stop: int | None) -> range:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tasks.extraction.audit import Audit, claimed_by, plans_of
+from tasks.extraction.stored_plan import PLAN
 from tasks.storage.receipt import READERS
-from tasks.storage.store import Store
+from tasks.storage.store import Store, is_key
 
 
 def prune_output(store: Store, audit: Audit) -> int:
@@ -21,8 +22,11 @@ def prune_output(store: Store, audit: Audit) -> int:
     plans, unreadable = plans_of(store)  # read again, since a run may have started after the audit
     claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in audit.superseded)
     keys = [] if unreadable else [stored.key for stored in audit.unclaimed if stored.key not in claimed]
-    keys += [stored.key for folder in audit.superseded for stored in store.list(f"{folder}/")]
+    keys += [stored.key for folder in audit.superseded for stored in store.list(f"{folder}/") if is_key(stored.key)]
+    # A plan goes last: if the process is killed before, the next run still knows that the folder is superseded.
+    last = {f"{folder}/{PLAN}" for folder in audit.superseded}
     with ThreadPoolExecutor(READERS) as pool:
-        for _ in pool.map(store.delete, keys):
-            pass
+        for part in (set(keys) - last, last & set(keys)):
+            for _ in pool.map(store.delete, part):
+                pass
     return len(keys) + store.sweep()

@@ -8,10 +8,18 @@ import os
 import threading
 from collections import OrderedDict
 
+from tasks.errors.input import BadInputError
+from tasks.plan.limits import check_stored
 from tasks.plan.plan import Plan
+from tasks.storage.json_parts import check_parts
 from tasks.storage.store import StorageError, Store
 
 PLAN = "plan.json"
+# Largest size of a plan in bytes. Patches take 25 to 45 bytes each, so it has 3 million and more of them. A larger file
+# is not read, since it would fill the memory.
+LARGEST = 128 << 20
+# Arrays and objects in a plan: a dozen, five for each image and one for each band. Each takes 60 bytes of memory.
+LARGEST_PARTS = 1_000_000
 # Number of plans that a process keeps: those of the last runs. A plan of a million patches takes 100 MB.
 KEPT_PLANS = 4
 _lock = threading.Lock()
@@ -28,9 +36,17 @@ os.register_at_fork(after_in_child=_forget_lock)
 
 
 def store_plan(store: Store, plan: Plan, *, name: str = PLAN) -> str:
-    """Write a plan into its folder, unless it is already there. Return its key."""
+    """Write a plan into its folder, unless it is already there. Return its key.
+
+    Raises:
+        BadInputError: It is larger than a plan that can be read.
+        StorageError: The output cannot be written.
+    """
     key = f"{plan.folder}/{name}"
     data = json.dumps(plan.json()).encode()
+    if len(data) > LARGEST:
+        reason = f"the plan takes {len(data):,} bytes, and {LARGEST:,} is the limit"
+        raise BadInputError("max_requests", len(plan), reason, "Give parts of the points or of the dates")
     remember_plan(store, key, plan)
     with contextlib.suppress(KeyError):
         if store.get(key) == data:
@@ -39,16 +55,33 @@ def store_plan(store: Store, plan: Plan, *, name: str = PLAN) -> str:
     return key
 
 
+def read_plan(store: Store, key: str) -> Plan:
+    """Read a stored plan.
+
+    Raises:
+        KeyError: There is no such file.
+        ValueError: It is too large, or not a plan: see :func:`parse_plan`.
+        StorageError: It cannot be read.
+    """
+    stored = store.find(key)
+    if stored is None:
+        raise KeyError(key)
+    if stored.size > LARGEST:
+        raise ValueError(f"it has {stored.size:,} bytes, and a plan has at most {LARGEST:,}")
+    return parse_plan(store.get(key))
+
+
 def parse_plan(data: bytes) -> Plan:
-    """Return a plan from the bytes of its file.
+    """Return a plan from the bytes of its file. Each field is checked as if a user had typed it.
 
     Raises:
         ValueError: The bytes are not a plan of this version, or were changed.
     """
     try:
-        return Plan.from_json(json.loads(data))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+        check_parts(data, LARGEST_PARTS)
+        return check_stored(Plan.from_json(json.loads(data)))
+    except (RecursionError, OverflowError) as error:
+        raise ValueError(f"it is nested too deeply, or a number is too large ({type(error).__name__})") from None
 
 
 def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
@@ -68,11 +101,9 @@ def open_plan(store: Store, key: str, fingerprint: str) -> Plan:
             _plans.move_to_end(name)
             return _plans[name]
     try:
-        data = store.get(key)
+        plan = read_plan(store, key)
     except KeyError:
         raise StorageError(f"plan = {name[0]!r}: it no longer exists. Run the flow that made it again.") from None
-    try:
-        plan = parse_plan(data)
     except ValueError as error:
         raise StorageError(
             f"plan = {name[0]!r}: it cannot be read ({error}). Run the flow that made it again."

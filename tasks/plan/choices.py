@@ -17,4 +17,8 @@ MissingBands = Literal["fail", "skip", "mask"]
 # Limits of one request: https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
 MAX_SIDE = 32_768
 MAX_BANDS = 1_024
+MAX_PAYLOAD_BYTES = 10_485_760
+MAX_TILES = 10_000_000
+"""Tiles of a plan. At Earth Engine's default rate of 100 requests a second they take more than a day, and the receipts
+of so many take about 6 GB of memory."""
 PerFeature = Literal["tables", "files", "none"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
+import shapely
+
 from tasks.errors.input import BadInputError
 from tasks.plan.answer_size import MAX_REQUEST_BYTES
-from tasks.plan.choices import MAX_BANDS, MAX_SIDE
+from tasks.plan.choices import MAX_BANDS, MAX_PAYLOAD_BYTES, MAX_SIDE, MAX_TILES
 from tasks.plan.estimate import pixel_bytes
 from tasks.plan.plan import Plan
+from tasks.plan.plan_fields import LARGEST
 from tasks.plan.specs import PixelSpec
-
-# Of the pixels, Earth Engine also counts one byte of mask for each pixel of each band (google/Xee#50).
-MAX_PAYLOAD_BYTES = 10_485_760
+from tasks.plan.tiles import RegionTiles
+from tasks.raster.world_map import map_edge
 
 
 def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
@@ -37,6 +40,41 @@ def check_limits(plan: Plan, pixels: PixelSpec, field: str, side: int) -> Plan:
             f"the plan has {len(plan):,} requests ({len(plan.sources):,} images x {len(plan.tiles):,} tiles)",
             "Raise it if this is on purpose, or give a smaller region, a coarser scale or larger tiles",
         )
+    if len(plan) > MAX_TILES:
+        raise BadInputError(
+            "max_requests",
+            pixels.max_requests,
+            f"the plan has {len(plan):,} requests, and one plan has at most {MAX_TILES:,}",
+            "Give parts of the region or of the points, a coarser scale or larger tiles",
+        )
+    return _check_requests(plan, field, side)
+
+
+def check_stored(plan: Plan) -> Plan:
+    """Return a plan that was read from an output, if its requests keep to the limits: see :func:`check_limits`.
+
+    Raises:
+        ValueError: Earth Engine would refuse the requests, or the plan cannot be computed with.
+    """
+    tiles = plan.tiles
+    side = tiles.tiling.tile_size if isinstance(tiles, RegionTiles) else plan.grid(0).width
+    if isinstance(tiles, RegionTiles) and tiles.map_edge is not None:
+        edge = map_edge(tiles.crs)
+        if edge is None or min(side, tiles.tiling.geobox.shape.x) * abs(tiles.tiling.geobox.affine.a) > 2 * edge[1]:
+            raise ValueError("map_edge: the map does not repeat itself, or a tile is wider than two of it")
+    if plan.tile_format.clip is not None:
+        try:
+            with np.errstate(all="ignore"):  # a number beyond float64
+                area = shapely.from_wkt(plan.tile_format.clip)
+        except shapely.errors.ShapelyError as error:
+            raise ValueError(f"clip: it is not WKT ({error})") from None
+        if not (np.abs(area.bounds) <= LARGEST).all():  # NaN if it is empty
+            raise ValueError(f"clip: it is empty, or a coordinate is not finite or beyond {LARGEST:g}")
+    return _check_requests(plan, "tile_size", side)
+
+
+def _check_requests(plan: Plan, field: str, side: int) -> Plan:
+    # Of the pixels, Earth Engine also counts one byte of mask for each pixel of each band (google/Xee#50).
     widest = max(plan.sources, key=lambda source: pixel_bytes(source.wire_dtypes))
     bands, per_pixel = len(widest.wire_bands), pixel_bytes(widest.wire_dtypes)
     if bands > MAX_BANDS:

@@ -13,12 +13,12 @@ from tasks.earthengine.transport import PixelRequest
 from tasks.plan.answer_size import largest_answer
 from tasks.plan.choices import Codec, FileFormat, Masks
 from tasks.plan.map_edge import edge_of, turned, windows
+from tasks.plan.plan_fields import checked
 from tasks.plan.tiles import PixelGrid, Tiles, is_code, tiles_from_json
 from tasks.raster.crs import SINUSOIDAL, crs_of
 
 # Part of every fingerprint. It must be raised when a change of the code gives other bytes for the same request.
 PLAN_VERSION = 1
-SEQUENCES = ("wire_bands", "wire_dtypes", "images", "superseded")
 LONGEST_TAG = 1_000
 """Characters of a tag of a file that grows with the number of images."""
 SUFFIXES: Mapping[str, str] = {"GEO_TIFF": ".tif", "NPY": ".npy", "PNG": ".png", "JPEG": ".jpg"}
@@ -280,21 +280,18 @@ class Plan:
         """Return the plan from its JSON values.
 
         Raises:
-            ValueError: The plan has another version, or another fingerprint than the one that is stored with it.
+            ValueError: The plan has another version, a wrong field, or another fingerprint than the one stored with it.
         """
-        if value.get("plan") != PLAN_VERSION:
-            raise ValueError(f"plan version {value.get('plan')!r} cannot be read: only version {PLAN_VERSION} can.")
+        fields = checked(value, PLAN_VERSION)
         plan = cls(
-            name=value["name"],
-            sources=tuple(
-                Source(**source | {k: tuple(source.get(k, ())) for k in SEQUENCES}) for source in value["sources"]
-            ),
-            tiles=tiles_from_json(value["tiles"]),
-            bands=tuple(Band(**band) for band in value["bands"]),
-            tile_format=TileFormat(**value["output"]),
-            home=value.get("home"),
-            left_out=value.get("left_out", {}),
+            name=fields.name,
+            sources=tuple(Source(**dict(source)) for source in fields.sources),
+            tiles=tiles_from_json(dict(fields.tiles)),
+            bands=tuple(Band(**dict(band)) for band in fields.bands),
+            tile_format=TileFormat(**dict(fields.output)),
+            home=fields.home,
+            left_out=fields.left_out,
         )
-        if plan.fingerprint != value["fingerprint"]:
+        if plan.fingerprint != fields.fingerprint:
             raise ValueError("the plan does not have the fingerprint that is stored with it: it was changed by hand.")
         return plan

@@ -275,20 +275,21 @@ class PatchTiles:
 
 
 def tiles_from_json(value: dict[str, Any]) -> RegionTiles | PatchTiles:
-    """Return the tiles from the JSON values that their `json()` returned."""
+    """Return the tiles from the JSON values that their `json()` returned: fields of a stored plan, checked."""
     if value["kind"] == "region":
         height, width = value["shape"]
         box = GeoBox(wh_(width, height), Affine(*value["affine"]), crs_of(value["crs"]))
         tiling = Tiling(geobox=box, tile_size=value["tile_size"])
-        kept = None if value["kept"] is None else tuple(value["kept"])
-        return RegionTiles(crs=value["crs"], tiling=tiling, kept=kept, map_edge=value.get("map_edge"))
+        return RegionTiles(crs=value["crs"], tiling=tiling, kept=value["kept"], map_edge=value["map_edge"])
+    for name in value["crs"]:
+        crs_of(name)
     return PatchTiles(
-        crs=tuple(value["crs"]),
+        crs=value["crs"],
         zone=np.asarray(value["zone"], np.int32),
         left=np.asarray(value["left"], np.float64),
         top=np.asarray(value["top"], np.float64),
         scale=value["scale"],
         size=value["size"],
-        pixel=tuple(value["pixel"]) if "pixel" in value else None,
-        beyond=value.get("beyond", False),
+        pixel=value["pixel"],
+        beyond=value["beyond"],
     )

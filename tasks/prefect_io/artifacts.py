@@ -48,7 +48,7 @@ def show_audit(audit: Audit, store: Store) -> None:
         )
         words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         log.info("%s is %s: %s", folder, state, words)
-    notes = [f"- {folder}: {reason}" for folder, reason in audit.unreadable.items()]
+    notes = [f"- {folder}: {reason}" for folder, reason in (*audit.unreadable.items(), *audit.refused.items())]
     if audit.unclaimed:
         size = naturalsize(sum(stored.size for stored in audit.unclaimed))
         notes.append(

@@ -130,6 +130,12 @@ class Bands(Sequence[BandSummary]):
         for summary in summaries:
             given = summary if len(summary) == len(_FIELDS) else _in_present_form(summary)
             numbers += _in_order(given)
+        counts, rest = numbers[1 :: len(_FIELDS)], numbers[len(_FIELDS) - 1 :: len(_FIELDS)]
+        valid = [count for count in numbers[:: len(_FIELDS)] if count is not None]
+        if not _are_counts(valid + counts) or not all(
+            type(one) in {int, float} and abs(one) < math.inf for one in rest
+        ):
+            raise ValueError("band: a number of pixels is not one, or the rest is not finite")
         if any(type(number) is str for number in numbers):
             numbers = [float(number) if number in TEXTS else number for number in numbers]
         made._numbers = array("d", [math.nan if number is None else number for number in numbers])
@@ -168,6 +174,10 @@ class Bands(Sequence[BandSummary]):
 
     def __hash__(self) -> int:
         return hash(self._numbers.tobytes())
+
+
+def _are_counts(counts: Sequence[Any]) -> bool:
+    return set(map(type, counts)) <= {int} and (not counts or (min(counts) >= 0 and max(counts) <= 2**53))
 
 
 def _in_present_form(summary: Mapping[str, Any]) -> dict[str, Any]:

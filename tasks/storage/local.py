@@ -213,7 +213,9 @@ class LocalStore:
     def _path(self, key: str) -> str:
         """Return the path of a key to read it; raise an error if it leads out of the output."""
         # Plain strings: pathlib would keep each tile's name in memory, and takes a fifth of a small tile's time.
-        path = f"{self.root}/{check_key(key)}"
+        return self._inside(f"{self.root}/{check_key(key)}", key)
+
+    def _inside(self, path: str, key: str) -> str:
         if leads_out(str(self.root), path):
             raise leads_out_error(self.uri, key)
         return path
@@ -223,9 +225,7 @@ class LocalStore:
         path = f"{self.root}/{check_key(key)}"
         folder = os.path.dirname(path)
         if folder not in self._own:
-            if leads_out(str(self.root), folder):
-                raise leads_out_error(self.uri, key)
-            self._own.add(folder)
+            self._own.add(self._inside(folder, key))
         return path
 
     @contextlib.contextmanager
@@ -269,7 +269,7 @@ class LocalStore:
 
     def _walk(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield the keys of files with their entries. Hidden folders in the root are not part of the output."""
-        start = self._path(folder) if folder else str(self.root)
+        start = self._inside(f"{self.root}/{folder}" if folder else str(self.root), folder)
         try:
             with os.scandir(start) as found:
                 entries = list(found)

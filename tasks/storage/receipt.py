@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
 from collections import Counter
@@ -13,7 +12,9 @@ from typing import Any, Literal, get_args
 
 import orjson
 
+from tasks.errors.input import brief
 from tasks.storage.band_summary import Bands
+from tasks.storage.json_parts import check_parts
 from tasks.storage.store import Store, check_key
 
 Status = Literal["stored", "empty", "failed"]
@@ -27,6 +28,10 @@ READERS = 16
 # Largest size of a receipt in bytes, which has at most 20,000 tiles. A larger file is not a receipt, and would fill the
 # memory.
 LARGEST = 512 << 20
+# Largest number of bytes, pixels and tiles: whole numbers up to it are exact as float64.
+MAX_COUNT = 2**53
+# Arrays and objects in a receipt: the summary of a band takes 67 bytes of text and more, everything else takes longer.
+FEWEST_PARTS, BYTES_PER_PART = 1000, 24
 _NAME = re.compile(r"/(\d{9,})-(\d{9,})-[^/]+\.json$")
 _TEXT = (str, type(None))
 # The reason of a failed tile begins with the class of its error. Receipts without `error_kind` name it only there.
@@ -54,8 +59,8 @@ class TileObject:
             ValueError: A value has the wrong type, or the key is outside the store.
         """
         one = cls(**value)
-        if type(one.size) is not int or not isinstance(one.crc32c, _TEXT) or not isinstance(one.version, _TEXT):
-            raise ValueError(f"object = {one.key!r}: its size, checksum or version has the wrong type")
+        if not _is_count(one.size) or not isinstance(one.crc32c, _TEXT) or not isinstance(one.version, _TEXT):
+            raise ValueError(f"object = {brief(one.key)}: its size, checksum or version has the wrong type")
         check_key(one.key)
         return one
 
@@ -116,13 +121,24 @@ class TileReceipt:
         """
         values = dict(value) if "objects" in value else _in_present_form(value)
         numbers, kind = (values["index"], values["pixels"], values["attempts"]), values["error_kind"]
-        if any(type(number) is not int for number in numbers) or values["status"] not in _STATUSES:
-            raise ValueError(f"tile = {values['index']!r}: a number has the wrong type, or the status is unknown")
+        if not all(map(_is_count, numbers)) or values["status"] not in _STATUSES:
+            raise ValueError(f"tile = {brief(values['index'])}: a number is wrong, or the status is unknown")
+        texts = (values["fingerprint"], values["reason"] or "", kind or "")
+        if not all(type(text) is str for text in texts) or not _is_duration(values["seconds"]):
+            raise ValueError(f"tile = {values['index']}: its fingerprint, reason or time has the wrong type")
         values["status"] = sys.intern(values["status"])  # one string for all receipts, as for error_kind
         values["error_kind"] = None if kind is None else sys.intern(kind)
         values["objects"] = tuple(map(TileObject.from_json, values["objects"]))
         values["bands"] = Bands.from_json(values["bands"])
         return cls(**values)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
+def _is_duration(value: object) -> bool:
+    return type(value) in {int, float} and 0 <= value <= MAX_COUNT  # type: ignore[operator]  # it is a number
 
 
 def _in_present_form(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,16 +173,37 @@ class Receipt:
         return len(self.tiles) == self.stop - self.start and all(tile.status != "failed" for tile in self.tiles)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Receipt:
-        """Return the receipt of JSON values.
+    def from_json(cls, value: Any) -> Receipt:
+        """Return the receipt of JSON values. Each is checked, since others may have written it.
 
         Raises:
             ValueError: A value is wrong, or a key is outside the store.
         """
-        start, stop = value["start"], value["stop"]
-        if not (type(start) is int and type(stop) is int and 0 <= start < stop):
-            raise ValueError(f"start = {start!r}, stop = {stop!r}: must be integers with 0 <= start < stop")
-        return cls(plan=value["plan"], start=start, stop=stop, tiles=tuple(map(TileReceipt.from_json, value["tiles"])))
+        try:
+            start, stop, plan = value["start"], value["stop"], value["plan"]
+            if not (_is_count(start) and _is_count(stop) and start < stop and type(plan) is str):
+                raise ValueError(
+                    f"start = {brief(start)}, stop = {brief(stop)}: must be integers with 0 <= start < stop"
+                )
+            tiles = tuple(map(TileReceipt.from_json, value["tiles"]))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(
+                f"a field is missing or has the wrong type ({type(error).__name__}: {brief(str(error))})"
+            ) from error
+        for tile in tiles:
+            if not start <= tile.index < stop:
+                raise ValueError(f"tile = {tile.index}: it is not one of {start} to {stop - 1}")
+        return cls(plan=plan, start=start, stop=stop, tiles=tiles)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Receipt:
+        """Return the receipt of its JSON.
+
+        Raises:
+            ValueError: It is not a receipt: see :meth:`from_json`.
+        """
+        check_parts(data, FEWEST_PARTS + len(data) // BYTES_PER_PART)
+        return cls.from_json(orjson.loads(data))
 
 
 def counted(tiles: Iterable[TileReceipt]) -> dict[str, int]:
@@ -193,34 +230,50 @@ def receipt_key(folder: str, start: int, stop: int, run: str, call: str = "") ->
 
 
 def read_receipts(
-    store: Store, folder: str, *, containing: Sequence[bytes] = (b"",), tiles: range | None = None
+    store: Store,
+    folder: str,
+    *,
+    containing: Sequence[bytes] = (b"",),
+    tiles: range | None = None,
+    refused: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, Receipt]]:
-    """Yield the receipts of a plan, each with its key. A file that is not a valid receipt is skipped.
+    """Yield the receipts of a plan, each with its key. A file that is not a valid receipt is left out.
 
     Args:
         store: The output.
         folder: Folder of the plan.
         containing: A receipt is parsed only if its text contains one of these.
         tiles: Read only receipts whose names overlap these tile numbers; None = all receipts.
-    """
-    names = ((stored, _NAME.search(stored.key)) for stored in store.list(f"{folder}/{RECEIPTS}/"))
-    keys = sorted(
-        stored.key
-        for stored, name in names
-        if name and stored.size <= LARGEST and (tiles is None or _overlap(int(name[1]), int(name[2]), tiles))
-    )
+        refused: Gets the keys of the receipts that are left out, each with the reason.
 
-    def read(key: str) -> bytes:
+    Raises:
+        StorageError: The output cannot be read.
+    """
+    refused = {} if refused is None else refused
+    keys = []
+    for stored in store.list(f"{folder}/{RECEIPTS}/"):
+        name = _NAME.search(stored.key)
+        if name and (tiles is None or _overlap(int(name[1]), int(name[2]), tiles)):
+            if stored.size <= LARGEST:
+                keys.append(stored.key)
+            else:
+                refused[stored.key] = f"it has {stored.size:,} bytes, and a receipt has at most {LARGEST:,}"
+
+    def read(key: str) -> bytes | None:
         try:
             return store.get(key)
-        except KeyError:  # pruned after it was listed
-            return b""
+        except KeyError:  # pruned after it was listed, or not a file
+            return None
 
     with ThreadPoolExecutor(READERS) as pool:
-        for key, data in zip(keys, pool.map(read, keys), strict=True):
-            if any(word in data for word in containing):
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    yield key, Receipt.from_json(orjson.loads(data))
+        for key, data in zip(sorted(keys), pool.map(read, sorted(keys)), strict=True):
+            if data is not None and any(word in data for word in containing):
+                try:
+                    receipt = Receipt.decode(data)
+                except ValueError as error:
+                    refused[key] = f"it is not a receipt: {error}"
+                else:
+                    yield key, receipt
 
 
 def _overlap(start: int, stop: int, tiles: range) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
 from tasks.errors import QuarryError
+from tasks.errors.input import brief
 
 
 class StorageError(QuarryError, OSError):
@@ -167,6 +168,14 @@ class Store(Protocol):
         ...
 
 
+def is_key(key: str) -> bool:
+    """Return whether a path is a key: see :func:`check_key`."""
+    text = (
+        key.isascii() or key.encode("utf-8", "replace").decode() == key
+    )  # a name of a file may be bytes that are none
+    return text and "\\" not in key and "\0" not in key and not set(key.split("/")) & {"", ".", ".."}
+
+
 def check_key(key: str) -> str:
     """Return the key if it stays below the root of its store.
 
@@ -174,7 +183,8 @@ def check_key(key: str) -> str:
         ValueError: The key is an absolute path, or has `.`, `..`, an empty part, a backslash or NUL, and so could leave
             the root.
     """
-    parts = key.split("/")
-    if not key or "\\" in key or "\0" in key or set(parts) & {"", ".", ".."}:
-        raise ValueError(f"key = {key!r}: must be a relative path of plain parts. Example: 'tiles/r0000_c0000.tif'.")
+    if not is_key(key):
+        raise ValueError(
+            f"key = {brief(key)}: must be a relative path of plain parts. Example: 'tiles/r0000_c0000.tif'."
+        )
     return key

@@ -12,8 +12,9 @@ from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
 from tasks.extraction import versions as module
 from tasks.extraction.audit import check_unchanged, check_whole, read_audit
-from tasks.extraction.checkpoint import Fault, read_checkpoint
+from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.pruning import prune_output
+from tasks.extraction.tile_fault import Fault
 from tasks.extraction.versions import changed_asset
 from tasks.plan.images import UNPINNED
 from tests.tasks.extraction.test_checkpoint import EMPTY, Earth, folder, forget, series, tiles_of
@@ -281,7 +282,8 @@ def test_a_plan_is_not_superseded_by_a_copy_of_its_folder(store):
 def test_the_asset_is_named_that_was_updated_since(monkeypatch, store, given, now, expected):
     monkeypatch.setattr(module, "get_asset", lambda _, asset: SimpleNamespace(version=now[asset]))
     plan = series(1)
-    plan = replace(plan, sources=(type(plan.sources[0])(**asdict(plan.sources[0]) | given),))
+    only = {"expression": None} if "asset" in given else {}
+    plan = replace(plan, sources=(type(plan.sources[0])(**asdict(plan.sources[0]) | only | given),))
     assert changed_asset(None, plan.sources[0]) == expected
     store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
     (each,) = read_audit(store).plans

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.extraction.audit import check_whole, plans_of, read_audit
-from tasks.extraction.checkpoint import Fault, read_checkpoint
+from tasks.extraction.checkpoint import read_checkpoint
+from tasks.extraction.tile_fault import Fault
 from tasks.storage.receipt import read_receipts
 from tests.tasks.extraction.test_checkpoint import Earth, extract, folder, restricted
 

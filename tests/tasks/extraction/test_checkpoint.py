@@ -16,7 +16,8 @@ from odc.geo.geobox import GeoBox
 
 from tasks.earthengine.errors import Rejected
 from tasks.earthengine.transport import Answer
-from tasks.extraction.checkpoint import Checkpoint, Fault, Span, TileFault, _prefix, gaps, read_checkpoint
+from tasks.extraction.checkpoint import Checkpoint, Span, _prefix, gaps, read_checkpoint
+from tasks.extraction.tile_fault import Fault, TileFault
 from tasks.extraction.tile_fetcher import TileFetcher
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import RegionTiles
@@ -284,8 +285,11 @@ def test_receipts_of_another_plan_and_those_that_cannot_be_read_are_passed_over(
     before = read_checkpoint(plan, store)
     tile = TileReceipt(index=1, fingerprint="f", status="empty")
     wrong = Receipt(plan="0" * 64, start=0, stop=3, tiles=(tile,)).encode() if other == "fingerprint" else other
-    store.put(receipt_key(plan.folder, 0, 3, "run-0000"), wrong)
-    assert read_checkpoint(plan, store) == before
+    key = receipt_key(plan.folder, 0, 3, "run-0000")
+    store.put(key, wrong)
+    checkpoint = read_checkpoint(plan, store)
+    assert replace(checkpoint, refused={}) == before
+    assert list(checkpoint.refused) == ([] if other == "fingerprint" else [key])
 
 
 def test_a_receipt_that_is_removed_while_it_is_read_is_passed_over(output):
