@@ -19,6 +19,7 @@ HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 # Seconds for each request of the `ee` client. Its largest answers (API discovery, list of algorithms) are up to 1 MB.
 CLIENT_DEADLINE_S = 60
+CLIENT_BYTES = 8 << 20
 USER_AGENT = "pixel-quarry/0.1"
 WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
 
@@ -221,7 +222,8 @@ def ensure_client(connection: Connection) -> None:
         Transient: The endpoint does not answer, or does not answer as Earth Engine does.
     """
     import ee
-    import requests
+
+    from tasks.earthengine.bounded_session import BoundedSession
 
     with _initialising:
         if ee.data.is_initialized():
@@ -229,7 +231,7 @@ def ensure_client(connection: Connection) -> None:
         # The client would wait without limit, so it gets a session with a deadline before it sends anything.
         state = ee.data._get_state()  # noqa: SLF001 -- there is no public switch before Initialize
         state.deadline_ms = CLIENT_DEADLINE_S * 1000
-        state.requests_session = requests.Session()
+        state.requests_session = BoundedSession(CLIENT_BYTES, CLIENT_DEADLINE_S)
         state.requests_session.trust_env = not connection.is_loopback
         # The client loads a list of deprecated assets from storage.googleapis.com without a deadline: it would hang
         # if there is no network. Google's own test case replaces the same function.

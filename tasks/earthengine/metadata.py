@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import ee
-import numpy as np
 import tenacity
-from affine import Affine
-from odc.geo import wh_
-from odc.geo.types import Shape2d
 
 from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.errors import Throttled, TooHeavy, Transient
+from tasks.earthengine.errors import Rejected, Throttled, TooHeavy, Transient
 from tasks.earthengine.expression import encode
 from tasks.earthengine.footprint import listing_filter
+from tasks.earthengine.image_info import ImageInfo, from_asset, from_value, reading
 from tasks.earthengine.transport import send
+from tasks.errors.input import brief
 
 PAGE = 250
 """Most images of a computed collection that are described in one answer."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_PAGES = 1_000
+"""Most pages of a listing: a million images. Their metadata alone would take 10 GB."""
+MOST_VALUES = 2_000_000
+"""Most values in an answer: of 1 byte each in JSON, they take up to 250 bytes in memory. A page of 1,000 images of
+Sentinel-2 has 700,000."""
 
 # Metadata takes a few requests before a run, while the user waits. Retries for a few seconds bridge a short fault, and
 # the user still learns soon that an endpoint does not exist.
@@ -37,51 +38,6 @@ _retried = tenacity.retry(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class BandInfo:
-    """One band of an image."""
-
-    id: str
-    dtype: str
-    """NumPy type in which Earth Engine sends the band, such as ``uint16``. 64-bit integers are sent as ``float64``."""
-    crs: str
-    """CRS of its native grid: authority code or WKT."""
-    transform: Affine
-    """From (column, row) to CRS units. (0, 0) is the top-left corner of the top-left pixel."""
-    shape: Shape2d | None
-    """Height and width in pixels. None = the image is unbounded."""
-    integer: bool = False
-    """Whether the band has an integer type in Earth Engine."""
-
-    @property
-    def has_own_grid(self) -> bool:
-        """Whether the band has a grid of its own. A composite has none: Earth Engine reports pixels of one degree."""
-        determinant = self.transform.determinant
-        composite = self.crs == "EPSG:4326" and self.transform == Affine.identity()
-        return not composite and math.isfinite(determinant) and determinant != 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageInfo:
-    """Metadata of an asset, or of a computed image."""
-
-    id: str | None
-    """Asset id. None = the image has none, because it is computed."""
-    bands: tuple[BandInfo, ...]
-    version: str | None = None
-    """``updateTime`` of the asset. None = a computed image."""
-    time: datetime | None = None
-    """Start of the acquisition, ``system:time_start``. None = not known."""
-    end: datetime | None = None
-    """End of the acquisition, ``system:time_end``. None = not known."""
-    properties: Mapping[str, Any] = field(default_factory=dict)
-    """Properties that Earth Engine or its owner gave it."""
-    kind: str = "IMAGE"
-    """``IMAGE``, ``IMAGE_COLLECTION``, ``FOLDER`` or ``TABLE``."""
-    geometry: Mapping[str, Any] | None = None
-    """Footprint as GeoJSON in longitude and latitude. None = not known."""
-
-
 def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
     """Return the metadata of an asset.
 
@@ -90,10 +46,7 @@ def get_asset(connection: Connection, asset_id: str) -> ImageInfo:
         EarthEngineError: ``Rejected``: the asset does not exist. ``Denied``: it may not be read.
     """
     asset = _call(connection, "GET", asset_path(ee.data.convert_asset_id_to_asset_name(asset_id)))
-    try:
-        return _from_asset(asset)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Transient(f"The answer of {connection.endpoint} is not an asset ({error!r}).") from error
+    return from_asset(asset)
 
 
 def list_images(
@@ -115,19 +68,43 @@ def list_images(
     if term is not None:
         parts.append(term)
     name = asset_path(ee.data.convert_asset_id_to_asset_name(collection))
-    params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL"}
-    while True:
-        page = _call(connection, "GET", f"{name}:listAssets", params=params)
-        yield from (_from_asset(asset) for asset in page.get("assets", []) if touches(asset.get("geometry")))
-        if not page.get("nextPageToken"):
+    params = {"filter": " AND ".join(parts), "pageSize": "1000", "view": "FULL", "prettyPrint": "false"}
+    for _ in range(MOST_PAGES):
+        page = _page(connection, f"{name}:listAssets", params)
+        with reading("a page of images"):
+            assets, token = page.get("assets", []), page.get("nextPageToken")
+            shown = [asset for asset in assets if touches(asset.get("geometry"))]
+        yield from map(from_asset, shown)
+        if not token:
             return
-        params = params | {"pageToken": page["nextPageToken"]}
+        params = params | {"pageToken": str(token)}
+    raise _endless(collection)
+
+
+def _page(connection: Connection, path: str, params: dict[str, str]) -> Any:
+    """Return one page of a listing. Pages that are too large for one answer are asked for in smaller ones."""
+    size = int(params["pageSize"])
+    while True:
+        try:
+            return _call(connection, "GET", path, params=params | {"pageSize": str(size)})
+        except TooHeavy:
+            if size == 1:
+                raise
+            size //= 2
+
+
+def _endless(collection: str) -> Rejected:
+    return Rejected(
+        f"{brief(collection)} is listed on more than {MOST_PAGES:,} pages. Give fewer dates or a smaller region."
+    )
 
 
 def compute(connection: Connection, expression: Mapping[str, Any]) -> Any:
     """Return the value of an expression as JSON (`value:compute`, which the `ee` client calls getInfo)."""
     body = json.dumps({"expression": expression}).encode()
-    return _call(connection, "POST", f"projects/{connection.project}/value:compute", data=body)["result"]
+    answer = _call(connection, "POST", f"projects/{connection.project}/value:compute", data=body)
+    with reading("the JSON of a result"):
+        return answer["result"]
 
 
 def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageInfo:
@@ -137,7 +114,7 @@ def image_info(connection: Connection, expression: Mapping[str, Any]) -> ImageIn
         EarthEngineError: Earth Engine refuses the expression.
         TypeError: The expression does not give an image. The message is the type of what it gives.
     """
-    return _from_value(compute(connection, expression))
+    return from_value(compute(connection, expression))
 
 
 def list_computed(connection: Connection, collection: ee.ImageCollection) -> Iterator[ImageInfo]:
@@ -147,7 +124,7 @@ def list_computed(connection: Connection, collection: ee.ImageCollection) -> Ite
         EarthEngineError: Earth Engine refuses the expression.
     """
     offset, count = 0, PAGE
-    while True:
+    for _ in range(MOST_PAGES):
         try:
             values = compute(connection, encode(collection.toList(count, offset)))
         except TooHeavy:
@@ -155,13 +132,19 @@ def list_computed(connection: Connection, collection: ee.ImageCollection) -> Ite
                 raise
             count //= 2
             continue
+        if not isinstance(values, list) or len(values) > count:
+            raise Transient(f"Earth Engine's answer is not a list of at most {count} images.")
         for value in values:
-            info = _from_value(value)
+            try:
+                info = from_value(value)
+            except TypeError as error:
+                raise Transient(f"Earth Engine's answer lists {error}, not an image.") from error
             index = info.properties.get("system:index")
             yield replace(info, id=None if index is None else str(index))
         if len(values) < count:
             return
         offset += count
+    raise _endless("The collection")
 
 
 def untimed(connection: Connection, collection: ee.ImageCollection, most: int) -> tuple[int, tuple[str, ...]]:
@@ -175,99 +158,19 @@ def untimed(connection: Connection, collection: ee.ImageCollection, most: int) -
     rest = collection.filter(ee.Filter.notNull(["system:time_start"]).Not())
     found = {"count": rest.size(), "first": rest.limit(most).aggregate_array("system:index")}
     answer = compute(connection, encode(ee.Dictionary(found)))
-    return int(answer["count"]), tuple(map(str, answer["first"]))
-
-
-def _from_value(value: Any) -> ImageInfo:
-    """Return the metadata of an image from its JSON in an answer to `value:compute`.
-
-    Raises:
-        TypeError: It is not an image. The message is its type.
-    """
-    kind = value.get("type") if isinstance(value, dict) else type(value).__name__
-    if kind != "Image":
-        raise TypeError(str(kind))
-    properties = value.get("properties", {})
-    return ImageInfo(
-        id=value.get("id"),
-        bands=tuple(
-            BandInfo(
-                id=band["id"],
-                dtype=_dtype(band["data_type"]["precision"], band["data_type"]),
-                integer=_is_integer(band["data_type"]["precision"]),
-                crs=band["crs"] if "crs" in band else band["crs_wkt"],
-                # Of a clipped image, the transform is still that of the whole: `origin` counts pixels from there.
-                transform=Affine(*band["crs_transform"]) @ Affine.translation(*band.get("origin", (0, 0))),
-                shape=wh_(*band["dimensions"]) if "dimensions" in band else None,
-            )
-            for band in value["bands"]
-        ),
-        time=_time(properties.get("system:time_start")),
-        end=_time(properties.get("system:time_end")),
-        properties=properties,
-    )
-
-
-def _time(milliseconds: object) -> datetime | None:
-    """Return the time of a ``system:time_start``. None if it is not a time: a user's image may hold anything there."""
-    if isinstance(milliseconds, Mapping):  # an `ee.Date` that was set as it is
-        milliseconds = milliseconds.get("value")
-    try:
-        return EPOCH + timedelta(milliseconds=float(str(milliseconds)))
-    except (ValueError, OverflowError):
-        return None
+    with reading("a number of images and their indices"):
+        return int(answer["count"]), tuple(map(str, answer["first"]))[:most]
 
 
 @_retried
 def _call(connection: Connection, method: str, path: str, **content: Any) -> Any:
     data = send(connection, method, path, **content)
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise TooHeavy(f"Earth Engine's answer to {method} {path} has more than {MOST_VALUES:,} values.")
     try:
         answer = json.loads(data)
-    except ValueError as error:
-        raise Transient(f"Earth Engine's answer to {method} {path} is not JSON.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Transient(f"Earth Engine's answer to {method} {path} is not JSON, or nested too deeply.") from error
     if not isinstance(answer, dict) or "error" in answer:
         raise Transient(f"Earth Engine's answer to {method} {path} is not the JSON of a result.")
     return answer
-
-
-def _from_asset(asset: dict[str, Any]) -> ImageInfo:
-    return ImageInfo(
-        id=asset.get("id") or asset["name"],
-        kind=asset["type"],
-        version=asset.get("updateTime"),
-        time=datetime.fromisoformat(asset["startTime"]) if "startTime" in asset else None,
-        end=datetime.fromisoformat(asset["endTime"]) if "endTime" in asset else None,
-        properties=asset.get("properties", {}),
-        geometry=asset.get("geometry"),
-        bands=tuple(_from_band(band) for band in asset.get("bands", [])),
-    )
-
-
-def _from_band(band: dict[str, Any]) -> BandInfo:
-    grid = band.get("grid", {})
-    affine, size = grid.get("affineTransform", {}), grid.get("dimensions")
-    keys = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-    data_type = band.get("dataType", {})
-    return BandInfo(
-        id=band["id"],
-        dtype=_dtype(data_type.get("precision", "DOUBLE"), data_type.get("range", {})),
-        integer=_is_integer(data_type.get("precision", "DOUBLE")),
-        crs=grid.get("crsCode") or grid.get("crsWkt") or "EPSG:4326",
-        transform=Affine(*(affine.get(key, 0.0) for key in keys)),
-        shape=wh_(size["width"], size["height"]) if size else None,
-    )
-
-
-def _is_integer(precision: str) -> bool:
-    return precision.upper().startswith("INT")
-
-
-def _dtype(precision: str, limits: Mapping[str, Any]) -> str:
-    """Return the NumPy type that Earth Engine sends: the smallest integer type with this range, float32 or float64."""
-    if _is_integer(precision):
-        low, high = limits.get("min", 0), limits.get("max", 0)
-        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
-            if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
-                return name
-        return "float64"  # 64-bit integers are sent as doubles
-    return "float32" if precision.upper() == "FLOAT" else "float64"

@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from tasks.earthengine.answer_body import read_error, read_whole
 from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.bounded_connection import CALL, Bounded
+from tasks.earthengine.bounded_session import BoundedSession
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import EarthEngineError, TooHeavy, Transient
@@ -34,6 +35,8 @@ POOL_SIZE = 1_000
 """Maximum number of idle sockets that are kept. They are opened only when requests need them, never in advance."""
 TOKEN_DEADLINE_S = 30.0
 """Seconds to wait for Google's token server, which usually answers within 1 s."""
+TOKEN_BYTES = 1 << 20
+"""Largest answer of Google's token server, which usually has 1 to 3 kB."""
 QUOTA_STATUS = "x-earth-engine-quota-status"
 """Header in which Earth Engine reports that a project is in restricted mode (ee/data.py, _handle_response_headers)."""
 METADATA_BYTES = 32 << 20
@@ -174,7 +177,8 @@ class _Session:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._credentials = connection.credentials()
-        self._tokens = functools.partial(google.auth.transport.requests.Request(), timeout=TOKEN_DEADLINE_S)
+        session = BoundedSession(TOKEN_BYTES, TOKEN_DEADLINE_S)
+        self._tokens = functools.partial(google.auth.transport.requests.Request(session), timeout=TOKEN_DEADLINE_S)
         self._refreshing = threading.Lock()
         self._pool = _pool(connection)
 

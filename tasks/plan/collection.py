@@ -13,7 +13,8 @@ import ee
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.errors import Rejected
 from tasks.earthengine.expression import canonical, encode
-from tasks.earthengine.metadata import EPOCH, BandInfo, ImageInfo, list_computed, list_images
+from tasks.earthengine.image_info import EPOCH, BandInfo, ImageInfo
+from tasks.earthengine.metadata import list_computed, list_images
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
 from tasks.plan.images import (

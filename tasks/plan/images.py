@@ -13,12 +13,8 @@ import ee
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.errors import Rejected
 from tasks.earthengine.expression import decode, encode
-from tasks.earthengine.metadata import (
-    BandInfo,
-    ImageInfo,
-    get_asset,
-    image_info,
-)
+from tasks.earthengine.image_info import BandInfo, ImageInfo
+from tasks.earthengine.metadata import get_asset, image_info
 from tasks.earthengine.recipes import Box, find
 from tasks.errors.input import BadInputError
 from tasks.plan.specs import ImageSpec

@@ -11,7 +11,7 @@ from odc.geo import wh_
 from odc.geo.geobox import GeoBox
 from odc.geo.types import Shape2d
 
-from tasks.earthengine.metadata import BandInfo
+from tasks.earthengine.image_info import BandInfo
 from tasks.errors.input import BadInputError
 from tasks.plan.images import ImageRecord
 from tasks.plan.units import metres_per_unit, short, unit

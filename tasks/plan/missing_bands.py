@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.earthengine.metadata import BandInfo, ImageInfo
+from tasks.earthengine.image_info import BandInfo, ImageInfo
 from tasks.errors.input import BadInputError
 from tasks.plan.choices import MissingBands
 

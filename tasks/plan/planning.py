@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from tasks.earthengine.connection import Connection
-from tasks.earthengine.metadata import BandInfo
+from tasks.earthengine.image_info import BandInfo
 from tasks.earthengine.recipes import WORLD
 from tasks.plan.choices import GroupBy, MissingBands
 from tasks.plan.images import ImageRecord, find_image

@@ -13,7 +13,8 @@ import shapely
 
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.errors import Rejected, TooHeavy
-from tasks.earthengine.metadata import BandInfo, ImageInfo, untimed
+from tasks.earthengine.image_info import BandInfo, ImageInfo
+from tasks.earthengine.metadata import untimed
 from tasks.earthengine.recipes import Box
 from tasks.errors.input import BadInputError
 from tasks.plan.acquisition import Acquired

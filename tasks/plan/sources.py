@@ -10,9 +10,7 @@ import ee
 
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.expression import canonical, decode, encode, mask_bands, with_mask
-from tasks.earthengine.metadata import (
-    BandInfo,
-)
+from tasks.earthengine.image_info import BandInfo
 from tasks.errors.input import BadInputError
 from tasks.plan.images import ImageRecord
 from tasks.plan.plan import Source, TileFormat

@@ -8,8 +8,10 @@ import threading
 import zlib
 
 import pytest
+import requests
 
 from tasks.earthengine.answer_body import ERROR_BYTES, decompressed
+from tasks.earthengine.bounded_session import BoundedSession
 from tasks.earthengine.errors import Rejected, TooHeavy, Transient
 from tasks.earthengine.translation import TEXT_LIMIT
 from tasks.earthengine.transport import PixelRequest, fetch, send
@@ -165,3 +167,37 @@ def test_an_answer_that_is_too_large_frees_its_thread_and_its_connection():
         with pytest.raises(Transient, match="larger"):
             fetch(connection, SMALL)
         assert gone.wait(10)
+
+
+@pytest.mark.parametrize("name", ["bomb", "no length", "chunks", "length", "error"])
+def test_what_libraries_read_is_bounded_too(name):
+    with (
+        serving(NEVER_WHOLE[name]) as (connection, _),
+        BoundedSession(1 << 20, 30) as session,
+        pytest.raises(requests.RequestException),
+    ):
+        session.get(connection.endpoint, timeout=30)
+
+
+def test_what_libraries_read_comes_from_where_it_was_asked_for():
+    with (
+        serving(answer()) as (elsewhere, other),
+        serving(answer(b"", status="302 Found", Location=elsewhere.url("x"))) as (connection, _),
+    ):
+        with BoundedSession(1 << 20, 30) as session:
+            assert session.get(connection.endpoint, timeout=30).status_code == 302
+        assert other.sockets == 0
+
+
+def test_a_client_that_is_answered_without_end_does_not_start():
+    """In a process of its own, since the client has one state for a process."""
+    with serving(NEVER_WHOLE["chunks"]) as (connection, _):
+        code = (
+            "import sys; from tasks.earthengine.connection import Connection, ensure_client\n"
+            "try: ensure_client(Connection(project='my-project', endpoint=sys.argv[1]))\n"
+            "except Exception as error: print(type(error).__name__)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, connection.endpoint], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        )
+    assert done.stdout == "Transient\n"

@@ -12,7 +12,8 @@ from affine import Affine
 from tasks.earthengine.connection import ensure_client
 from tasks.earthengine.errors import Rejected, TooHeavy
 from tasks.earthengine.expression import encode
-from tasks.earthengine.metadata import _dtype, get_asset, image_info, list_computed, list_images
+from tasks.earthengine.image_info import _dtype
+from tasks.earthengine.metadata import get_asset, image_info, list_computed, list_images
 
 REGION = {"type": "Point", "coordinates": [-54.55, -25.28]}
 

@@ -18,7 +18,7 @@ from odc.geo import wh_
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection, ensure_client
 from tasks.earthengine.expression import encode
-from tasks.earthengine.metadata import BandInfo, ImageInfo
+from tasks.earthengine.image_info import BandInfo, ImageInfo
 from tasks.earthengine.transport import fetch
 from tasks.errors.input import InputError
 from tasks.extraction.tile_file import decode, pixels_wanted

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo import wh_, xy_
 
-from tasks.earthengine.metadata import BandInfo, ImageInfo
+from tasks.earthengine.image_info import BandInfo, ImageInfo
 from tasks.plan.grids import region_box, region_tiles
 from tasks.plan.images import ImageRecord
 from tasks.plan.patches import patch_tiles
