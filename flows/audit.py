@@ -5,12 +5,12 @@ Repair fetches only the tiles that are missing, damaged or failed.
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
 # resolve them if they were text.
-from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.batches import fetch_plan, one_batch_at_a_time
+from flows.batches import fetch_plan
 from flows.failures import fails_with_one_message
+from flows.job import job
 from flows.parameters import AuditParameters
 from tasks.audit import audit, prune
 from tasks.earthengine.errors import Denied, Rejected
@@ -51,7 +51,7 @@ def audit_name() -> str:
     return f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip()
 
 
-@flow(name="audit-output", flow_run_name=audit_name, task_runner=one_batch_at_a_time())
+@job("audit-output", audit_name)
 @fails_with_one_message
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: list stored, empty, failed, missing and damaged tiles, and foreign files.

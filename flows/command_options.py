@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Group, Parameter
 
 from flows.run_options import RunOptions
+from flows.stored_value import LEVELS
+from tasks.errors.input import BadInputError
 
 HELP = "Write lists as `a,b,c` or as JSON. Write GeoJSON and the parameters of recipes as JSON."
 KINDS = {
@@ -74,8 +76,11 @@ class Option:
         if self.structured and text.lstrip().startswith(("{", "[")):
             try:
                 return json.loads(text)
-            except (ValueError, RecursionError):
+            except ValueError:
                 return text  # pydantic refuses it, and names the expected type
+            except RecursionError:
+                reason = f"it is nested in more than {LEVELS} levels of lists and objects"
+                raise BadInputError(".".join(self.path), text, reason, "Nest it less") from None
         return text
 
     @property

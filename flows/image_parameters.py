@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import date
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from flows.form_schema import AsTabs, Recipes
 from flows.validation import Parameters, csv, form_error
 from tasks.earthengine.expression import as_expression
+from tasks.errors.redaction import HIDDEN, holds_credential
+
+LARGEST = 1e18
+"""Largest magnitude of a pixel value that a picture may show. It is exact enough for every type of pixels."""
+_NOT_IN_IDS = re.compile(r"[^\w./:-]|(?<![^/])\.{1,2}(?![^/])")
+
+
+def _plain_id(asset: str) -> str:
+    """Check the characters of an asset id. What follows a wrong one may be a secret, and so is not shown."""
+    wrong = _NOT_IN_IDS.search(asset)
+    if wrong is None:
+        return asset
+    shown = HIDDEN if "@" in asset else asset[: wrong.start()]  # before it, there may be a password
+    reason = f"{wrong[0]!r} is in no asset id, and what follows it is not shown"
+    remedy = "Give the id alone, such as MODIS/061/MOD13Q1. To sign in, see credentials_file and connection"
+    raise form_error("image.asset", shown, reason, remedy)
+
+
+def _without_credential(value: dict[str, Any]) -> dict[str, Any]:
+    """Check that no text in JSON is a token or a key."""
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, RecursionError):  # no JSON: it is refused later, or not stored
+        return value
+    if holds_credential(text):
+        raise PydanticCustomError("secret", "holds what looks like a token or a key: it would be shown")
+    return value
+
 
 Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Za-z]*)$")]
 
@@ -17,7 +48,7 @@ Colour = Annotated[str, Field(pattern=r"^(#?[0-9A-Fa-f]{6}|[A-Za-z]*[G-Zg-z][A-Z
 class StoredImage(Parameters, title="Asset"):
     """An asset of Earth Engine, read with getPixels."""
 
-    asset: Annotated[str, Field(min_length=1, title="Asset id")]
+    asset: Annotated[str, AfterValidator(_plain_id), Field(min_length=1, title="Asset id")]
     """Id of an image, or for a time series of an image collection, such as `MODIS/061/MOD13Q1`."""
 
 
@@ -27,7 +58,11 @@ class RecipeImage(Parameters, title="Recipe"):
     recipe: Annotated[str, Field(min_length=1, title="Recipe"), Recipes()]
     """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`; in a
     deployment only those of your own that its operator lists in PIXEL_QUARRY_RECIPES."""
-    parameters: Annotated[dict[str, Any], Field(title="Parameters of the recipe", default_factory=dict)]
+    parameters: Annotated[
+        dict[str, Any],
+        AfterValidator(_without_credential),
+        Field(title="Parameters of the recipe", default_factory=dict),
+    ]
     """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
     as_of: Annotated[date | None, Field(title="As of")] = None
     """Day up to which a growing collection is read; part of the image's identity. Without it: unpinned."""
@@ -36,7 +71,12 @@ class RecipeImage(Parameters, title="Recipe"):
 class ExpressionImage(Parameters, title="Expression"):
     """An expression of your own: an `ee.Image` from Python, or its JSON."""
 
-    expression: Annotated[dict[str, Any], BeforeValidator(as_expression), Field(title="Expression")]
+    expression: Annotated[
+        dict[str, Any],
+        BeforeValidator(as_expression),
+        AfterValidator(_without_credential),
+        Field(title="Expression"),
+    ]
     """Expression JSON as `ee.serializer.encode` gives it (`result` and `values`); from Python also an `ee.Image`."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", title="Name")] = "expression"
     """Folder of its tiles: letters, digits, `_`, `.`, `-`."""
@@ -78,9 +118,9 @@ class Visualization(Parameters):
 
     # Hexadecimal colours are checked here. Earth Engine checks names of colours (CSS).
 
-    min: Annotated[float, Field(title="Minimum")] = 0.0
+    min: Annotated[float, Field(ge=-LARGEST, le=LARGEST, title="Minimum")] = 0.0
     """Value shown darkest."""
-    max: Annotated[float, Field(title="Maximum")] = 255.0
+    max: Annotated[float, Field(ge=-LARGEST, le=LARGEST, title="Maximum")] = 255.0
     """Value shown brightest."""
     palette: Annotated[list[Colour], BeforeValidator(csv), Field(title="Palette", default_factory=list)]
     """Colours for a single band: hexadecimal such as `["000000", "00ff00"]`, or CSS names."""

@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from flows.run_options import RunOptions
+from flows.stored_value import storable_geojson
 from flows.validation import FlowParameters, csv, form_error, one_of
 from tasks.earthengine.expression import canonical
 from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, GroupBy, Masks, MissingBands, PerFeature
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from tasks.plan.plan import TileFormat
     from tasks.plan.specs import ImageSpec, PixelSpec
 from flows.image_parameters import ImageChoice, Visualization
+
+FARTHEST = 1e12
+"""Largest coordinate, in units of the CRS: 25,000 times around the earth in metres."""
+MOST_REQUESTS = 1_000_000_000
+"""Largest limit of a plan: four months of requests at 100 a second."""
+Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 
 
 class Pixels(FlowParameters):
@@ -34,9 +41,9 @@ class Pixels(FlowParameters):
     crs: Annotated[str, Field(min_length=1, title="CRS")] = "utm"
     """Anything pyproj knows (`EPSG:32621`, WKT, PROJ), `utm` for the zone of the data, or `native` for the image's own
     pixels. The images of a series must then line up."""
-    scale: Annotated[float | None, Field(gt=0, title="Scale")] = None
+    scale: Annotated[float | None, Field(gt=0, le=FARTHEST, title="Scale")] = None
     """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
-    anchor: Annotated[tuple[float, float], BeforeValidator(csv), Field(title="Anchor")] = (0.0, 0.0)
+    anchor: Annotated[tuple[Coordinate, Coordinate], BeforeValidator(csv), Field(title="Anchor")] = (0.0, 0.0)
     """Some pixel corner `[x, y]` in units of the CRS: all corners lie there plus multiples of the scale. Landsat in UTM
     is `[15, 15]` with a scale of 30. Not used with `crs=native`."""
     file_format: Annotated[FileFormat, Field(title="File format")] = "GEO_TIFF"
@@ -116,7 +123,7 @@ class ExtractionParameters(RunOptions, Pixels):
     plan_only: Annotated[bool, Field(title="Plan only")] = False
     """Dry run: show the requests, bytes, best time and a map of the grid, and fetch and write nothing."""
 
-    max_requests: Annotated[int, Field(ge=1, title="Largest number of requests")] = 100_000
+    max_requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS, title="Largest number of requests")] = 100_000
     """A plan of more is refused before the first: raise it on purpose."""
     allow_failures: Annotated[bool, Field(title="Allow failures")] = False
     """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
@@ -140,16 +147,18 @@ class ExtractionParameters(RunOptions, Pixels):
 
 TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]
 Region = Annotated[
-    Annotated[list[float], Field(title="Box")]
+    Annotated[list[Coordinate], Field(title="Box")]
     | Annotated[dict[str, Any], Field(title="GeoJSON")]
     | Annotated[str, Field(title="File")]
     | None,
     one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
+    AfterValidator(storable_geojson),
     Field(title="Region"),
 ]
 Points = Annotated[
     Annotated[dict[str, Any], Field(title="GeoJSON")] | Annotated[str, Field(title="File")],
     one_of("GeoJSON, or the path of a file with points"),
+    AfterValidator(storable_geojson),
     Field(title="Points"),
 ]
 

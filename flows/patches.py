@@ -9,11 +9,10 @@ from typing import NamedTuple
 import geopandas
 import numpy as np
 from numpy.typing import NDArray
-from prefect import flow
 
-from flows.batches import one_batch_at_a_time
 from flows.extraction import extract
 from flows.failures import fails_with_one_message
+from flows.job import job
 from flows.parameters import PatchesParameters
 from flows.results import ExtractionResult
 from tasks.earthengine.connection import Connection
@@ -82,7 +81,7 @@ def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
     return PatchPlan(patches, points, tile_of_point)
 
 
-@flow(name="extract-patches", flow_run_name=run_name, task_runner=one_batch_at_a_time())
+@job("extract-patches", run_name)
 @fails_with_one_message
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""

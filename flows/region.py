@@ -4,11 +4,9 @@
 # resolve them if they were text.
 from functools import partial
 
-from prefect import flow
-
-from flows.batches import one_batch_at_a_time
 from flows.extraction import extract
 from flows.failures import fails_with_one_message
+from flows.job import job
 from flows.parameters import RegionParameters
 from flows.results import ExtractionResult
 from tasks.earthengine.connection import Connection
@@ -42,7 +40,7 @@ def plan(parameters: RegionParameters, connection: Connection) -> Plan:
     return plan_region(connection, image, pixels, region=region, tile_size=parameters.tile_size)
 
 
-@flow(name="extract-region", flow_run_name=run_name, task_runner=one_batch_at_a_time())
+@job("extract-region", run_name)
 @fails_with_one_message
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image: fetch its tiles, then make one mosaic."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -11,16 +10,15 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from flows.form_schema import block
-from flows.validation import FlowParameters, form_error
-from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection, is_googles
+from flows.validation import FlowParameters, form_error, refusal
+from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, Connection, ConnectionReference, is_googles
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError
 from tasks.errors.redaction import HIDDEN
 from tasks.extraction.account import Account
 from tasks.plan.choices import Verify
 from tasks.prefect_io.block_slugs import CONNECTION, slug_of
-from tasks.storage.address import BUCKET, FOLDER, bucket_of
-from tasks.storage.store import StorageError
+from tasks.storage.address import BUCKET, FOLDER, fault_of
 
 
 def _saved(value: Any) -> Any:
@@ -100,19 +98,20 @@ class RunOptions(FlowParameters):
 
     @model_validator(mode="after")
     def _addressed(self) -> Self:
-        scheme = re.match(r"\s*([a-z][a-z0-9+.-]+)://", self.output, re.IGNORECASE)
-        if scheme:
-            remedy = "Give gs://bucket/prefix, a folder, or a saved block"
-            if scheme[1] != "gs":
-                raise form_error("output", self.output, f"nothing can be written to {scheme[1]}://", remedy)
-            try:
-                bucket_of(self.output)
-            except StorageError:
-                reason = (
-                    "a bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes or underscores, and its "
-                    "prefix has no empty part, `.` or `..`"
-                )
-                raise form_error("output", self.output, reason, remedy) from None
+        if reason := fault_of(self.output):
+            remedy = "Give gs://bucket/prefix, a folder, or a saved block such as gcs-bucket/name"
+            raise form_error("output", self.output, reason, remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> Self:
+        """Refuse an endpoint with a password, or a key in place of its path: parameters are stored and shown."""
+        try:
+            ConnectionReference(
+                project="my-project", endpoint=self.endpoint or HIGH_VOLUME, credentials_file=self.credentials_file
+            ).check()
+        except BadInputError as error:
+            raise refusal(error) from None
         return self
 
     @model_validator(mode="after")

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from prefect import flow
 from pydantic import Field
 
-from flows.batches import one_batch_at_a_time
 from flows.extraction import extract
 from flows.failures import fails_with_one_message
+from flows.job import job
 from flows.parameters import TimeseriesParameters
 from flows.results import Extraction, ExtractionResult
 from tasks.earthengine.connection import Connection
@@ -80,7 +79,7 @@ def plan(parameters: TimeseriesParameters, connection: Connection, region: Regio
     return whole if parameters.end is not None else replace(whole, home=series_folder(parameters, whole))
 
 
-@flow(name="extract-timeseries", flow_run_name=run_name, task_runner=one_batch_at_a_time())
+@job("extract-timeseries", run_name)
 @fails_with_one_message
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file for each date, a table and a plot.

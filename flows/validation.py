@@ -9,16 +9,28 @@ import json
 import re
 from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from flows.form_schema import as_form
+from flows.stored_value import check_storable
 from tasks.errors.input import BadInputError
-from tasks.errors.redaction import HIDDEN
+from tasks.errors.redaction import HIDDEN, redacted
 
 
 class Parameters(BaseModel):
-    """Base of all parameters. Refuses unknown fields and infinite numbers. The docstring below a field describes it."""
+    """Base of all parameters. The docstring below a field describes it.
+
+    Refuses unknown fields, infinite numbers, and text that may be a secret: Prefect stores and shows parameters.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -28,6 +40,13 @@ class Parameters(BaseModel):
         hide_input_in_errors=True,
         validate_default=True,
     )
+
+    @field_validator("*")
+    @classmethod
+    def _public(cls, value: Any) -> Any:
+        if isinstance(value, str) and redacted(value) != value:
+            raise PydanticCustomError("secret", "holds what looks like a password, a token or a key: it would be shown")
+        return value
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -46,10 +65,14 @@ class FlowParameters(Parameters):
     @classmethod
     def _in_our_words(cls, data: Any, handler: Any) -> Self:
         try:
-            return handler(data)  # type: ignore[no-any-return]  # pydantic's handler is untyped
+            given: Self = handler(data)
+            check_storable(given)
+        except BadInputError as error:
+            raise refusal(error) from None
         except ValidationError as error:
             lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in error.errors()))
-            raise PydanticCustomError("bad_input", "{message}", {"message": lines}) from None
+            raise refusal(lines) from None
+        return given
 
 
 def _box(value: Any) -> Any:
@@ -72,14 +95,21 @@ def one_of(what: str) -> WrapValidator:
         try:
             return handler(_box(value))
         except (ValueError, RecursionError) as error:
-            raise PydanticCustomError("union", "{message}", {"message": f"should be {what}"}) from error
+            deep = ", and is nested too deeply" if isinstance(error, RecursionError) else ""
+            raise PydanticCustomError("union", "{message}", {"message": f"should be {what}{deep}"}) from error
 
     return WrapValidator(check)
 
 
 def form_error(field: str, value: object, reason: str, remedy: str) -> PydanticCustomError:
     """Return the error that a validator raises for a refused value: ``field = value: reason. remedy.``."""
-    message = str(BadInputError(field, value, reason, remedy))
+    return refusal(BadInputError(field, value, reason, remedy))
+
+
+def refusal(error: BadInputError | str) -> PydanticCustomError:
+    """Return an error as a validator raises it, with its message."""
+    # Pydantic cannot show half of a surrogate pair, which may be in a name that the user gave.
+    message = str(error).encode(errors="backslashreplace").decode()
     return PydanticCustomError("bad_input", "{message}", {"message": message})
 
 
@@ -116,7 +146,7 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
         # The value may be a secret that was meant for another field.
         return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"Known parameters: {known}"))
     value = None if details["type"] == "missing" else details["input"]
-    if details["type"] == "block" or (names == ["output"] and isinstance(value, dict)):
+    if details["type"] in {"block", "secret"} or (names == ["output"] and isinstance(value, dict)):
         value = HIDDEN  # a block holds secrets
     template = _AS_THE_FORM.get(details["type"])
     if details["type"] == "missing":
@@ -125,7 +155,10 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
         context = details.get("ctx", {})
         if "expected" in context:
             context = context | {"expected": context["expected"].replace(" or ", ", ")}
-        reason = template.format(value=value, **context)
+        try:
+            reason = template.format(value=value, **context)
+        except (ValueError, RecursionError):  # Python does not write the value: too many digits or levels
+            reason = details["msg"].removeprefix("Input ")
     else:
         reason = details["msg"].removeprefix("Input ")
     remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"

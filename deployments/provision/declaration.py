@@ -12,7 +12,7 @@ import yaml
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors.input import BadInputError
 
@@ -32,7 +32,7 @@ class Schedule(_Declared):
     slug: str
     """Name of the schedule, unique within the deployment."""
     cron: str | None = None
-    interval: PositiveFloat | None = None
+    interval: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     """Seconds between two runs."""
     anchor_date: AwareDatetime | None = None
     """Start of one of the runs at an interval. Without it, each provisioning would shift them."""
@@ -64,6 +64,8 @@ class _WorkPool(_Declared):
 
 class _Limit(ConcurrencyLimitConfig):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Entry(_Declared):

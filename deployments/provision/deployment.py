@@ -20,7 +20,7 @@ from prefect.utilities.callables import parameter_schema
 from deployments.provision.automation import TAG
 from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
-from tasks.errors.input import BadInputError
+from tasks.errors.input import BadInputError, InputError
 
 # Setting for the block where Prefect stores results of tasks: https://docs.prefect.io/v3/advanced/results
 RESULTS_STORAGE = "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"
@@ -103,7 +103,8 @@ class Deployment(Thing):
             raise BadInputError(f"{field}: entrypoint", entry.entrypoint, reason, "Fix the entrypoint") from error
         try:
             flow.validate_parameters(entry.parameters)
-        except (ParameterTypeError, TypeError) as error:
+            flow.serialize_parameters(entry.parameters)  # the server could not send each run of the deployment again
+        except (ParameterTypeError, InputError, TypeError) as error:
             remedy = "Fix the declaration"
             raise BadInputError(f"{field}: parameters", "as declared", str(error), remedy) from error
         return cls(entry, flow)

@@ -30,7 +30,7 @@ class BadInputError(InputError):
         self.field, self.value, self.reason, self.remedy = field, value, reason, remedy
 
     def __str__(self) -> str:
-        shown = redacted(repr(self.value))
+        shown = redacted(_written(self.value))
         shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
         end = "" if self.remedy.endswith((".", "?")) else "."
         return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"
@@ -44,5 +44,13 @@ def refused(field: str, value: object, reason: str, remedy: str) -> InputError:
 
 def brief(value: object) -> str:
     """Return a value as a message shows it. A long value is shortened in its middle: the end of a path matters most."""
-    text = repr(str(value)) if isinstance(value, str | Path) else repr(value)
+    text = repr(str(value)) if isinstance(value, str | Path) else _written(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 53]}...{text[-50:]}"
+
+
+def _written(value: object) -> str:
+    """Return the `repr` of a value, or the name of its type if it has none: too many digits or levels."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"({type(value).__name__})"

@@ -6,21 +6,30 @@ import re
 
 HIDDEN = "(not shown)"
 _HIDDEN = "[hidden]"  # without a blank, so that a second redaction changes nothing
-_SECRETS = (
+_CREDENTIALS = (
     (r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|\Z)", _HIDDEN),
     (r"(authorization[\\\"']*\s*[:=]\s*)[\\\"']*((bearer|basic|digest)\s+)?[^\s\"',;<>]+", rf"\1{_HIDDEN}"),
     (r"\bbearer\s+[\w.~+/=-]{16,}", _HIDDEN),
     # Access tokens, refresh tokens, API keys, client secrets and JWTs from Google begin like this.
-    (r"\b(ya29\.|1//|AIza|GOCSPX-|eyJ)[\w.~+/=-]*", _HIDDEN),
+    (r"\b(?-i:ya29\.|1//|AIza|GOCSPX-|eyJ)[\w.~+/=-]*", _HIDDEN),
     (
         r"\b((access|refresh|id)_token|client_secret|private_key|api_key|assertion)([\\\"']*\s*[:=]\s*)[\\\"']*[^\s\"',;&<>]+",
         rf"\1\3{_HIDDEN}",
     ),
-    (r"(https?://)[^\s/@?#\"'<>]*@", r"\1"),
+)
+_SECRETS = (
+    *_CREDENTIALS,
+    (r"([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#\"'<>]*@", r"\1"),
     (r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", rf"\1?{_HIDDEN}"),
     (r"(?<=[^\s?])\?[^\s?=\"'<>]+=[^\s\"'<>]*", f"?{_HIDDEN}"),
 )
 _HIDE = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), shown) for pattern, shown in _SECRETS)
+_CREDENTIAL = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _CREDENTIALS), re.IGNORECASE | re.DOTALL)
+
+
+def holds_credential(text: str) -> bool:
+    """Return whether a text holds what looks like a private key, a token or another credential."""
+    return _CREDENTIAL.search(text) is not None
 
 
 def redacted(text: str) -> str:

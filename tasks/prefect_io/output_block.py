@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 
 from tasks.prefect_io.flow_run import of_deployment
-from tasks.storage.address import BUCKET, bucket_of
+from tasks.storage.address import BUCKET, bucket_of, fault_of
 from tasks.storage.local import LocalStore
 from tasks.storage.store import SignInExpired, StorageError, Store
 
@@ -88,6 +88,8 @@ def _folder(slug: str, basepath: str) -> LocalStore:
     reason = None
     if "://" in basepath:
         reason = "that is a URL, not a folder"
+    elif fault := fault_of(basepath):
+        reason = fault
     elif of_deployment() and not basepath.startswith(("/", "~")):
         reason = "the worker deletes its working directory after each run of a deployment"
     try:

@@ -29,6 +29,51 @@ def is_block(output: str) -> bool:
     return _BLOCK.fullmatch(output) is not None
 
 
+# Slugs of block types that are no output. A folder of such a name would be a surprise.
+_OTHER_BLOCKS = ("earth-engine-connection", "gcp-credentials", "remote-file-system", "s3-bucket", "smb")
+_SCHEMES = ("gs", "gcs", "s3", "file", "http", "https", "ftp", "az", "abfs")
+
+
+def fault_of(output: str) -> str | None:
+    r"""Return why a text cannot be an output, without a look at the disk; None = it may be one.
+
+    >>> fault_of("gs://bucket/prefix"), fault_of("../out"), fault_of("local-file-system/pixels")
+    (None, None, None)
+    >>> fault_of(r"C:\pixels")
+    'it has a backslash, or a drive of Windows'
+    """
+    first, slash, _ = output.partition("/")
+    scheme = re.match(r"([a-z][a-z0-9+.-]*):", output, re.IGNORECASE)
+    reason = None
+    if re.search(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", output):
+        reason = "it has a control character"
+    elif output != output.strip():
+        reason = "it begins or ends with a blank"
+    elif "\\" in output or re.match(r"[a-z]:", output, re.IGNORECASE):
+        reason = "it has a backslash, or a drive of Windows"
+    elif output.startswith("gs://"):
+        try:
+            bucket_of(output)
+        except StorageError:
+            reason = (
+                "a bucket has a name of 3 to 222 lower-case letters, digits, dots, dashes or underscores, and its "
+                "prefix has no empty part, `.` or `..`"
+            )
+    elif scheme and (scheme[1].lower() in _SCHEMES or output.startswith("/", scheme.end())):
+        reason = f"nothing can be written to {scheme[0]}//"
+    elif output.startswith(("//", "/vsi")):
+        reason = "it is no folder of this machine"
+    elif slash and first.lower() in {BUCKET, FOLDER, *_OTHER_BLOCKS} and not is_block(output):
+        reason = f"no saved block that can be an output has this name: {BUCKET}/name or {FOLDER}/name in a-z, 0-9 and -"
+    elif output.startswith("~"):
+        try:
+            Path(output).expanduser()
+            reason = "it is a home folder itself" if "/" not in output.strip("/") else None
+        except RuntimeError:
+            reason = "there is no such home folder"
+    return reason
+
+
 def bucket_of(address: str) -> tuple[str, str]:
     """Return the bucket and the prefix of ``gs://bucket/prefix``.
 

@@ -107,3 +107,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def heeding_interrupts() -> None:
     """Let a new process heed SIGINT: what a shell starts in its background is deaf to it, and so are its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def deep(levels: int) -> object:
+    """A number in so many lists."""
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.storage import address as opening
 from tasks.storage import store as errors
-from tasks.storage.address import bucket_of, open_store
+from tasks.storage.address import bucket_of, fault_of, open_store
 from tasks.storage.cloud import CloudStore
 from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
@@ -76,3 +76,42 @@ def test_what_passes_is_told_from_what_does_not():
         "OutputConflict",
         "SignInExpired",
     }
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        *("C:\\x", "C:/x", "c:x", "C:", "\\\\server\\share", "//server/share", "\\\\?\\C:\\x", "a\\b", "d:\\"),
+        *("local-file-system/../../x", "local-file-system/a/../..", "local-file-system/a/b", "local-file-system/"),
+        *("Local-File-System/x", "gcs-bucket/../x", "gcs-bucket/A b", "gcs-bucket//x", "local-file-system/~"),
+        *("s3-bucket/x", "earth-engine-connection/x", "gcp-credentials/x", "remote-file-system/x"),
+        *(
+            "gs:/x",
+            "gs:x",
+            "GS://bucket/x",
+            "s3:/x",
+            "s3://x",
+            "file:/x",
+            "file://../..",
+            "file:///x",
+            "FILE:x",
+            "http:/x",
+        ),
+        *("http:/x", "weird:/x", "gs://bucket/../x", "gs://bucket/a//b", "gs://B", "gs://", "gs://bucket/a\\b"),
+        *("x ", " x", "\tx", "a\0b", "a\nb", "a\x1b[31m", "a\x9bb", "a\u2028b", "a\u202eb", "a\u2066b", "\ud800"),
+        *("~", "~/", "~no-such-user/x", "/vsigs/bucket", "/vsicurl/http://host/x"),
+    ],
+)
+def test_what_is_neither_a_folder_nor_a_bucket_nor_a_block_is_no_output(output):
+    assert fault_of(output)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        *("out", "../out", "/data/a b/é", "~/out", "./local-file-system/x", "local-file-system", "run:1/x", "a@b", "."),
+        *("gs://bucket", "gs://bucket/prefix", "gcs-bucket/pixels-1", "local-file-system/pixels", "output?", "/"),
+    ],
+)
+def test_what_is_one_may_be_an_output(output):
+    assert fault_of(output) is None
