@@ -15,6 +15,7 @@ from flows.run_options import RunOptions
 from tasks.errors.run import RunCancelled
 from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.flow_run import of_deployment
+from tasks.prefect_io.impatience import impatient
 from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
 
 P = TypeVar("P", bound=RunOptions)
@@ -32,7 +33,7 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     def called(parameters: P) -> R:
         try:
             # The process of a deployment's run runs nothing else.
-            with rare_garbage_collection() if of_deployment() else contextlib.nullcontext():
+            with impatient(), rare_garbage_collection() if of_deployment() else contextlib.nullcontext():
                 check_not_cancelled()
                 return function(parameters)
         except RunCancelled as end:

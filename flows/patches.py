@@ -23,6 +23,7 @@ from tasks.plan.planning import plan_patches
 from tasks.prefect_io.artifacts import show_patches
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_name import run_name
+from tasks.prefect_io.task import result_of
 from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
 from tasks.raster.point_names import captions, patch_names, point_names
 from tasks.raster.points import read_points
@@ -113,6 +114,6 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     pictures = [Picture(label, t.key, t.crc32c) for label, t in zip(labels, shown, strict=True) if t.key is not None]
     sheet = contact_sheet(store, patches.plan, pictures, thumbnails)
     show_patches(patches.rows(tiles), points=len(patches.points))
-    picture, table = extraction.show(sheet), index.result()
+    picture, table = extraction.show(sheet), result_of(index)
     result = PatchesResult(**extraction.result(), index=extraction.path(table), quicklook=picture)
     return extraction.finish(parameters, result)

@@ -14,6 +14,7 @@ from tasks.extraction.completeness import check_complete
 from tasks.extraction.cost import Cost
 from tasks.plan.plan import Plan
 from tasks.prefect_io.artifacts import show_outputs, show_picture, show_summary
+from tasks.prefect_io.task import result_of
 from tasks.storage.receipt import TileReceipt, counted
 from tasks.storage.store import Store
 
@@ -94,7 +95,7 @@ class Extraction:
             "folder": self.store.open_path(self.plan.folder),
             "fingerprint": self.plan.fingerprint,
             "missing": len(self.plan) - len(self.tiles),
-            "manifest": self.path(self.manifest.result() if self.manifest else None),
+            "manifest": self.path(result_of(self.manifest) if self.manifest else None),
             **counted(self.tiles),
         }
 
@@ -106,7 +107,7 @@ class Extraction:
         """
         if self.cost is not None:
             if self.coverage is not None:
-                show_picture(self.coverage.result(), key="coverage", description="Stored, empty, failed tiles")
+                show_picture(result_of(self.coverage), key="coverage", description="Stored, empty, failed tiles")
             uri = self.store.uri
             names, side, allowed = self.names, self.suggested_side, parameters.allow_failures
             show_summary(self.plan, self.tiles, self.cost, output=uri, suggested_side=side, names=names)

@@ -103,6 +103,7 @@ class Permits:
         """The time until which the probe goes alone; None before it is sent."""
         self._cut_at = self._grown_at = self._paused_until = -float("inf")
         self._next = -float("inf")
+        self._over: Exception | None = None
 
     # Leases: what the quota grants ---------------------------------------------------------------------------------
 
@@ -159,6 +160,7 @@ class Permits:
 
         Raises:
             Stopped: `stop` was set before a permit was free.
+            Exception: The error that was given to `end`.
         """
         request = object()
         with self._gate:  # one thread waits for a permit, the others wait here: otherwise each change wakes all of them
@@ -175,6 +177,8 @@ class Permits:
             while True:
                 if stop.is_set():
                     raise Stopped("The run was stopped.")
+                if self._over:
+                    raise self._over
                 now = self._clock()
                 self._probe(now)
                 slots, begin = self._slots(now), max(self._next, self._paused_until)
@@ -188,6 +192,12 @@ class Permits:
                 self._alone_until = now + self.pace.probe_s
             share = self.pace.per_second * min(1.0, slots / self.quota)
             self._next = max(self._next, now - self.pace.burst_s) + 1 / share
+
+    def end(self, error: Exception) -> None:
+        """Grant nothing more: whoever waits for a permit gets the error."""
+        with self._changed:
+            self._over = error
+            self._changed.notify_all()
 
     def linger(self, seconds: float) -> None:
         """Count a request that was given up as in flight for some more seconds: Earth Engine may still compute it."""

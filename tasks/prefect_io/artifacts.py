@@ -10,11 +10,6 @@ from urllib.parse import quote
 
 from humanize import naturalsize
 from prefect import get_run_logger
-from prefect.artifacts import (
-    create_image_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
 
 from tasks.extraction.audit import KINDS, Audit
 from tasks.extraction.completeness import NO_NAMES, failed_tiles
@@ -23,7 +18,8 @@ from tasks.extraction.permits import Pace
 from tasks.extraction.tile_file import planned
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import is_code
-from tasks.prefect_io.progress import duration_text, ignoring_server_errors
+from tasks.prefect_io.impatience import ignoring_server_errors, image_artifact, markdown_artifact, table_artifact
+from tasks.prefect_io.progress import duration_text
 from tasks.products.coverage import draw
 from tasks.raster.crs import crs_of
 from tasks.raster.tile_map import Status
@@ -64,13 +60,13 @@ def show_audit(audit: Audit, store: Store) -> None:
         log.warning("%s", note.removeprefix("- "))
     head = f"| plan | state | tiles | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 3)}"
     text = "\n".join([f"# Audit\n\nOutput: `{store.uri}`\n\n{head}", *rows, "", *notes])
-    create_markdown_artifact(f"{text}\n", key="audit", description="What is stored")
+    markdown_artifact(f"{text}\n", key="audit", description="What is stored")
     faults = [
         {"plan": tile.plan, "tile": tile.tile, "file": tile.key, "fault": str(tile.fault)}
         for tile in audit.faults[:FAULTS_SHOWN]
     ]
     if faults:
-        create_table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles have a fault")
+        table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles have a fault")
 
 
 def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
@@ -112,7 +108,7 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    create_markdown_artifact(f"# Plan\n\n| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
+    markdown_artifact(f"# Plan\n\n| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
 
 
 def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
@@ -136,7 +132,7 @@ def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
 def show_picture(png: bytes, *, key: str = "quicklook", description: str = "Preview of the pixels") -> None:
     """Publish a picture as an artifact. The artifact holds the PNG itself, so the UI needs no access to the output."""
     url = "data:image/png;base64," + base64.b64encode(png).decode()
-    create_image_artifact(url, key=key, description=description)
+    image_artifact(url, key=key, description=description)
 
 
 def show_summary(
@@ -185,7 +181,7 @@ def show_summary(
             "Tiles were too large for one request and were fetched in parts. Next time, set %s=%d.",
             *(field, suggested_side),
         )
-    create_markdown_artifact(text, key="summary", description="Tiles by status, and the time")
+    markdown_artifact(text, key="summary", description="Tiles by status, and the time")
     if counts["empty"] == len(tiles):
         get_run_logger().warning("The output has no valid pixel. Check the region, the dates and the masks.")
     failures = [
@@ -193,7 +189,7 @@ def show_summary(
         for tile in failed_tiles(tiles)[:FAILURES_SHOWN]
     ]
     if failures:
-        create_table_artifact(failures, key="failures", description=f"{counts['failed']} tiles failed")
+        table_artifact(failures, key="failures", description=f"{counts['failed']} tiles failed")
 
 
 def _name(plan: Plan, index: int) -> str:
@@ -210,7 +206,7 @@ def show_patches(rows: Sequence[Mapping[str, object]], *, points: int) -> None:
     """
     table = [dict(row) for row in rows]
     shown = f"{len(rows):,} of {points:,} points: all are in the index" if len(rows) < points else f"{points:,} points"
-    create_table_artifact(table, key="patches", description=shown)
+    table_artifact(table, key="patches", description=shown)
 
 
 def show_outputs(result: Mapping[str, object]) -> None:
@@ -224,7 +220,7 @@ def show_outputs(result: Mapping[str, object]) -> None:
         if len(files) > FILES_SHOWN:
             rows.append(f"| {name} | and {len(files) - FILES_SHOWN:,} more |\n")
     text = "# Output\n\n| | |\n|---|---|\n" + "".join(rows)
-    create_markdown_artifact(text, key="output", description="Where the files are")
+    markdown_artifact(text, key="output", description="Where the files are")
 
 
 def _link(path: str) -> str:

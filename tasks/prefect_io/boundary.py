@@ -9,7 +9,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from prefect.exceptions import CancelledRun
+import httpx
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import CancelledRun, ObjectNotFound
 
 from tasks.errors import QuarryError
 from tasks.errors.input import brief
@@ -17,6 +19,7 @@ from tasks.errors.machine import of_machine
 from tasks.errors.redaction import redacted
 from tasks.errors.run import RunCancelled, UnexpectedError
 from tasks.prefect_io.flow_run import of_deployment, run_logger
+from tasks.prefect_io.server import ServerAwayError, server_error
 
 KEPT = "The stored tiles are kept. To resume, run the same job again: only what is missing is fetched."
 
@@ -31,13 +34,22 @@ def ours(error: Exception) -> QuarryError:
         return error
     if isinstance(error, CancelledRun):
         return RunCancelled(str(error))
-    known = of_machine(error)
+    known = of_machine(error) or _of_server(error)
     found = known or UnexpectedError(_text(error, _reported(error)))
     if known:
         found.add_note(KEPT)
     for note in getattr(error, "__notes__", ()):
         found.add_note(note)
     return found
+
+
+def _of_server(error: Exception) -> QuarryError | None:
+    """Return the error for what Prefect's engine or client raises if its server fails; None for anything else."""
+    if isinstance(error, (httpx.HTTPError, ObjectNotFound)):
+        return server_error(error)
+    if isinstance(error, ConcurrencySlotAcquisitionError) or str(error).startswith("Failed to reach API"):
+        return ServerAwayError(f"The Prefect server failed: {brief(redacted(str(error)))[1:-1]}.")
+    return None
 
 
 def _text(error: Exception, path: Path | None) -> str:

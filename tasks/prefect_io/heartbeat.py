@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -22,6 +23,8 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 from prefect.states import Crashed
 
 HEARTBEAT_S = 30
+# Runs that the server lists in one answer.
+PAGE = 200
 
 
 @contextlib.contextmanager
@@ -92,12 +95,18 @@ def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
     """
     since = (datetime.now(UTC) - timedelta(seconds=silence_s)).isoformat()
     running = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": since}}
-    asked = {"flows": {"name": {"any_": list(FLOWS)}}, "flow_runs": running, "limit": 50}
+    asked = {"flows": {"name": {"any_": list(FLOWS)}}, "flow_runs": running, "limit": PAGE}
     marked = 0
+    runs: list[dict[str, Any]] = []
     try:
         # Not `/flow_runs/filter`: it answers 500 if one of the runs has parameters that the server cannot send, such as
         # an integer beyond 64 bits. This answer has no parameters.
-        for run in client.request("POST", "/ui/flow_runs/history", json=asked).json():
+        while len(runs) % PAGE == 0:
+            page = client.request("POST", "/ui/flow_runs/history", json=asked | {"offset": len(runs)}).json()
+            runs += page
+            if not page:
+                break
+        for run in runs:
             beats = {
                 "event": {"name": [HEARTBEAT]},
                 "resource": {"id": [f"prefect.flow-run.{run['id']}"]},

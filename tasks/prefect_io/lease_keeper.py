@@ -20,12 +20,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from tasks.extraction.permits import Permits
-from tasks.prefect_io.complaints import Complaints
+from tasks.prefect_io.complaints import Complaints, why_none
 from tasks.prefect_io.flow_run import Log
 from tasks.prefect_io.heartbeat import mark_the_silent, watch_for_crashes
 from tasks.prefect_io.lease_book import LEASE_S, Lease, LeaseBook, age
+from tasks.prefect_io.outage import Outage
 from tasks.prefect_io.quota_limit import LimitState, QuotaLimit, share
-from tasks.prefect_io.server import raise_if_refused
+from tasks.prefect_io.server import FAULTS, raise_if_refused
 from tasks.prefect_io.tag_slot import TagSlot
 
 # Seconds between two renewals of a lease.
@@ -74,6 +75,7 @@ class LeaseKeeper:
         self._demand: Lease | None = None
         self._asked = -float("inf")
         self._complaints = Complaints(permits, log)
+        self._outage = Outage(self._complaints, permits)
         # Used by other threads:
         self._thread: threading.Thread | None = None
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -84,22 +86,29 @@ class LeaseKeeper:
     # Called by the thread that opened the session --------------------------------------------------------------------
 
     def wait_for_room(self) -> None:
-        """See `LeaseHold.wait_for_room`."""
+        """See `LeaseHold.wait_for_room`.
+
+        Raises:
+            ServerAwayError: The server has not answered for `outage.LONGEST_S` seconds.
+            ServerRefusedError: The server refuses, and would refuse later, too.
+        """
         while True:
             try:
                 self._set_demand(1)
                 self._renew()
-                if not self._limit.full(self._client):
+                full = self._limit.full(self._client)
+                self._outage.over()
+                if not full:
                     return
                 if self._limit.cancelled(self._client):
                     self._on_cancel()
                     return
-                self._complaints.add(f"all slots of the limit {self._limit.name} are taken")
-            except ObjectNotFound:
-                self._restore()
-            except httpx.HTTPError as error:
-                raise_if_refused(error)
-                self._complaints.add(f"the Prefect server does not answer ({error})")
+                if self._complaints.due:
+                    self._explain(self._limit.read(self._client, wanted=1))
+            except FAULTS as error:
+                self._outage.failed(error)
+                if isinstance(error, ObjectNotFound):
+                    self._restore()
             time.sleep(EAGER_S)
 
     def begin(self, until_the_end: contextlib.ExitStack, send: Callable[[], object]) -> None:
@@ -115,8 +124,9 @@ class LeaseKeeper:
         try:
             self._set_demand(1)  # does nothing if it is set; by the demand, others see that this process is alive
             self._take(1)
-        except httpx.HTTPError as error:  # the thread tries again
-            raise_if_refused(error)
+        except FAULTS as error:  # the thread tries again
+            if isinstance(error, httpx.HTTPError):
+                raise_if_refused(error)
         send()
         if self._asks_for() > 1:
             # Here and not in the thread: Prefect will soon take the slot of the tag for the task of the first batch. On
@@ -149,13 +159,10 @@ class LeaseKeeper:
                 calm = False
                 try:
                     calm = self._look()
+                    self._outage.over()
                     self._watch()
-                except httpx.HTTPStatusError as error:
-                    self._complaints.add(f"the Prefect server answers with an error ({error!r})", always=True)
-                except httpx.HTTPError as error:  # leases expire, and no request is sent on an expired lease
-                    self._complaints.add(f"the Prefect server does not answer ({error})")
                 except Exception as error:  # noqa: BLE001 - without this thread the run would wait for slots for ever
-                    self._complaints.add(repr(error), always=True)
+                    self._outage.note(error)  # leases expire, and no request is sent on an expired lease
                 self._wake.wait(CALM_S if calm else EAGER_S)
                 self._wake.clear()
             self._release_all()
@@ -193,23 +200,17 @@ class LeaseKeeper:
         if spare and free:
             self._take(min(spare, free))
         if not self._permits.slots:
-            self._complaints.add(self._reason(state))
+            self._explain(state)
         return calm and (spare == 0 or free >= spare) and self._permits.slots > 0
 
-    def _reason(self, state: LimitState) -> str:
-        """Return why this process has no slot."""
-        if not state.limit:
-            return f"the limit {self._limit.name} is 0, which pauses all runs. To go on, raise it"
-        if state.taken < state.limit:
-            free = state.limit - state.taken
-            return f"{free} of {state.limit} slots of {self._limit.name} are free, and are taken as soon as possible"
-        others = self._limit.others(self._client)
-        who = "other runs" if others else "runs that died, or by this run before the server was restarted"
-        return f"{state.taken} of {state.limit} slots of {self._limit.name} are taken by {who}"
+    def _explain(self, state: LimitState) -> None:
+        if self._complaints.due:
+            self._complaints.add(why_none(self._limit.name, state, others=self._limit.others(self._client)))
 
     def _restore(self) -> None:
         in_flight = self._permits.pace.in_flight
-        self._limit.check(self._client, in_flight=in_flight, quota=self._quota, log=self._log)
+        with contextlib.suppress(httpx.HTTPError):  # the next look meets it again
+            self._limit.check(self._client, in_flight=in_flight, quota=self._quota, log=self._log)
 
     def _watch(self) -> None:
         """Make sure, once, that dead runs are marked Crashed. Done in this thread, so that no run waits for it."""
@@ -282,7 +283,7 @@ class LeaseKeeper:
         """Release all leases, except those for requests that go on at Earth Engine after this process."""
         needed = self._permits.in_flight if self.left_for else 0
         for lease in sorted(self._book.all(), key=lambda lease: lease.slots):
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(*FAULTS):
                 if lease.of_tag:  # Prefect releases it
                     pass
                 elif needed > 0 and self.left_for:
@@ -292,5 +293,5 @@ class LeaseKeeper:
                     self._client.release_concurrency_slots_with_lease(lease.id)
             self._permits.drop_lease(lease.id)
         if self._demand:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(*FAULTS):
                 self._client.release_concurrency_slots_with_lease(self._demand.id)

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-import httpx
 import tenacity
 
 from tasks.extraction.permits import Permits
@@ -31,11 +30,21 @@ from tasks.prefect_io.flow_run import Log, run_logger
 from tasks.prefect_io.lease_book import LeaseBook, tag_lease
 from tasks.prefect_io.lease_keeper import LeaseKeeper
 from tasks.prefect_io.quota_limit import QuotaLimit, tag_of
-from tasks.prefect_io.server import ServerAwayError, raise_if_refused, server
+from tasks.prefect_io.server import FAULTS, ServerAwayError, server, server_error
 
-# A busy server may take long to answer. At its start a run tries three times; later, its threads do not wait so long.
+# Seconds for which a run tries at its start, while a server restarts or is busy.
+START_S = 50.0
+
+
+def _may_answer_later(error: BaseException) -> bool:
+    return isinstance(server_error(error), ServerAwayError)
+
+
 _patiently = tenacity.retry(
-    retry=tenacity.retry_if_exception_type(ServerAwayError), stop=tenacity.stop_after_attempt(3), reraise=True
+    retry=tenacity.retry_if_exception(_may_answer_later),
+    stop=tenacity.stop_after_delay(START_S),
+    wait=tenacity.wait_random_exponential(0.5, max=5),
+    reraise=True,
 )
 
 # Seconds after the end of a batch in which each of its requests has ended, with or without an answer.
@@ -70,7 +79,7 @@ class PrefectLeases:
         Raises:
             BadInputError: The limit is switched off, zero, or has slot decay.
             ServerRefusedError: The server refuses the request, and would refuse it later, too.
-            httpx.HTTPError: The server does not answer, or answers with another error.
+            ServerAwayError: The server does not answer, or answers with garbage.
         """
         return LeaseHold(self, permits, run_id=run_id, wanted=wanted, on_cancel=on_cancel, log=run_logger())
 
@@ -96,8 +105,9 @@ class LeaseHold:
             failed.push(self._open)
             try:
                 _patiently(limit.check)(client, in_flight=permits.pace.in_flight, quota=quota.limit, log=log)
-            except httpx.HTTPError as error:
-                raise_if_refused(error)
+            except FAULTS as error:
+                if found := server_error(error):
+                    raise found from error
                 raise
             failed.pop_all()
         self.book = LeaseBook(permits)

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from humanize import precisedelta
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import update_progress_artifact
 
 from tasks.extraction.session import FetchSession
+from tasks.prefect_io.impatience import ignoring_server_errors, progress_artifact
 
 # A function that is called with the tiles done, the tiles in total, and the line of the log.
 Watcher = Callable[[int, int, str], None]
@@ -38,16 +39,16 @@ class Progress:
         show: Function that publishes other artifacts before the bar, such as the plan.
     """
 
-    ARTIFACT_S, LOG_S = 5.0, 30.0
+    ARTIFACT_S, LOG_S, PAUSE_S = 5.0, 30.0, 60.0
 
     def __init__(self, total: int, show: Callable[[], None]) -> None:
         self._total = total
         self._shown = self._logged = time.monotonic()
         self._artifact: UUID | None = None
+        self._failing = False
         with ignoring_server_errors():
             show()
-            # Called in a flow or task without an event loop, the client's functions are synchronous.
-            self._artifact = cast("UUID", create_progress_artifact(0.0, key="progress", description=f"{total} tiles"))
+            self._artifact = cast("UUID | None", progress_artifact(0.0, key="progress", description=f"{total} tiles"))
 
     def show(self, session: FetchSession) -> None:
         """Show the progress of a session: every 5 s in the UI, every 30 s in the log, at each call to watchers."""
@@ -56,12 +57,14 @@ class Progress:
             watcher(tally.done, self._total, self._words(session))
         over = tally.done >= self._total
         if self._artifact and (over or now - self._shown >= self.ARTIFACT_S):
+            self._failing = True
             with ignoring_server_errors():
                 update_progress_artifact(
                     self._artifact, 100 * tally.done / self._total, description=self._words(session)
                 )
-                self._artifact = None if over else self._artifact  # the bar is complete
-            self._shown = time.monotonic()
+                self._failing = False
+            self._artifact = None if over else self._artifact  # the bar is complete
+            self._shown = time.monotonic() + (self.PAUSE_S if self._failing else 0)
         if now - self._logged >= self.LOG_S:
             self._logged = now
             get_run_logger().info("%s", self._words(session))
@@ -81,15 +84,6 @@ class Progress:
         if per_second and tally.done < self._total:
             words.append(f"{duration_text((self._total - tally.done) / per_second)} left")
         return ", ".join(words)
-
-
-@contextlib.contextmanager
-def ignoring_server_errors() -> Iterator[None]:
-    """Log an error in the `with` block as a warning: what is shown in the UI must not stop the run."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - the pixels matter more than the artifacts
-        get_run_logger().warning("The Prefect server did not store an artifact or the run's name: %r", error)
 
 
 def duration_text(seconds: float) -> str:

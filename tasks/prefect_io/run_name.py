@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.runtime import flow_run
 
 from tasks.plan.plan import Plan
-from tasks.prefect_io.progress import ignoring_server_errors
+from tasks.prefect_io.impatience import ignoring_server_errors
 from tasks.prefect_io.server import server
 from tasks.raster.crs import crs_of
 

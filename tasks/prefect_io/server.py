@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from tasks.earthengine.connection import is_loopback
@@ -16,6 +17,11 @@ from tasks.errors import QuarryError
 
 # Seconds to wait for an answer of the server. It usually takes a few milliseconds.
 ANSWER_S = 10.0
+
+
+# What a call of the server raises if the server is away or busy, or answers with garbage: no JSON (ValueError), or JSON
+# of another shape (ValidationError, which is a ValueError, and the others).
+FAULTS = (httpx.HTTPError, ObjectNotFound, ValueError, KeyError, TypeError, AttributeError)
 
 
 class ServerAwayError(QuarryError, httpx.HTTPError):
@@ -47,6 +53,25 @@ def raise_if_refused(error: httpx.HTTPError) -> None:
             f"{error.request.method} {error.request.url.path}. Check the address. Set PREFECT_API_KEY to the key of an "
             "account that may use concurrency limits. The server must have the same Prefect version as this client."
         ) from error
+
+
+def server_error(error: BaseException) -> ServerAwayError | ServerRefusedError | None:
+    """Return the error of this project for what a call of the Prefect server raised; None if it is something else.
+
+    Garbage (no JSON, or JSON of another shape) counts as no answer: it may come from a proxy in front of the server.
+    """
+    if isinstance(error, (ServerAwayError, ServerRefusedError)):
+        return error
+    if isinstance(error, QuarryError) or not isinstance(error, FAULTS):
+        return None
+    if isinstance(error, httpx.HTTPError):
+        try:
+            raise_if_refused(error)
+        except ServerRefusedError as refused:
+            return refused
+    kind, url = type(error).__name__, PREFECT_API_URL.value()
+    reason = f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else kind
+    return ServerAwayError(f"PREFECT_API_URL = {url}: the Prefect server does not answer as it should ({reason}).")
 
 
 class ImpatientTransport(httpx.HTTPTransport):

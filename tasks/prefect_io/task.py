@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from prefect import Task
@@ -14,10 +16,13 @@ from prefect.states import Failed
 from prefect.utilities.annotations import quote
 
 from tasks.prefect_io.boundary import ours
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.task_retries import RETRIED
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Seconds.
+PATIENCE_S = 30.0
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -55,6 +60,16 @@ class CoreTask(Generic[P, R]):
     def with_retries(self, retries: int) -> CoreTask[P, R]:
         """Return the same task with at most `retries` retries."""
         return CoreTask(self.fn, self.task.with_options(retries=min(retries, self.task.retries)))
+
+
+def result_of(future: PrefectFuture[R]) -> R:
+    """Return the result of a submitted task, or raise its error. Every `PATIENCE_S` seconds of waiting are logged."""
+    running: Future[Any] = cast("Any", future).wrapped_future  # of a task runner with threads
+    begun = time.monotonic()
+    while not wait([running], PATIENCE_S).done:
+        seconds = time.monotonic() - begun
+        run_logger().info("All tiles are stored. A product is being made, or its task waits (%.0f s so far).", seconds)
+    return future.result()
 
 
 def core_task(name: str, *, run_name: str | None = None) -> Callable[[Callable[P, R]], CoreTask[P, R]]:

@@ -1,0 +1,78 @@
+"""How long a flow's own code waits for the Prefect server: for less than a minute, and its products do without it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+)
+from prefect.context import SyncClientContext
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Seconds to wait for an answer, and retries. By default Prefect waits 60 s for each of six attempts, with up to a
+# minute in between. What a flow asks in its own code are artifacts and slots, without which it goes on.
+ANSWER_S, RETRIES = 10.0, 3
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Wait for at most a minute for each answer of the Prefect server inside the `with` block, and in its tasks.
+
+    The engine of Prefect, which reports the state of the flow run before and after the block, keeps its patience.
+    """
+    context = SyncClientContext.get()  # that of the flow's engine; None outside of it
+    http = context.client._client if context else None  # noqa: SLF001 - its timeout is public, and only this leads to it
+    before = http.timeout if http else None
+    changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
+    with temporary_settings(changed):
+        if http:
+            http.timeout = ANSWER_S
+        try:
+            yield
+        finally:
+            if http:
+                http.timeout = before
+
+
+@contextlib.contextmanager
+def ignoring_server_errors() -> Iterator[None]:
+    """Log an error in the `with` block as a warning: what is shown in the UI must not stop the run."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the pixels matter more than the artifacts
+        _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    words = "The Prefect server did not store an artifact or the run's name (%s). The run goes on."
+    get_run_logger().warning(words, type(error).__name__ + (f": {error}" if str(error) else ""))
+
+
+def _published(create: Callable[P, R]) -> Callable[P, R | None]:
+    """Return a function of Prefect that makes an artifact; if the server fails, it logs that and returns None."""
+
+    def publish(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return create(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - as in `ignoring_server_errors`
+            _warn(error)
+            return None
+
+    return publish
+
+
+# Called in a flow or task without an event loop, these functions of Prefect are synchronous.
+image_artifact = _published(create_image_artifact)
+markdown_artifact = _published(create_markdown_artifact)
+progress_artifact = _published(create_progress_artifact)
+table_artifact = _published(create_table_artifact)
