@@ -8,6 +8,7 @@ import math
 
 import pytest
 import requests
+from pydantic import ValidationError
 
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
@@ -218,10 +219,15 @@ def test_it_is_refused_before_any_pixel_request(*, flow, model, given, words, pl
     (tmp_path / "text.csv").write_text("a,b\n1,2\n")
     (tmp_path / "nan.csv").write_text("lon,lat\n1,2\n,3\n")
     before = pixel_requests(sandbox_url)
-    state = flow.fn(model.model_validate(place | filled(given, tmp_path)))
-    assert state.is_failed()
-    assert isinstance(state.data, InputError)
-    message = str(state.data)
+    try:
+        parameters = model.model_validate(place | filled(given, tmp_path))
+    except ValidationError as error:  # what may be a secret is refused before Prefect could store it
+        message = error.errors()[0]["msg"]
+    else:
+        state = flow.fn(parameters)
+        assert state.is_failed()
+        assert isinstance(state.data, InputError)
+        message = str(state.data)
     for word in words:
         assert word in message, message
     assert "secret" not in message
