@@ -10,6 +10,7 @@ from functools import partial
 
 from flows.background import LARGE, in_background, prepare_products
 from flows.batches import fetch_plan
+from flows.failures import note_stored
 from flows.image_parameters import RecipeImage
 from flows.lookup import look_up
 from flows.parameters import ExtractionParameters
@@ -64,6 +65,11 @@ def extract(
         if parameters.plan_only:
             return job.show_only()
         tiles, cost = job.fetch_increment() if growing else job.fetch_all()
+    stored = sum(tile.status != "failed" for tile in tiles)
+    note_stored(
+        f"{stored:,} of {len(plan):,} tiles are stored in {output.store.uri}. If the cause is not temporary, fix it "
+        "first. To resume, run the same job again: only what is missing is fetched and made."
+    )
     return Extraction(
         plan=plan,
         tiles=tiles,

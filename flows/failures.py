@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from prefect.states import Cancelled, Failed
@@ -22,6 +23,15 @@ P = TypeVar("P", bound=RunOptions)
 R = TypeVar("R", bound=BaseModel)
 
 
+_stored: ContextVar[str | None] = ContextVar("stored", default=None)
+"""What a run has stored so far, for the message if a product of it fails."""
+
+
+def note_stored(words: str) -> None:
+    """Keep a sentence about the stored tiles. It is added to an error that ends the flow later."""
+    _stored.set(words)
+
+
 def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     """Let a flow fail with one message and an error of this project, whatever is raised in it.
 
@@ -31,6 +41,7 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
 
     @functools.wraps(function)
     def called(parameters: P) -> R:
+        _stored.set(None)
         try:
             # The process of a deployment's run runs nothing else.
             with impatient(), rare_garbage_collection() if of_deployment() else contextlib.nullcontext():
@@ -41,6 +52,8 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
             return cancelled  # type: ignore[no-any-return]  # as below
         except Exception as raised:  # noqa: BLE001 - nothing but errors of this project leaves a flow
             error = ours(raised)
+            if (stored := _stored.get()) and not getattr(error, "__notes__", ()):
+                error.add_note(stored)
             if retry_run(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
                 raise error.with_traceback(None) from None  # Prefect retries only a flow that raises
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])

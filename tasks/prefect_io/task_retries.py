@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from tasks.errors import may_pass
+from tasks.storage.store import TileLost
 
 # Seconds before the first retry (doubled for each further one), and retries: a store or a back end restarts within a
 # minute.
@@ -24,9 +25,10 @@ class RetryOptions(TypedDict):
 
 
 def if_error_may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Return whether Prefect retries a failed task: only if its error may pass."""
+    """Return whether Prefect retries a failed task: its error may pass, and needs no run that fetches a tile again."""
     del task, task_run
-    return may_pass(state.result(raise_on_failure=False))
+    error = state.result(raise_on_failure=False)
+    return may_pass(error) and not isinstance(error, TileLost)
 
 
 RETRIED = RetryOptions(

@@ -6,10 +6,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.products.product import Product, made_of, remove_renamed
+from tasks.products.stored_tiles import missing_named, names, read_file
 from tasks.raster.cog import MosaicTile, write_mosaic
 from tasks.raster.raster import common_dtype
 from tasks.storage.receipt import READERS, TileReceipt
@@ -40,6 +42,10 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
         tiles: Receipts of all its tiles, in order.
         source: Number of the source in the plan.
         name: Name of the file, without `.tif`.
+
+    Raises:
+        TileLost: A tile was deleted or changed after it was stored.
+        StorageError: The mosaic cannot be written.
     """
     assert isinstance(plan.tiles, RegionTiles)
     tiling = plan.tiles.tiling
@@ -49,12 +55,13 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
     if product.is_there:
         return product.key
     with store.workspace() as folder:
-        files = store.local_copies([tile.key for tile in own if tile.key is not None], folder)
+        with missing_named(store, names(own)):
+            files = store.local_copies([tile.key for tile in own if tile.key is not None], folder)
         pieces = []
         for tile in own:
             if tile.key is not None:
                 window = tiling.window(plan.tiles.place(tile.index - offset))
-                pieces.append(MosaicTile(window=window, source=files[tile.key]))
+                pieces.append(MosaicTile(window=window, source=partial(read_file, store, tile, files[tile.key])))
         path = write_mosaic(
             pieces,
             tiling.geobox,

@@ -12,6 +12,7 @@ import rasterio
 from PIL import Image
 
 from tasks.plan.plan import Plan
+from tasks.products.stored_tiles import missing_named, read_bytes
 from tasks.raster.contact_sheet import contact_sheet, shown_bands
 from tasks.raster.quicklook import Thumbnail, draw_thumbnails, quicklook, thumbnail
 from tasks.storage.checksum import crc32c
@@ -47,6 +48,17 @@ class Picture(NamedTuple):
     crc32c: str | None = None
     """Checksum of its bytes; None = not known."""
 
+    def opened(self, store: Store) -> IO[bytes]:
+        """Open the file: a tile, whose checksum is known, or a mosaic, which may be large.
+
+        Raises:
+            TileLost: The file was deleted or changed after it was stored.
+        """
+        if self.crc32c is not None:
+            return io.BytesIO(read_bytes(store, self.key, self.crc32c, name=f"tile {self.label}".rstrip()))
+        with missing_named(store, {self.key: "a mosaic"}):
+            return store.open(self.key)
+
 
 class Thumbnails:
     """Thumbnails of GeoTIFF files for contact sheets, made while other tiles of the plan are still being fetched."""
@@ -70,7 +82,7 @@ class Thumbnails:
         for picture in pictures:
             taken = self._taken.get((picture.key, picture.crc32c)) if picture.crc32c else None
             if taken is None:
-                with store.open(picture.key) as file:
+                with picture.opened(store) as file:
                     taken = _thumbnail(plan, file)
             looks.append(taken)
         return draw_thumbnails(looks)
@@ -82,7 +94,7 @@ def _thumbnail(plan: Plan, file: IO[bytes]) -> Thumbnail:
 
 def make_quicklook(store: Store, plan: Plan, key: str) -> tuple[str, bytes]:
     """Draw a mosaic and store the picture as `quicklook.png`; return its key and its PNG bytes."""
-    with store.open(key) as file:
+    with Picture("", key).opened(store) as file:
         png = quicklook(file, bands=shown_bands([band.id for band in plan.bands]), max_size=PICTURE_SIZE)
     return _write(store, plan, png), png
 
@@ -107,7 +119,7 @@ def make_contact_sheet(
         if plan.tile_format.file_format == "GEO_TIFF":
             images = (thumbnails or Thumbnails()).of(store, plan, pictures)
         else:
-            images = [Image.open(stack.enter_context(store.open(picture.key))) for picture in pictures]
+            images = [Image.open(stack.enter_context(picture.opened(store))) for picture in pictures]
         labels = [picture.label for picture in pictures]
         png = contact_sheet(list(zip(labels, images, strict=True)), cell=CELL)
     return _write(store, plan, png), png

@@ -19,6 +19,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.products.mosaic import of_source
 from tasks.products.product import made_of
+from tasks.products.stored_tiles import read_bytes
 from tasks.raster.encode import read_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.zones import ZonePart, Zones
@@ -163,9 +164,13 @@ def _parts(store: Store, plan: Plan, parts: Sequence[ZonePart], tile: TileReceip
 
 
 def read_tile(store: Store, plan: Plan, tile: TileReceipt) -> Raster:
-    """Return the pixels of a stored tile, from a GeoTIFF or an NPY file."""
+    """Return the pixels of a stored tile, from a GeoTIFF or an NPY file.
+
+    Raises:
+        TileLost: The tile was deleted or changed after it was stored.
+    """
     assert tile.key is not None
-    data = store.get(tile.key)
+    data = read_bytes(store, tile.key, tile.crc32c, name=f"tile {tile.index}")
     if plan.tile_format.file_format == "GEO_TIFF":
         return read_geotiff(data)
     raster = decode(plan, tile.index, data).raster

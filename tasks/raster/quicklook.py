@@ -11,7 +11,10 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader
 
+from tasks.raster.cog import CACHE
 from tasks.raster.encode import ENVIRONMENT
 from tasks.raster.raster import Raster
 
@@ -105,13 +108,23 @@ def _thinned(raster: Raster, chosen: list[int], max_size: int) -> Thumbnail:
 
 
 def _read(path: Path | IO[bytes], bands: Sequence[str] | None, max_size: int) -> Thumbnail:
-    with rasterio.Env(**ENVIRONMENT), rasterio.open(path, driver="GTiff") as file:
+    with rasterio.Env(**ENVIRONMENT, GDAL_CACHEMAX=CACHE), rasterio.open(path, driver="GTiff") as file:
         names = [name or f"B{i}" for i, name in enumerate(file.descriptions, start=1)]
         indexes = [i + 1 for i in _chosen(names, bands)]
         factor = min(1.0, max_size / max(file.shape))
         shape = (len(indexes), *(max(1, round(side * factor)) for side in file.shape))
         values = file.read(indexes, out_shape=shape)
-        return values, file.read_masks(indexes, out_shape=shape) > 0
+        return values, _mask(file, indexes, shape)
+
+
+def _mask(file: DatasetReader, indexes: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the mask of some bands, of the shape (band, y, x), True = valid."""
+    flags = {flag for index in indexes for flag in file.mask_flag_enums[index - 1]}
+    if flags == {MaskFlags.all_valid}:  # GDAL would read the ones of each pixel of the file
+        return np.ones(shape, dtype=bool)
+    if MaskFlags.per_dataset in flags:
+        return np.broadcast_to(file.read_masks(indexes[0], out_shape=shape[1:]) > 0, shape)
+    return np.asarray(file.read_masks(indexes, out_shape=shape) > 0)
 
 
 def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_], limits: Limits | None) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Cancelling
 
+from flows import region as flow_of_region
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks.prefect_io import run_retries as again
@@ -200,6 +201,7 @@ def test_a_run_that_fails_for_a_lasting_reason_is_not(job, sandbox, tmp_path):
 SCRIPT = """
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what is started in the background
+from flows import region as flow_of_region
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 print("began", flush=True)
@@ -246,6 +248,32 @@ def test_a_cancelled_run_keeps_what_it_has_gives_back_its_slots_and_ends_soon(jo
     turn(sandbox, latency_median=0.01)
     assert region(job).result().stored == TILES
     assert pixel_requests(sandbox) == TILES
+
+
+@pytest.mark.parametrize("format_", ["GEO_TIFF", "PNG"])
+def test_a_tile_that_vanishes_before_the_products_is_named_and_fetched_again(
+    job, sandbox, output, monkeypatch, format_
+):
+    """It is named. The run that is started again fetches it, or the same command."""
+    job = job | {"output": output.address, "file_format": format_}
+    if format_ == "PNG":
+        job |= {"bands": ["B4"], "visualization": {"min": 0, "max": 10_000}}
+    step = "mosaic" if format_ == "GEO_TIFF" else "tile_sheet"
+    real = getattr(flow_of_region, step)
+
+    def after_a_loss(store, plan, tiles, **more):
+        store.delete(tiles[0].key)
+        return real(store, plan, tiles, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_of_region, step, after_a_loss)
+        state = region(job)
+    assert state.message.startswith(f"TileLost: output = {output.store.uri!r}: tile ")
+    assert "vanished after it was stored" in state.message
+    assert f"{TILES} of {TILES} tiles are stored" in state.message
+    before = pixel_requests(sandbox)
+    assert region(job).result().stored == TILES
+    assert pixel_requests(sandbox) - before == 1
 
 
 def test_the_patience_of_the_library_is_the_product_s():

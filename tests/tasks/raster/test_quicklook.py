@@ -1,6 +1,8 @@
 """Laws of quicklooks."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -114,3 +116,38 @@ def test_the_ends_of_float32_and_infinities_are_drawn() -> None:
     drawn = np.asarray(picture)
     assert drawn[1, 1, 3] == 0
     assert len({tuple(pixel) for pixel in drawn.reshape(-1, 4)[:3].tolist()}) == 3
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+import numpy as np, rasterio
+from rasterio.enums import Resampling
+from tasks.raster.quicklook import thumbnail
+
+SIDE = 7_000
+path = Path(sys.argv[1], "large.tif")
+profile = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": 4, "dtype": "uint8", "crs": "EPSG:32622"}
+profile |= {"tiled": True, "sparse_ok": True, "compress": "zstd", "transform": rasterio.Affine(1, 0, 0, 0, -1, 0)}
+for more in ({}, {"nodata": 9}, {"alpha": "YES"}, {"mask": True}):
+    masked = more.pop("mask", False)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile, **more) as file:
+        if masked:
+            file.write_mask(np.ones((600, 600), bool), window=((0, 600), (0, 600)))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4, 8, 16], Resampling.nearest)
+    rasterio.open(path).close()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for source in (path, path.open("rb")):
+        values, valid = thumbnail(source, max_size=400)
+        assert values.shape == valid.shape == (3, 400, 400)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_picture_of_a_large_file_needs_the_memory_of_a_small_one(tmp_path: Path) -> None:
+    """The mask, too, is read from overviews. Whole, the masks of these three bands would take 150 MB."""
+    command = [sys.executable, "-W", "ignore", "-c", MEASURED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert max(map(int, done.stdout.split())) < 60
