@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -22,26 +22,37 @@ R = TypeVar("R")
 # Seconds to wait for an answer, and retries. By default Prefect waits 60 s for each of six attempts, with up to a
 # minute in between. What a flow asks in its own code are artifacts and slots, without which it goes on.
 ANSWER_S, RETRIES = 10.0, 3
+# Seconds to wait for an answer, once, after a signal.
+LEAVING_S = 3.0
+_leaving: list[contextlib.AbstractContextManager[Any]] = []
 
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
     """Wait for at most a minute for each answer of the Prefect server inside the `with` block, and in its tasks.
 
-    The engine of Prefect, which reports the state of the flow run before and after the block, keeps its patience.
+    The engine of Prefect, which reports the state of the flow run before and after the block, keeps its patience. If a
+    signal (SIGTERM, Ctrl-C) ends the block, it does not.
     """
     context = SyncClientContext.get()  # that of the flow's engine; None outside of it
     http = context.client._client if context else None  # noqa: SLF001 - its timeout is public, and only this leads to it
     before = http.timeout if http else None
     changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
-    with temporary_settings(changed):
-        if http:
-            http.timeout = ANSWER_S
-        try:
+    if http:
+        http.timeout = ANSWER_S
+    try:
+        with temporary_settings(changed):
             yield
-        finally:
-            if http:
-                http.timeout = before
+    except Exception:
+        raise
+    except BaseException:  # a signal: the process is to leave within seconds, so the engine does not get its patience
+        before = LEAVING_S
+        _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+        _leaving[-1].__enter__()  # never left: it ends as the engine leaves the settings that are around it
+        raise
+    finally:
+        if http:
+            http.timeout = before
 
 
 @contextlib.contextmanager
