@@ -110,7 +110,7 @@ def repair(parameters: AuditParameters, found: Audit, output: Output) -> None:
 
 def repair_plan(plan: PlanAudit, parameters: AuditParameters, account: Account, output: Output) -> None:
     """Fetch the missing, damaged and failed tiles of a plan, and renew its manifest."""
-    with fetch_session(account, parameters.deadlines()) as session:
+    with fetch_session(account, parameters.deadlines(), parameters.hedge()) as session:
         check_unchanged(account.connection, plan)
         key = f"{plan.plan.folder}/{PLAN}"
         tiles = fetch_plan(plan.plan, plan.checkpoint, output=output, plan_key=key, account=account, session=session)

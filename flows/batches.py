@@ -91,6 +91,7 @@ def fetch_plan(
         connection=account.connection.reference,
         pace=session.permits.pace,
         deadlines=session.deadlines,
+        hedge=session.races.policy,
         workload_tag=account.workload_tag,
         run_id=session.run_id,
     )
@@ -122,6 +123,7 @@ class _Fetch:
         """Fetch the plan: see :func:`fetch_plan`."""
         session, left = self._session, Remainder(len(self._plan), self._checkpoint)
         total, done_before = left.missing, session.tally.done
+        session.unqueued = total
         in_flight = session.permits.pace.in_flight
         self._map([TileRange(span.start, span.stop, 0) for span in self._checkpoint.spans])
         if not total:
@@ -131,6 +133,7 @@ class _Fetch:
             while (more := bool(left) and not session.stop.is_set()) or self._tasks:
                 if more and self._begun - (session.tally.done - done_before) <= 2 * in_flight:
                     self._map(next_wave(left, in_flight=in_flight, per_second=session.tally.per_second))
+                    session.unqueued = left.missing
                 nearly = session.outstanding <= 2 * in_flight
                 # Prefect's own callbacks and waits may ask its server, and fail with it. These futures do not.
                 wait({task.running for task in self._tasks}, SOON_S if nearly else LOOK_S, FIRST_COMPLETED)

@@ -59,7 +59,7 @@ def extract(
     check_recipe_allowed(parameters)
     account = parameters.connect()
     output = open_output(parameters.output, write=not parameters.plan_only)
-    with fetch_session(account, parameters.deadlines()) as session:
+    with fetch_session(account, parameters.deadlines(), parameters.hedge()) as session:
         plan = read_metadata.with_retries(parameters.run_retries)(partial(make_plan, account.connection))
         job = Job(parameters, account, output, session, plan, look_ahead)
         if parameters.plan_only:
@@ -153,7 +153,7 @@ class Job:
 
     def _fetch(self, plan: Plan, key: str, known: Checkpoint | None = None) -> tuple[tuple[TileReceipt, ...], Cost]:
         checkpoint = self._look_up(plan)
-        started = time.monotonic()
+        started, hedged_before = time.monotonic(), self.session.tally.hedged
         stored = (known or checkpoint).tiles
         prepare = partial(prepare_products, self.plan, stored.values())
         is_large = len(plan) - len(checkpoint.tiles) >= LARGE
@@ -174,7 +174,8 @@ class Job:
             meanwhile=partial(in_background, *late, partial(self.look_ahead, self.output.store)),
         )
         fetched = tuple(tile for tile in tiles if tile.index not in checkpoint.tiles)
-        return tiles, Cost(seconds=time.monotonic() - started, fetched=fetched, pace=self.account.pace)
+        seconds, hedged = time.monotonic() - started, self.session.tally.hedged - hedged_before
+        return tiles, Cost(seconds=seconds, fetched=fetched, hedged=hedged, pace=self.account.pace)
 
     def _look_up(self, plan: Plan, *, sweep: bool = True) -> Checkpoint:
         return look_up(plan, self.output.store, verify=self.parameters.verify, sweep=sweep)

@@ -38,6 +38,8 @@ class ExtractionResult(BaseModel):
     """Number of tiles that could not be fetched. 0 unless `allow_failures` is set."""
     missing: int = 0
     """Number of tiles that a run would fetch. 0 except after a dry run."""
+    hedged: int = 0
+    """Number of requests that this run sent a second time because they took far longer than the others."""
     manifest: str | None = None
     """GeoParquet with one row for each tile: file, grid, checksum, status. None after a dry run."""
     quicklook: str | None = None
@@ -95,6 +97,7 @@ class Extraction:
             "folder": self.store.open_path(self.plan.folder),
             "fingerprint": self.plan.fingerprint,
             "missing": len(self.plan) - len(self.tiles),
+            "hedged": 0 if self.cost is None else self.cost.hedged,
             "manifest": self.path(result_of(self.manifest) if self.manifest else None),
             **counted(self.tiles),
         }

@@ -16,6 +16,7 @@ from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError
 from tasks.errors.redaction import HIDDEN
 from tasks.extraction.account import Account
+from tasks.extraction.hedge import HEDGE, HedgePolicy
 from tasks.plan.choices import Verify
 from tasks.prefect_io.block_slugs import CONNECTION, slug_of
 from tasks.storage.address import BUCKET, FOLDER, fault_of
@@ -83,6 +84,10 @@ class RunOptions(FlowParameters):
     300."""
     computation_limit: Annotated[float, Field(ge=0, le=3600, title="Longest computation")] = Deadlines.computing_s
     """Seconds that Earth Engine may go on with a request that was given up: so long it keeps its place in the quota."""
+    hedged_share: Annotated[float, Field(ge=0, le=0.01, title="Requests sent twice")] = HEDGE.share
+    """Largest share of the requests that are sent a second time at the end of the run, because they take far longer
+    than the others (10 s, and 5 times the 99th percentile). The first answer counts, and Earth Engine may compute both.
+    One request is allowed in any run; 0 = none."""
     workload_tag: Annotated[Annotated[str, Field(pattern=f"^{WORKLOAD_TAG}$")] | None, Field(title="Workload tag")] = (
         None
     )
@@ -133,6 +138,10 @@ class RunOptions(FlowParameters):
     def deadlines(self) -> Deadlines:
         """Return how long a request may take."""
         return Deadlines(read_s=self.read_deadline, computing_s=self.computation_limit)
+
+    def hedge(self) -> HedgePolicy:
+        """Return which requests are sent a second time."""
+        return HedgePolicy(share=self.hedged_share)
 
     def connect(self) -> Account:
         """Return the account to use: from the saved connection, or from these fields and the environment.

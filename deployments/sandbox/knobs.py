@@ -49,6 +49,9 @@ class Knobs:
     p_dropped: float = _knob(0.0, "probability that the connection is closed without an answer", most=1)
     p_truncated: float = _knob(0.0, "probability that only half of the body is sent", most=1)
     p_hanging: float = _knob(0.0, "probability that there is no answer at all", most=1)
+    hang_at: int | None = _knob(
+        None, "number of the one request that gets no answer at all, counted since the seed was set", least=1
+    )
     max_pixels: int | None = _knob(
         None, "most pixels (width x height) of a request; larger ones exceed the memory limit", least=1
     )

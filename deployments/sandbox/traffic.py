@@ -42,6 +42,7 @@ class Traffic:
     knobs: Knobs = field(default_factory=Knobs)
     statistics: Statistics = field(default_factory=Statistics)
     _attempts: Counter[int] = field(default_factory=Counter)
+    _drawn: int = 0
     _tokens: float = math.inf
     _refilled: float = -math.inf
 
@@ -49,6 +50,7 @@ class Traffic:
         """Set the knobs. The dice start anew with another seed, the rate's budget with another rate."""
         if knobs.seed != self.knobs.seed:
             self._attempts.clear()
+            self._drawn = 0
         if knobs.qps != self.knobs.qps:
             self._tokens = math.inf
         self.knobs = knobs
@@ -89,6 +91,9 @@ class Traffic:
         rehearsal meets the same faults, however its requests overlap.
         """
         knobs = self.knobs
+        self._drawn += 1
+        if self._drawn == knobs.hang_at:
+            return Fate(0.0, "hanging")
         if not knobs.latency_median and not any(getattr(knobs, name) for name in FAULTS):
             return Fate(0.0, None)
         self._attempts[fingerprint] += 1

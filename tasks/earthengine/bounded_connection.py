@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.earthengine.deadlines import DEADLINES
 from tasks.earthengine.errors import Transient
+from tasks.earthengine.line import current_line
 
 HEAD = 256 << 10
 """Most bytes before the body: status, headers, and any number of interim answers (1xx)."""
@@ -42,6 +43,7 @@ class Bounded:
         """Send a request. The time limit starts when the connection is open."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
+        current_line().hold(self.sock)
         CALL.sent = time.monotonic()
         self.timeout = CALL.read_s  # limits sending, too: urllib3 sets it on the socket
         self.response_class = functools.partial(_response, deadline=CALL.sent + CALL.read_s)
@@ -76,11 +78,13 @@ class _Reader(io.RawIOBase):
             raise TimeoutError("timed out")
         self._sock.settimeout(left)
         count = self._raw.readinto(buffer)
+        current_line().check()  # otherwise the end could be taken for that of the head, or of the answer
         self._left -= count or 0
         if self._left < 0:
             raise Transient("The answer is no HTTP of this size: too much beside its body. The rest was not read.")
         return count
 
     def close(self) -> None:
+        current_line().let_go(self._sock)  # before the pool gets the connection back
         self._raw.close()
         super().close()

@@ -29,6 +29,7 @@ from tasks.earthengine.bounded_session import BoundedSession
 from tasks.earthengine.connection import USER_AGENT, Connection, check_workload_tag
 from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import EarthEngineError, TooHeavy, Transient
+from tasks.earthengine.line import current_line
 from tasks.earthengine.translation import from_exception, from_response
 
 POOL_SIZE = 1_000
@@ -168,6 +169,8 @@ def _exchange(
         raise from_exception(error, connection.endpoint) from None
     except BROKEN as error:
         left = 0.0 if CALL.sent is None else max(0.0, deadlines.computing_s - (time.monotonic() - CALL.sent))
+        if current_line().is_set():
+            raise Transient("The request was given up before its answer was complete.", may_compute_s=left) from error
         raise from_exception(error, connection.endpoint, may_compute_s=left) from error
 
 

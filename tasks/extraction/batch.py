@@ -17,6 +17,7 @@ from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.transport import fetch
 from tasks.errors.input import BadInputError
 from tasks.extraction.checkpoint import Checkpoint, read_checkpoint
+from tasks.extraction.hedge import HEDGE, HedgePolicy
 from tasks.extraction.permits import Pace
 from tasks.extraction.plain_opener import PLAIN, Opener
 from tasks.extraction.quota import Quota
@@ -52,6 +53,8 @@ class Batch(BaseModel):
     pace: Pace = Pace()
     """Limits of the run, even if the quota would grant more."""
     deadlines: Deadlines = DEADLINES
+    hedge: HedgePolicy = HEDGE
+    """Which requests are sent a second time at the end of the run."""
     workload_tag: str | None = None
     """Label of the requests in Cloud Monitoring."""
     run_id: str = Field(min_length=1)
@@ -169,7 +172,7 @@ def run_batch(
             these errors. The tiles that were stored have a receipt.
         StorageError: The output cannot be read or written.
         BadInputError: The output or the connection cannot be used in this process, or the run has a session in this
-            process with another quota, pace or deadlines.
+            process with another quota, pace, deadlines or rule for hedged requests.
     """
     known = FetchSession.of(batch.run_id)
     begun = known.begun.get(batch) if known else None
@@ -179,7 +182,7 @@ def run_batch(
             known.begun.pop(batch, None)
         return _known(opened)
     with (
-        FetchSession.shared(batch.run_id, quota, batch.pace, batch.deadlines) as session,
+        FetchSession.shared(batch.run_id, quota, batch.pace, batch.deadlines, batch.hedge) as session,
         session.hold.counting(quota),
     ):
         begun = session.begun.get(batch) or begin_batch(opened, session)

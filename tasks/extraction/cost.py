@@ -41,6 +41,9 @@ class Cost:
     """From the first request to the last receipt."""
     fetched: tuple[TileReceipt, ...]
     """Receipts of the tiles that the run requested."""
+    hedged: int = 0
+    """Requests that were sent a second time while the first was in flight. Earth Engine may have computed both. They
+    are no part of the tiles' attempts, because no answer was there to be fetched again."""
     pace: Pace
 
     @property
@@ -50,7 +53,7 @@ class Cost:
         It is the largest of three times: requests / rate, sum of the tiles' times / requests in flight, and the time
         of the slowest tile.
         """
-        requests = sum(tile.attempts for tile in self.fetched)
+        requests = sum(tile.attempts for tile in self.fetched) + self.hedged
         busy = sum(tile.seconds for tile in self.fetched)
         longest = max((tile.seconds for tile in self.fetched), default=0.0)
         return max(requests / self.pace.own_per_second, busy / self.pace.in_flight, longest)

@@ -11,10 +11,11 @@ import contextlib
 import heapq
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.earthengine.errors import Stopped
+from tasks.earthengine.line import Stop
 
 # The defaults of a project: https://developers.google.com/earth-engine/guides/usage
 IN_FLIGHT, PER_SECOND = 40, 100
@@ -97,6 +98,7 @@ class Permits:
         self._sent: dict[object, float] = {}
         """The time at which each request in flight was sent, the oldest first."""
         self._lingering: list[float] = []
+        self._waiting: list[object] = []
         self._window = 1.0
         self._proven = False
         self._alone_until: float | None = None
@@ -137,6 +139,26 @@ class Permits:
             return self._busy(self._clock())
 
     @property
+    def awaited(self) -> int:
+        """Requests whose answers are awaited here."""
+        return len(self._sent)
+
+    @property
+    def lingering(self) -> int:
+        """Requests that were given up here, and that Earth Engine may still compute. They count as in flight."""
+        return self._left_behind()[0]
+
+    @property
+    def lingering_s(self) -> float:
+        """Seconds until the last of them is no longer counted."""
+        return self._left_behind()[1]
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a permit."""
+        return len(self._waiting)
+
+    @property
     def window(self) -> int:
         """Requests in flight that Earth Engine accepts, as far as its answers have shown."""
         return int(self._window)
@@ -155,16 +177,20 @@ class Permits:
     # Requests --------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def permit(self, stop: threading.Event) -> Iterator[None]:
+    def permit(self, *stops: Stop) -> Iterator[None]:
         """Wait for a permit, and count one request as in flight inside the `with` block.
 
         Raises:
-            Stopped: `stop` was set before a permit was free.
+            Stopped: One of `stops` was set before a permit was free.
             Exception: The error that was given to `end`.
         """
         request = object()
-        with self._gate:  # one thread waits for a permit, the others wait here: otherwise each change wakes all of them
-            self._enter(request, stop)
+        self._waiting.append(request)
+        try:
+            with self._gate:  # one thread waits for a permit, the others here: otherwise each change wakes all of them
+                self._enter(request, stops)
+        finally:
+            self._waiting.remove(request)
         try:
             yield
         finally:
@@ -172,10 +198,10 @@ class Permits:
                 del self._sent[request]
                 self._changed.notify()
 
-    def _enter(self, request: object, stop: threading.Event) -> None:
+    def _enter(self, request: object, stops: Sequence[Stop]) -> None:
         with self._changed:
             while True:
-                if stop.is_set():
+                if any(stop.is_set() for stop in stops):
                     raise Stopped("The run was stopped.")
                 if self._over:
                     raise self._over
@@ -259,6 +285,12 @@ class Permits:
         while self._lingering and self._lingering[0] <= now:
             heapq.heappop(self._lingering)
         return len(self._sent) + len(self._lingering)
+
+    def _left_behind(self) -> tuple[int, float]:
+        with self._changed:
+            now = self._clock()
+            self._busy(now)
+            return len(self._lingering), max(self._lingering, default=now) - now
 
     def _slots(self, now: float) -> int:
         reserve = self._needed(now)

@@ -22,8 +22,10 @@ from tasks.earthengine.deadlines import DEADLINES, Deadlines
 from tasks.earthengine.errors import Stopped
 from tasks.errors.input import BadInputError
 from tasks.extraction import malloc
+from tasks.extraction.hedge import HEDGE, HedgePolicy
 from tasks.extraction.permits import Pace, Permits
 from tasks.extraction.quota import Quota
+from tasks.extraction.race import Races
 from tasks.extraction.splitting import Sizes
 from tasks.extraction.stop_policy import FailureStreak
 from tasks.extraction.tally import Tally
@@ -49,6 +51,7 @@ class FetchSession:
         quota: The quota that grants the process its requests in flight.
         pace: The limits of the run.
         deadlines: How long one request may take, and how long Earth Engine may still compute one that was given up.
+        hedge: Which requests are sent a second time at the end of the run.
     """
 
     _open: ClassVar[dict[str, FetchSession]] = {}
@@ -58,7 +61,9 @@ class FetchSession:
     _opening: ClassVar[threading.Lock] = threading.Lock()
     """Lock that is held while a session is opened, joined or left."""
 
-    def __init__(self, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines = DEADLINES) -> None:
+    def __init__(
+        self, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines = DEADLINES, hedge: HedgePolicy = HEDGE
+    ) -> None:
         self.run_id, self.quota = run_id, quota
         self.deadlines = deadlines
         self.permits = Permits(pace, reserve=self._reserve)
@@ -67,6 +72,9 @@ class FetchSession:
         self.cancelled = threading.Event()
         """Set, in addition to `stop`, when the run was cancelled."""
         self.tally = Tally()
+        self.unqueued = 0
+        """Tiles that the run will queue later."""
+        self.races = Races(hedge, self.tally, unsent=lambda: self.unsent, stop=self.stop)
         self.failure_streak = FailureStreak()
         self.sizes = Sizes()
         self.begun: dict[Any, Any] = {}
@@ -75,7 +83,7 @@ class FetchSession:
         """Receipts of the batches that ended in this session."""
         self.ends: dict[Any, BaseException | None] = {}
         """By batch, how `tasks.extraction.batch.run_batch` ended: the error that it raised, or None."""
-        self.hold = quota.hold(self.permits, run_id=run_id, wanted=lambda: self.outstanding, on_cancel=self.cancel)
+        self.hold = quota.hold(self.permits, run_id=run_id, wanted=self._wanted, on_cancel=self.cancel)
         """The slots that the session holds of the quota."""
         self._most = pace.in_flight + max(SPARE_LEAST, pace.in_flight // SPARE_SHARE)
         self._threads: list[threading.Thread] = []
@@ -93,21 +101,24 @@ class FetchSession:
 
     @classmethod
     @contextlib.contextmanager
-    def shared(cls, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines) -> Iterator[FetchSession]:
+    def shared(
+        cls, run_id: str, quota: Quota, pace: Pace, deadlines: Deadlines, hedge: HedgePolicy
+    ) -> Iterator[FetchSession]:
         """Join the session of a run in this process, or open one. It closes when its last user leaves the `with` block.
 
         Raises:
-            BadInputError: The run has a session with another quota, pace or deadlines.
+            BadInputError: The run has a session with another quota, pace, deadlines or rule for hedged requests.
             Stopped: The flow of the run has ended with an error.
         """
         with cls._opening:
             if run_id in cls._left:
                 raise Stopped("The flow of this run has already ended.")
             session = cls._open.get(run_id)
-            if session and (session.quota, session.permits.pace, session.deadlines) != (quota, pace, deadlines):
-                reason = "a run with this id is active in this process, with another quota, pace or deadlines"
+            given = (quota, pace, deadlines, hedge)
+            if session and (session.quota, session.permits.pace, session.deadlines, session.races.policy) != given:
+                reason = "a run with this id is active in this process, with another quota, pace, deadlines or hedge"
                 raise BadInputError("run_id", run_id, reason, "Give each run an id of its own")
-            session = (session or FetchSession(run_id, quota, pace, deadlines)).join()
+            session = (session or FetchSession(run_id, quota, pace, deadlines, hedge)).join()
         try:
             yield session
         finally:
@@ -123,6 +134,11 @@ class FetchSession:
         """Number of tiles that were queued and have not ended."""
         return self._tiles - self.tally.done
 
+    @property
+    def unsent(self) -> int:
+        """Number of tiles and parts of tiles of the run that have not been requested yet, as far as it is known."""
+        return self.unqueued + self._tiles - self.tally.taken + self.permits.waiting
+
     def begin(self, tiles: Iterable[int], fetch: Callable[[int], TileReceipt]) -> TileQueue:
         """Queue tiles for the threads, after the tiles that were queued earlier. The first call takes slots.
 
@@ -134,7 +150,7 @@ class FetchSession:
         with self._beginning:
             first = not self._tiles
             self._tiles += len(numbers)
-        found = TileQueue(numbers, fetch=lambda index: self._counted(fetch(index)), over=self.stop)
+        found = TileQueue(numbers, fetch=lambda index: self._counted(fetch, index), over=self.stop)
         for _ in range(min(len(numbers), self._most)):
             self._work.put(found)
         if not (first and numbers):
@@ -149,6 +165,8 @@ class FetchSession:
 
     def _start_threads(self) -> None:
         with self._beginning:
+            if not self._threads:
+                self.races.start()
             while len(self._threads) < min(self.outstanding, self._most):
                 # Daemon threads: a process can end without waiting for an answer, which may take minutes.
                 thread = threading.Thread(target=self._serve, name=f"request-{len(self._threads)}", daemon=True)
@@ -230,7 +248,13 @@ class FetchSession:
         while (tiles := self._work.get()) is not None:
             tiles.work()
 
-    def _counted(self, tile: TileReceipt) -> TileReceipt:
+    def _wanted(self) -> int:
+        """Return how many requests could be in flight, those that Earth Engine still computes included."""
+        return self.outstanding + self.races.wanted + self.permits.lingering
+
+    def _counted(self, fetch: Callable[[int], TileReceipt], index: int) -> TileReceipt:
+        self.tally.take()
+        tile = fetch(index)
         self.tally.tile(failed=tile.status == "failed")
         return tile
 

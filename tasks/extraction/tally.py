@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 class Tally:
     """Counts of tiles and requests. They are read without a lock, so a reader may get values that are slightly old."""
 
+    taken: int = 0
+    """Number of tiles that a thread has taken from the queue."""
     done: int = 0
     """Number of tiles that ended: stored, empty or failed."""
     failed: int = 0
     requests: int = 0
     """Number of pixel requests that ended, with an answer or an error."""
     throttled: int = 0
+    hedged: int = 0
+    """Number of requests that were sent a second time while the first was in flight (`tasks.extraction.hedge`)."""
     longest_s: float = 0.0
     """Seconds that the longest recent request took. They decay slowly, so that one hang does not count for ever."""
     restricted: bool = False
@@ -34,6 +38,16 @@ class Tally:
                 self.throttled += 1
             else:
                 self.longest_s = max(seconds, self.longest_s * 0.999)
+
+    def take(self) -> None:
+        """Count a tile that a thread takes."""
+        with self._lock:
+            self.taken += 1
+
+    def hedge(self, number: int) -> None:
+        """Count requests that are sent a second time; -1 for one that was not sent after all."""
+        with self._lock:
+            self.hedged += number
 
     def tile(self, *, failed: bool) -> None:
         """Count a tile that ended."""

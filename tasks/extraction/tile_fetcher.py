@@ -17,6 +17,7 @@ from tasks.earthengine.errors import (
     Throttled,
     TooHeavy,
 )
+from tasks.earthengine.line import Line
 from tasks.earthengine.transport import Answer, PixelRequest
 from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.retry_policy import RetryPolicy
@@ -113,30 +114,35 @@ class TileFetcher:
         """Send one request for a tile or a part of it, and repeat it if that may help."""
         request = self.plan.request(index, grid)
 
+        def send(line: Line) -> Answer:
+            with self.session.permits.permit(self.session.stop, line):
+                return self._answer(request, line)
+
         def call() -> TilePixels:
-            with self.session.permits.permit(self.session.stop):
-                tries.append(grid)
-                try:
-                    answer = self._answer(request)
-                except Throttled:
-                    tries.pop()
-                    raise
+            tries.append(grid)
+            try:
+                answer = self.session.races.answer(send)
+            except Throttled:
+                tries.pop()
+                raise
             if self.plan.locate(index)[0].wire == GDALS:
                 return self.session.in_pool(decode, self.plan, index, answer.body, grid)
             return decode(self.plan, index, answer.body, grid)
 
         return self.retry.run(call, sleep=tenacity.sleep_using_event(self.session.stop))
 
-    def _answer(self, request: PixelRequest) -> Answer:
+    def _answer(self, request: PixelRequest, line: Line) -> Answer:
         """Send a request under its permit, and report the outcome to the permits and the tally."""
         permits, tally, sent = self.session.permits, self.session.tally, time.monotonic()
         try:
-            answer = self.ask(request)
+            with line.used():
+                answer = self.ask(request)
         except EarthEngineError as error:
             throttled = isinstance(error, Throttled)
             if throttled:
                 permits.throttled(sent, wait_s=error.retry_after)
-            elif not isinstance(error, TooHeavy):  # TooHeavy comes late, and smaller parts may succeed
+            # TooHeavy comes late, and smaller parts may succeed. A request that was given up shows nothing.
+            elif not (line.is_set() or isinstance(error, TooHeavy)):
                 permits.failed()
             if error.may_compute_s > 0:
                 permits.linger(error.may_compute_s)
@@ -146,7 +152,9 @@ class TileFetcher:
         if answer.restricted and not tally.restricted:
             permits.throttled(sent, pause=False)  # only once: after it, throttling shows how many are allowed
         tally.restricted = answer.restricted
-        tally.request(time.monotonic() - sent, throttled=False)
+        seconds = time.monotonic() - sent
+        tally.request(seconds, throttled=False)
+        self.session.races.latencies.add(seconds)
         return answer
 
     def _stored(self, index: int, fingerprint: str, pixels: TilePixels, attempts: int, begun: float) -> TileReceipt:

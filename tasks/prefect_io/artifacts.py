@@ -163,6 +163,7 @@ def show_summary(
         ("failed", f"{counts['failed']:,}"),
         ("fetched by this run", f"{len(spent.fetched):,}"),
         ("requests repeated", f"{sum(max(tile.attempts - 1, 0) for tile in spent.fetched):,}"),
+        ("requests sent a second time (hedged)", f"{spent.hedged:,}"),
         ("time", duration_text(spent.seconds)),
         (
             "best possible at the quota, for requests of this duration",

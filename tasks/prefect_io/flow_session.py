@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.run import RunCancelled
 from tasks.extraction.account import Account
+from tasks.extraction.hedge import HedgePolicy
 from tasks.extraction.quota import FixedShare, Quota
 from tasks.extraction.session import FetchSession
 from tasks.prefect_io.flow_run import run_logger
@@ -32,7 +33,7 @@ def quota_of(account: Account) -> Quota:
 
 
 @contextlib.contextmanager
-def fetch_session(account: Account, deadlines: Deadlines) -> Iterator[FetchSession]:
+def fetch_session(account: Account, deadlines: Deadlines, hedge: HedgePolicy) -> Iterator[FetchSession]:
     """Open the fetch session of the flow run; it is closed at the end of the `with` block.
 
     Waits until a slot of the quota is free, but takes no slot before the first tile is fetched.
@@ -43,7 +44,7 @@ def fetch_session(account: Account, deadlines: Deadlines) -> Iterator[FetchSessi
     """
     # A flow's function may also be called without Prefect's engine, to plan or to check its input. It has no id then.
     run_id = flow_run.id or str(uuid4())
-    with FetchSession(run_id, quota_of(account), account.pace, deadlines) as session:
+    with FetchSession(run_id, quota_of(account), account.pace, deadlines, hedge) as session:
         session.hold.wait_for_room()
         if session.cancelled.is_set():
             raise RunCancelled("The run was cancelled while it waited for slots. Nothing was fetched.")

@@ -102,10 +102,13 @@ class LeaseBook:
             retiring = sorted((lease for lease in self._leases if lease.retiring), key=lambda lease: lease.slots)
             rest, free = sum(lease.slots for lease in retiring), []
             in_flight, slots = self._permits.in_flight, self._permits.slots
+            # The slot of a tag ends with its task, and a request that was given up may be computed for longer.
+            lasting, left_behind = slots - self._tag_slots(), self._permits.lingering
             for lease in retiring:
-                if in_flight <= slots + rest - lease.slots:
+                kept = rest - lease.slots
+                if in_flight <= slots + kept and left_behind <= lasting + kept:
                     free.append(lease)
-                    rest -= lease.slots
+                    rest = kept
             return tuple(free)
 
     @property
@@ -120,6 +123,9 @@ class LeaseBook:
         """Whether a retiring lease has not been released yet."""
         with self._lock:
             return any(lease.retiring for lease in self._leases)
+
+    def _tag_slots(self) -> int:
+        return sum(lease.slots for lease in self._leases if lease.of_tag)
 
     def _count(self, lease: Lease) -> None:
         """Let requests use the slots of a lease until it ends. The caller holds the lock."""

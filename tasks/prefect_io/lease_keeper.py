@@ -144,7 +144,7 @@ class LeaseKeeper:
         self._wake.set()
 
     def close(self) -> None:
-        """End the keeper's thread as soon as no request is in flight, or at once if the process leaves."""
+        """End the keeper's thread as soon as no answer is awaited, or at once if the process leaves."""
         self._closing.set()
         self._wake.set()
         if self._thread is None:
@@ -154,8 +154,8 @@ class LeaseKeeper:
 
     def _keep(self, until_the_end: contextlib.ExitStack) -> None:
         with until_the_end:
-            # Slots are kept for requests that are still in flight when the session ends.
-            while not self._closing.is_set() or (self._permits.in_flight and self.left_for is None):
+            # Slots are kept for requests in flight when the session ends. For those given up, leases alone keep them.
+            while not self._closing.is_set() or (self._permits.awaited and self.left_for is None):
                 calm = False
                 try:
                     calm = self._look()
@@ -281,15 +281,18 @@ class LeaseKeeper:
 
     def _release_all(self) -> None:
         """Release all leases, except those for requests that go on at Earth Engine after this process."""
-        needed = self._permits.in_flight if self.left_for else 0
+        left_for = self._permits.lingering_s if self.left_for is None else self.left_for
+        needed = self._permits.in_flight if left_for else 0
+        with contextlib.suppress(*FAULTS):  # then the leases below are kept
+            if needed and (exact := self._lease(self._limit.name, needed)):  # those below may have many slots more
+                self._client.renew_concurrency_lease(exact.id, max(LEASE_S, left_for))
+                needed = 0
         for lease in sorted(self._book.all(), key=lambda lease: lease.slots):
             with contextlib.suppress(*FAULTS):
-                if lease.of_tag:  # Prefect releases it
-                    pass
-                elif needed > 0 and self.left_for:
-                    self._client.renew_concurrency_lease(lease.id, max(LEASE_S, self.left_for))
+                if needed > 0 and not lease.of_tag:
+                    self._client.renew_concurrency_lease(lease.id, max(LEASE_S, left_for))
                     needed -= lease.slots
-                else:
+                elif not lease.of_tag:  # Prefect releases that of a tag
                     self._client.release_concurrency_slots_with_lease(lease.id)
             self._permits.drop_lease(lease.id)
         if self._demand:

@@ -77,6 +77,8 @@ class Progress:
             f"{session.permits.in_flight} of {session.permits.slots} slots in use",
             f"{tally.throttled} requests throttled",
         ]
+        if tally.hedged:
+            words.append(f"{tally.hedged} requests sent a second time")
         if tally.restricted:
             words.append("project in restricted mode")
         if tally.failed:

@@ -84,6 +84,7 @@ class Bench:
         self.control.turn(**OFF)
         row = run_figures(outcome.statistics, outcome.wall_s if outcome.errors else outcome.life_s)
         row["call_s"] = outcome.wall_s
+        row["hedged"] = sum(result.get("hedged", 0) for result in outcome.results)
         for each in parameters:
             found = check.ours(Path(each["output"]), expected // len(parameters), image=image, sample=sample)
             row |= {key: row.get(key, 0) + value for key, value in found.items()}

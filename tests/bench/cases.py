@@ -24,7 +24,9 @@ from tests.cloud import fake
 
 FAULTS = {"p_503": 0.01, "p_dropped": 0.005, "p_truncated": 0.002, "p_hanging": 0.001}
 # Nothing may ever be lost, wrong or asked for again after it succeeded, whatever else a case is about.
-SOUND = (Bar("lost", "==", 0), Bar("wrong", "==", 0), Bar("repeated", "==", 0), Bar("errors", "==", 0))
+# Nor may an honest request be sent a second time because it is slow.
+NOTHING_AMISS = (Bar("lost", "==", 0), Bar("wrong", "==", 0), Bar("repeated", "==", 0), Bar("errors", "==", 0))
+SOUND = (*NOTHING_AMISS, Bar("hedged", "==", 0))
 WITHIN = Bar("peak_in_flight", "<=", 40)
 
 
@@ -148,6 +150,23 @@ def heavy(bench: Bench, seed: int) -> dict:
     different = sum(split.get(path) != digest for path, digest in whole.items()) + len(split.keys() - whole.keys())
     fewest = rows + 2 * rows  # halves of the heavy ones fit
     return row | {"different_bytes": different, "fewest": fewest, "requests_ratio": row["requests"] / fewest}
+
+
+def hang_4000(bench: Bench, seed: int) -> dict:
+    """One run, and one whose last request hangs. Each has a project of its own: the slot of the hang stays taken."""
+    count, row = bench.count(4000), {}
+    for name, at in (("without", None), ("with", count)):
+        with bench.output(count) as folder:
+            points = work.write_points(folder / "points.csv", count)
+            more = {"output": str(folder / "output"), "project": f"hang-{name}-{seed}", "read_deadline": 330}
+            figures, _ = bench.flows(
+                [work.patches(points, **more, computation_limit=300)],
+                seed=seed, knobs=QUOTA | {"hang_at": at}, expected=count,
+            )  # fmt: skip
+        row |= {f"{name}_{key}": figures[key] for key in ("wall_s", "requests", "hedged")}
+        row["errors"] = row.get("errors", 0) + figures["errors"]
+        row["process_ratio"] = figures["process_s"] / row.setdefault("without_process_s", figures["process_s"])
+    return figures | row | {"ratio": row["with_wall_s"] / row["without_wall_s"]}
 
 
 def _digest(path: Path) -> str:
@@ -319,6 +338,18 @@ CASES: dict[str, Case] = {
         "1% 503, 0.5% dropped, 0.2% truncated, 0.1% hanging: nothing lost, wrong or repeated, at least 0.90",
         (*SOUND, Bar("efficiency", ">=", 0.90)),
         faults_4000,
+    ),
+    "hang_4000": Case(
+        "the last request of 4,000 hangs: at most 1.3 x the time of a run without, one request sent a second time",
+        (
+            *NOTHING_AMISS,
+            WITHIN,
+            Bar("ratio", "<=", 1.3),
+            Bar("process_ratio", "<=", 1.3),
+            Bar("with_hedged", "==", 1),
+            Bar("without_hedged", "==", 0),
+        ),
+        hang_4000,
     ),
     "quota_cut": Case(
         "quota cut to 10 and restored: 429s under 5%, 40 in flight again within 60 s, nothing lost",

@@ -45,6 +45,7 @@ def flow(spec: dict):
         with get_client(sync_client=True) as client:
             record = client.read_flow_run(state.state_details.flow_run_id)
         told = {"folder": result.folder, "stored": result.stored, "empty": result.empty, "failed": result.failed}
+        told["hedged"] = result.hedged
         return told | {"created": record.created.timestamp(), "finished": record.end_time.timestamp()}
 
     return run

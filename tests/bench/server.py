@@ -25,6 +25,7 @@ OFF = {
     "p_dropped": 0.0,
     "p_truncated": 0.0,
     "p_hanging": 0.0,
+    "hang_at": None,
     "max_pixels": None,
     "restricted": False,
     # At level 1 a body costs 6 to 11 ms of the sandbox's CPU, as much again as making it.

@@ -94,4 +94,4 @@ def patches(points: str, *, name: str = "light", scale: float = 5.0, masks: str 
 def known(parameters: dict, model) -> dict:
     """Leave out deadlines that the flow does not take."""
     extra = {key: value for key, value in DEADLINES.items() if key in model.model_fields}
-    return parameters | extra
+    return extra | parameters

@@ -93,6 +93,7 @@ WRONG = {
     "requests_in_flight": {"type": "many", "zero": 0, "large": 1001, "fraction": 1.5},
     "read_deadline": {"type": "long", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "computation_limit": {"type": "long", "negative": -1, "large": 1e9, "nan": math.nan},
+    "hedged_share": {"type": "few", "negative": -0.01, "large": 0.02, "nan": math.nan},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
     "workload_tag": {"type": 3, "empty": "", "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
     "plan_only": {"type": "perhaps"},

@@ -11,6 +11,7 @@ from flows.parameters import RegionParameters
 from tasks.earthengine.connection import HIGH_VOLUME, SCOPES
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError
+from tasks.extraction.hedge import HEDGE
 from tasks.prefect_io.connection_block import EarthEngineConnection, open_account
 from tasks.prefect_io.flow_session import fetch_session
 from tests.cloud.tokens import service_account_info
@@ -42,7 +43,7 @@ def test_a_run_does_what_its_connection_says(saved):
 def test_a_run_gets_its_share_of_the_rate_once(saved, sandbox_url):
     slug = saved(endpoint=sandbox_url, requests_in_flight=80, requests_per_second=50, lane_requests_in_flight=20)
     account = RegionParameters(**GIVEN, connection=slug).connect()
-    with fetch_session(account, Deadlines()) as session:
+    with fetch_session(account, Deadlines(), HEDGE) as session:
         permits = session.permits
         # Permits scale the rate by the slots that are held: a quarter of the quota, a quarter of the rate.
         assert permits.pace.per_second * account.pace.in_flight / permits.quota == account.pace.own_per_second == 12.5

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from tasks.errors.input import BadInputError
 from tasks.extraction.permits import Pace, Permits
 from tasks.prefect_io import lease_keeper
-from tasks.prefect_io.lease_book import Lease, LeaseBook
+from tasks.prefect_io.lease_book import Lease, LeaseBook, tag_lease
 from tasks.prefect_io.leases import LeaseHold, PrefectLeases
 from tasks.prefect_io.quota_limit import share, tag_of
 from tasks.prefect_io.server import ServerRefusedError
@@ -275,6 +275,31 @@ def test_a_batch_does_not_wait_for_requests_that_retiring_leases_still_cover():
     permits.linger(60)
     assert permits.wait_idle(0.0, beyond=book.slots)
     assert not book.retired()  # one request is in flight that the smaller does not cover
+
+
+def test_a_request_that_was_given_up_keeps_a_slot_that_does_not_end_with_the_task():
+    """Otherwise the task would wait for it, for as long as Earth Engine may compute."""
+    permits = Permits(Pace(in_flight=10))
+    book = LeaseBook(permits)
+    tag, own = tag_lease(uuid4()), Lease(uuid4(), 1, time.monotonic())
+    for lease in (tag, own):
+        book.add(lease)
+    book.renewed(tag, time.monotonic(), 60.0)
+    book.retire(1)
+    permits.linger(60)
+    assert book.retired() == ()
+    book.remove(tag)
+    assert permits.wait_idle(0.0, beyond=book.slots)
+
+
+def test_a_process_does_not_stay_for_requests_that_it_has_given_up_and_their_slots_stay_taken(client, project):
+    with Party(project, in_flight=6, tagged=False) as party:
+        until(lambda: party.permits.slots == 6)
+        for _ in range(2):
+            party.permits.linger(300)
+    party.thread.join(PATIENCE_S)
+    assert not party.thread.is_alive()
+    assert taken(client, project) == 2
 
 
 def refuse(hold, status, patch):
