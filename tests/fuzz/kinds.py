@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.fuzz import outputs
 from tests.fuzz.fuzzed import Fuzzed
 
-KINDS: dict[str, Fuzzed] = {}
+KINDS: dict[str, Fuzzed] = {**outputs.KINDS}
