@@ -8,6 +8,8 @@ import os
 import threading
 from collections import OrderedDict
 
+import orjson
+
 from tasks.errors.input import BadInputError
 from tasks.plan.limits import check_stored
 from tasks.plan.plan import Plan
@@ -19,7 +21,7 @@ PLAN = "plan.json"
 # is not read, since it would fill the memory.
 LARGEST = 128 << 20
 # Arrays and objects in a plan: a dozen, five for each image and one for each band. Each takes 60 bytes of memory.
-LARGEST_PARTS = 1_000_000
+LARGEST_PARTS = 500_000
 # Number of plans that a process keeps: those of the last runs. A plan of a million patches takes 100 MB.
 KEPT_PLANS = 4
 _lock = threading.Lock()
@@ -79,7 +81,7 @@ def parse_plan(data: bytes) -> Plan:
     """
     try:
         check_parts(data, LARGEST_PARTS)
-        return check_stored(Plan.from_json(json.loads(data)))
+        return check_stored(Plan.from_json(orjson.loads(data)))
     except (RecursionError, OverflowError) as error:
         raise ValueError(f"it is nested too deeply, or a number is too large ({type(error).__name__})") from None
 

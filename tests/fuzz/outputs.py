@@ -40,7 +40,7 @@ def mutated(random: Random, value: Any) -> Any:
         holder, name = random.choice(places)
         action = random.random()
         if action < 0.7:
-            holder[name] = _near(random, holder[name]) if random.random() < 0.4 else _other(random)
+            holder[name] = _near(random, holder[name]) if random.random() < 0.6 else _other(random)
         elif action < 0.8:
             del holder[name]
         elif isinstance(holder, list):
@@ -61,8 +61,8 @@ def _near(random: Random, value: Any) -> Any:
     if isinstance(value, str) and value:
         place = random.randrange(len(value))
         return value[:place] + random.choice(TEXTS) + value[place + random.randint(0, 2) :]
-    if isinstance(value, int | float):
-        return random.choice((-value, value + 1, value * 2, str(value), float(value)))
+    if isinstance(value, int | float) and abs(value) < 2**70:
+        return random.choice((-value, value + 1, value * 2, value / 3, int(value), str(value), float(value)))
     return [value]
 
 
