@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import ee
-import prefect.client.base
 import prefect.flow_engine
 import pytest
 from prefect.testing import utilities
 
 from deployments.sandbox.process import running
 from tasks.earthengine.connection import Connection
+from tests.hurry import hurry
+from tests.migrated import ROOT, migrated_database
 
-ROOT = Path(__file__).parents[1]
 # Everything that the tests talk to is on this machine, whatever proxy its user needs for the rest.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
@@ -85,32 +79,8 @@ def connection(sandbox_url: str) -> Connection:
 
 @pytest.fixture(scope="session")
 def migrated() -> Path:
-    """An empty database of this Prefect: made once, since that takes up to 50 s, and then copied for each server."""
-    database = ROOT / ".cache" / "tests" / f"prefect-{version('prefect')}.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of the two processes of `make test`, one makes it
-        if not database.exists():
-            new = database.with_suffix(".new")
-            new.unlink(missing_ok=True)
-            environment = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{new}"}
-            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-            subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
-            new.rename(database)
-    return database
-
-
-class Hurried:
-    """A module whose sleep is a tenth of what is asked for."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-    def sleep(self, seconds: float) -> Any:
-        return self._module.sleep(seconds / 10)
+    """An empty database of this Prefect."""
+    return migrated_database()
 
 
 @pytest.fixture(scope="session")
@@ -124,8 +94,7 @@ def prefect_server(migrated: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utilities, "mkdtemp", lambda: home)  # the harness looks for its database there, and removes it
         # SQLite refuses a write that meets another, as when a batch takes its slot: the client repeats it after 2 s.
-        for name in ("time", "anyio"):
-            patch.setattr(prefect.client.base, name, Hurried(getattr(prefect.client.base, name)))
+        hurry(patch.setattr)
         # The engine would wait at the end of each run until the thread of its heartbeats wakes, up to a second.
         patch.setattr(
             prefect.flow_engine,

@@ -15,12 +15,12 @@ import requests
 from tests.bench import databases, postgres, stored, work
 from tests.bench.bench import Bench
 from tests.bench.jobs import Sample, run
-from tests.bench.proxy import proxied
 from tests.bench.replay import replaying
 from tests.bench.server import QUOTA
 from tests.bench.table import Bar
 from tests.chaos.place import Bucket, Folder
 from tests.cloud import fake
+from tests.proxy import Outage, proxied
 
 FAULTS = {"p_503": 0.01, "p_dropped": 0.005, "p_truncated": 0.002, "p_hanging": 0.001}
 # Nothing may ever be lost, wrong or asked for again after it succeeded, whatever else a case is about.
@@ -228,16 +228,17 @@ def cpu(bench: Bench, seed: int) -> dict:
 
 def leases(bench: Bench, seed: int) -> dict:
     """Two runs; once both fetch, no lease can be renewed for 90 s."""
-    with proxied(bench.prefect) as proxy:
+    outage = Outage()
+    with proxied(bench.prefect, outage) as proxy:
         begun: list[float] = []
 
         def hook(sample: Sample) -> None:
             if not begun and sample.requests > 200 * min(1.0, bench.scale):
                 begun.append(sample.at)
-                proxy.block(90 * min(1.0, bench.scale))
+                outage.begin(90 * min(1.0, bench.scale))
 
         row = _several(bench, seed, bench.count(5000), prefect=proxy.url, hook=hook)
-        return row | {"renewals_refused": proxy.refused}
+        return row | {"renewals_refused": outage.refused}
 
 
 def plan_million(bench: Bench, seed: int) -> dict:

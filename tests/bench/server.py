@@ -81,13 +81,16 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prefect_server(home: Path, *, port: int | None = None, database: str | None = None) -> Iterator[str]:
+def prefect_server(
+    home: Path, *, port: int | None = None, database: str | None = None, **more: str
+) -> Iterator[str]:
     """Run a Prefect server for as long as the block; yields the URL of its API.
 
     Args:
         home: Its folder.
         port: Of loopback; any that is free by default.
         database: URL, `postgresql+asyncpg://...`; SQLite in its folder by default.
+        **more: More of its environment.
     """
     port = port or free_port()
     settings = environment(
@@ -95,6 +98,7 @@ def prefect_server(home: Path, *, port: int | None = None, database: str | None 
         PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
         DO_NOT_TRACK="1",
         **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
+        **more,
     )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("ab") as log:
