@@ -13,7 +13,7 @@ export NO_PROXY := 127.0.0.1,localhost
 PORT := 4200
 SANDBOX_PORT := 9080
 
-.PHONY: help setup demo up down test test-ui screenshots bench chaos large fuzz check format lock clean
+.PHONY: help setup demo up down test test-ui screenshots bench chaos chaos-server large fuzz check format lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ large: $(READY) ## One run of 100,000 tiles, with what it uses of memory and dat
 
 fuzz: $(READY) ## Broken inputs of every kind that others can write; KIND="npy csv" INPUTS=10000 for others
 	$(BIN)/python -m tests.fuzz $(KIND)
+
+chaos-server: $(READY) ## Faults of the Prefect server in each call of a run at each phase, signals in each wait; an hour
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m tests.chaos.faults
 
 check: $(READY) ## Lint, format, strict types, import layers
 	$(BIN)/ruff check .

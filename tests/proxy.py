@@ -64,19 +64,6 @@ class Request:
         return f"{'WS' if self.websocket else self.method} {path}{state}"
 
 
-@dataclass
-class Seen:
-    """A request that the proxy has seen."""
-
-    at: float
-    """Monotonic time."""
-    call: str
-    fault: str | None
-    """The fault with which it was answered."""
-    status: int = 0
-    """Status of the server's answer; 0 = there was none."""
-
-
 Rule = Callable[[Request], str | None]
 """Returns the fault with which to answer a request, or None to pass it on. Called in the proxy's thread."""
 
@@ -96,7 +83,6 @@ class Proxy:
         self._path = parts.path
         self.rule = rule
         self.answered: Callable[[Request, int], object] = lambda *_: None
-        self.seen: list[Seen] = []
         self.port = 0
 
     @property
@@ -114,19 +100,21 @@ class Proxy:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        opened: list[asyncio.StreamWriter] = []
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 request, sent = await _request(head, reader)
-                if (fault := self._fault(request)) and fault != "reset-after" and fault != "short":
+                if (fault := self.rule(request)) and fault not in {"reset-after", "short"}:
                     if not await _fail(fault, reader, writer):
                         return
                     continue
-                upstream = upstream or await asyncio.open_connection(*self._upstream, limit=2**20)
+                if upstream is None or upstream[0].at_eof():  # a server closes a connection that was idle
+                    upstream = await asyncio.open_connection(*self._upstream, limit=2**20)
+                    opened.append(upstream[1])
                 upstream[1].write(sent)
                 await upstream[1].drain()
                 answer, status, last = await _answer(request.method, upstream[0])
-                self.seen[-1].status = status
                 self.answered(request, status)
                 if fault:
                     if fault == "short":
@@ -144,13 +132,8 @@ class Proxy:
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             pass
         finally:
-            for end in (writer, *(upstream or ())[1:]):
+            for end in (writer, *opened):
                 end.close()
-
-    def _fault(self, request: Request) -> str | None:
-        fault = self.rule(request)
-        self.seen.append(Seen(time.monotonic(), request.call, fault))
-        return fault
 
 
 async def _request(head: bytes, reader: asyncio.StreamReader) -> tuple[Request, bytes]:

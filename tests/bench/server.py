@@ -81,9 +81,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prefect_server(
-    home: Path, *, port: int | None = None, database: str | None = None, **more: str
-) -> Iterator[str]:
+def prefect_server(home: Path, *, port: int | None = None, database: str | None = None, **more: str) -> Iterator[str]:
     """Run a Prefect server for as long as the block; yields the URL of its API.
 
     Args:

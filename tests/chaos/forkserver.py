@@ -1,7 +1,7 @@
 """A process that has imported the flows, and runs each job in a fork of itself: a job then starts in no time.
 
 ``python -m tests.chaos.forkserver`` reads one job (a :class:`Job` as JSON) from each line of standard input, prints the
-id of its process, runs it, and prints its exit status. The process of a job is like one of the command line: the same
+id of its process, and later its exit status. The process of a job is like one of the command line: the same
 standard error, signals, threads and exit.
 """
 
@@ -12,15 +12,23 @@ import ctypes
 import importlib
 import json
 import os
+import queue
 import runpy
+import select
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tasks.errors import QuarryError
 from tests.hurry import hurry
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOK_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +77,7 @@ def _run(job: Job) -> None:
         elif job.how == "adhoc":
             from flows import adhoc
 
-            print(getattr(adhoc, job.words[0])(**job.given).model_dump_json())
+            sys.stdout.write(getattr(adhoc, job.words[0])(**job.given).model_dump_json())
         else:
             sys.argv = ["prefect.engine", job.settings["PREFECT__FLOW_RUN_ID"]]
             sys.modules.pop("prefect.engine")
@@ -119,22 +127,73 @@ def main() -> None:
         importlib.import_module(f"flows.{name}")
     importlib.import_module("prefect.flow_engine")
     print("ready", file=answers)
-    for line in sys.stdin:
-        job = Job(**json.loads(line))
-        pid = os.fork()
-        if not pid:
-            answers.close()
-            _begin(job)
-            return
-        print(pid, file=answers)
-        _, status = os.waitpid(pid, 0)
-        _import_what_was_used(job)
-        print(os.waitstatus_to_exitcode(status), file=answers)
+    running: dict[int, Job] = {}
+    rest, over = "", False
+    while not over or running:
+        if not over and select.select([0], [], [], LOOK_S)[0]:
+            read = os.read(0, 2**16).decode()
+            over = not read
+            *lines, rest = (rest + read).split("\n")
+            for line in lines:
+                job = Job(**json.loads(line))
+                pid = os.fork()
+                if not pid:
+                    answers.close()
+                    _begin(job)
+                    return
+                running[pid] = job
+                print("begun", pid, file=answers)
+        pid, status = os.waitpid(-1, os.WNOHANG) if running else (0, 0)
+        if pid:
+            print("ended", pid, os.waitstatus_to_exitcode(status), file=answers)
+            _import_what_was_used(running.pop(pid))
 
 
-def line(job: Job) -> str:
-    """Return the line that starts a job."""
-    return json.dumps(asdict(job)) + "\n"
+class ForkServer:
+    """The process above, as its users see it. Safe in threads."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "tests.chaos.forkserver"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=dict(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._lock = threading.Lock()
+        self._begun: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._codes: dict[int, int] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("The fork server did not start.")
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+        if self._reader.is_alive():
+            self._reader.join()
+        self._process.stdout.close()
+
+    def start(self, job: Job) -> int:
+        """Start a job; return the id of its process."""
+        with self._lock:
+            self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+            self._process.stdin.flush()
+            return self._begun.get(timeout=60)
+
+    def code(self, pid: int) -> int | None:
+        """Return the exit status of a job's process, once; None if it has not ended."""
+        return self._codes.pop(pid, None)
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            what, pid, *code = line.split()
+            if what == "begun":
+                self._begun.put(int(pid))
+            else:
+                self._codes[int(pid)] = int(code[0])
 
 
 if __name__ == "__main__":

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from tests.bench.server import environment
-from tests.chaos.forkserver import Job, line
-from tests.proxy import Proxy, Request, proxied
+from tests.chaos.forkserver import ForkServer, Job
+from tests.proxy import Request, proxied
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 PHASES = ("start", "leases", "tasks", "artifacts", "end")
 """Until the first slot is asked for; until the first pixel request; until the last is answered; until the run's last
@@ -48,6 +47,7 @@ VALUES: dict[str, Any] = {
     "tasks.prefect_io.progress:Progress.ARTIFACT_S": 1.0,
     "tasks.prefect_io.server:ANSWER_S": 2.0,
 }
+NONE: Mapping[str, Any] = MappingProxyType({})
 HANG_S = 150.0
 """Seconds after which a run counts as hanging."""
 
@@ -91,8 +91,8 @@ class Watch:
     """Phase and call of each request, in order."""
     faults: int = 0
     since: float | None = None
-    hold_pixels: bool = False
-    """Whether pixel requests are left without an answer."""
+    pixel_fault: str | None = None
+    """Fault with which each pixel request is answered."""
 
     @property
     def phase(self) -> str:
@@ -130,7 +130,7 @@ class Watch:
         """Rule of the proxy before the sandbox."""
         if is_pixels(request):
             self.asked += 1
-            return "timeout" if self.hold_pixels else None
+            return self.pixel_fault
         return None
 
     def count(self, request: Request, status: int) -> None:
@@ -163,7 +163,7 @@ class End:
         if self.how.get("how") == "raised":
             return f"{self.how['type'].rsplit('.', 1)[-1]}: {self.how['message']}"
         lines = [text for text in self.log.splitlines() if text.strip()]
-        first = [text for text in lines if re.match(r"(\w*(Error|Denied|Busy|Throttled|Transient|Cancelled)\w*): ", text)]
+        first = [text for text in lines if re.match(r"[A-Z][a-z]+[A-Z]\w*: ", text)]
         return (first or lines or [""])[-1]
 
     @property
@@ -178,12 +178,13 @@ class Lane:
     Args:
         name: Its name, part of the names of projects.
         folder: Where outputs and logs go.
+        server: Starts the processes of jobs.
         prefect: URL of the API of the Prefect server.
         sandbox: URL of the sandbox.
     """
 
-    def __init__(self, name: str, folder: Path, *, prefect: str, sandbox: str) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, server: ForkServer, *, prefect: str, sandbox: str) -> None:
+        self.name, self.folder, self._server = name, folder, server
         self._urls = prefect, sandbox
         self._number = itertools.count()
         self._open = contextlib.ExitStack()
@@ -192,35 +193,23 @@ class Lane:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.prefect = self._open.enter_context(proxied(self._urls[0]))
         self.sandbox = self._open.enter_context(proxied(self._urls[1]))
-        settings = environment(PREFECT_API_URL=self.prefect.url, PREFECT_HOME=str(self.folder / "home"), **SETTINGS)
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.forkserver"],
-            cwd=ROOT,
-            env=settings,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._open.callback(self._stop)
-        if self._server.stdout.readline() != "ready\n":
-            raise RuntimeError("The fork server did not start.")
+        self.settings = {"PREFECT_API_URL": self.prefect.url, "PREFECT_HOME": str(self.folder / "home")}
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _stop(self) -> None:
-        for pipe in (self._server.stdin, self._server.stdout):
-            pipe.close()
-        self._server.terminate()
-        self._server.wait()
+    @property
+    def upstream(self) -> str:
+        """URL of the API of the Prefect server itself."""
+        return self._urls[0]
 
-    def new(self) -> Place:
+    def new(self, more: Mapping[str, Any] = NONE) -> Place:
         """Return a place for one job: a folder, and a project of its own, whose slots no other job has."""
         number = next(self._number)
         folder = self.folder / f"job-{number:03}"
         folder.mkdir()
-        return Place(folder=folder, project=f"{self.name}-{number:03}")
+        return Place(folder=folder, project=f"{self.name}-{number:03}", more=more)
 
     def run(
         self,
@@ -240,25 +229,22 @@ class Lane:
         """
         self.prefect.rule, self.sandbox.rule, self.sandbox.answered = watch.prefect, watch.pixels, watch.count
         folder = Path(job.folder)
-        log = folder / "stderr"
+        log, ended = folder / "stderr", folder / "end.json"
+        ended.unlink(missing_ok=True)
         log.write_bytes(b"")
         begun = last = time.monotonic()
-        self._server.stdin.write(line(job))
-        self._server.stdin.flush()
-        pid = int(self._server.stdout.readline())
+        pid = self._server.start(dataclasses.replace(job, settings=self.settings | job.settings))
         silence, size, hung = 0.0, 0, False
-        while _alive(pid):
+        while (code := self._server.code(pid)) is None:
             now = time.monotonic()
             if (length := log.stat().st_size) != size:
                 silence, size, last = max(silence, now - last), length, now
-            if now - begun > patience:
+            if now - begun > patience and not hung:
                 hung = True
                 os.kill(pid, signal.SIGKILL)
             look(pid)
             time.sleep(0.1)
-        code = int(self._server.stdout.readline())
         now = time.monotonic()
-        ended = folder / "end.json"
         how = json.loads(ended.read_text()) if ended.exists() else {"how": "killed"}
         return End(
             code=None if hung else code,
@@ -270,20 +256,14 @@ class Lane:
         )
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process has not ended; its parent may not have waited for it yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @dataclass(frozen=True)
 class Place:
     """Where one job runs: again, if it failed."""
 
     folder: Path
     project: str
+    more: Mapping[str, Any]
+    """More of the parameters."""
 
     @property
     def output(self) -> Path:
@@ -292,7 +272,7 @@ class Place:
 
     def given(self, lane: Lane) -> dict[str, Any]:
         """Return the parameters of the run."""
-        return GIVEN | {"output": str(self.output), "project": self.project, "endpoint": lane.sandbox.url}
+        return GIVEN | {"output": str(self.output), "project": self.project, "endpoint": lane.sandbox.url} | self.more
 
     def command(self, lane: Lane, **more: Any) -> Job:
         """Return the job as a command line."""
@@ -312,8 +292,17 @@ class Place:
         more["settings"] = more.get("settings", {}) | {"PREFECT__FLOW_RUN_ID": flow_run}
         return self._job("worker", **more)
 
-    def _job(self, how: str, *, settings: Mapping[str, str] = {}, values: Mapping[str, Any] = {}, **more: Any) -> Job:
-        return Job(how=how, folder=str(self.folder), settings=dict(settings), values=VALUES | dict(values), **more)
+    def _job(
+        self,
+        how: str,
+        *,
+        settings: Mapping[str, str] = NONE,
+        values: Mapping[str, Any] = NONE,
+        quick: bool = True,
+        **more: Any,
+    ) -> Job:
+        values = {**(VALUES if quick else {}), **values}
+        return Job(how=how, folder=str(self.folder), settings=dict(settings), values=values, **more)
 
     def pixels(self) -> dict[str, bytes]:
         """Return the tiles and the products that are pixels, byte for byte."""
@@ -329,7 +318,8 @@ class Place:
 def lanes(count: int, folder: Path, *, prefect: str, sandbox: str) -> Iterator[list[Lane]]:
     """Open several lanes for as long as the block."""
     with contextlib.ExitStack() as stack:
+        server = stack.enter_context(ForkServer(environment(**SETTINGS)))
+        names = [f"lane-{number}" for number in range(count)]
         yield [
-            stack.enter_context(Lane(f"lane-{number}", folder / f"lane-{number}", prefect=prefect, sandbox=sandbox))
-            for number in range(count)
+            stack.enter_context(Lane(name, folder / name, server, prefect=prefect, sandbox=sandbox)) for name in names
         ]

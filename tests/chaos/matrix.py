@@ -11,13 +11,12 @@ A fault has one of these outcomes. The first two are allowed, the third in a wor
 
 from __future__ import annotations
 
-import os
+import itertools
 import queue
 import random
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -25,13 +24,16 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.chaos.lane import HANG_S, IN_FLIGHT, PHASES, End, Fault, Lane, Place, Watch
+from tests.chaos.lane import HANG_S, PHASES, End, Fault, Lane, Place, Watch
 
 ALLOWED = ("complete", "our error", "Prefect's error")
 READ = ("503", "503-retry", "500", "timeout", "reset", "short", "html", "truncated", "shape", "list")
 CHANGE = (*READ, "reset-after", "409", "423")
 LASTING = ("503", "timeout", "reset", "html")
 """Kinds of faults that go on for ever: a server that is busy, mute, away, or not a Prefect server."""
+
+PATIENT: Mapping[str, Any] = {"settings": {"PREFECT_API_REQUEST_TIMEOUT": "60"}, "hurried": False}
+"""Of a run without a fault: a server that is only busy does not fail it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Combination:
     fault: Fault
     settings: Mapping[str, str] = field(default_factory=dict)
     hurried: bool = True
+    quick: bool = True
+    """Whether the constants of the run are those of a short one: see `tests.chaos.lane.VALUES`."""
     patience: float = HANG_S
 
     @property
@@ -95,9 +99,8 @@ class Deployment:
             with self._lock:
                 if self._id is None:
                     flow = client.create_flow_from_name("extract-region")
-                    self._id = client.create_deployment(
-                        flow, "chaos", entrypoint="flows.region.extract_region", pull_steps=[], enforce_parameter_schema=False
-                    )
+                    entrypoint = "flows.region.extract_region"
+                    self._id = client.create_deployment(flow, "chaos", entrypoint=entrypoint, pull_steps=[])
             run = client.create_flow_run_from_deployment(self._id, parameters={"parameters": dict(parameters)})
             return str(run.id)
 
@@ -115,7 +118,7 @@ def calls_of(lane: Lane, how: str, deployment: Deployment) -> tuple[list[tuple[s
     pixels: dict[str, bytes] = {}
     for _ in range(2):
         place = lane.new()
-        end = lane.run(job_of(how, place, lane, deployment), Watch())
+        end = lane.run(job_of(how, place, lane, deployment, **PATIENT), Watch())
         if end.code:
             raise RuntimeError(f"The undisturbed run left with {end.code}:\n{end.log[-4000:]}")
         found |= dict.fromkeys(end.watch.calls)
@@ -126,18 +129,15 @@ def calls_of(lane: Lane, how: str, deployment: Deployment) -> tuple[list[tuple[s
 
 def combinations(how: str, calls: Iterable[tuple[str, str]]) -> list[Combination]:
     """Return all combinations of one way to start a run: each kind of fault once, and the lasting ones."""
-    chosen = []
+    faults: list[Fault] = []
     for phase, call in calls:
-        kinds = ("503", "timeout", "reset", "html") if call.startswith("WS") else READ if call.startswith("GET") else CHANGE
-        for kind in kinds:
-            chosen.append(Combination(how=how, fault=Fault(call=call, phase=phase, kind=kind)))
-        for kind in LASTING:
-            chosen.append(Combination(how=how, fault=Fault(call=call, phase=phase, kind=kind, times=None)))
-    for phase in PHASES:
-        for kind in LASTING:
-            for length in ({"times": None}, {"seconds": 20.0}):
-                chosen.append(Combination(how=how, fault=Fault(call="*", phase=phase, kind=kind, **length)))
-    return chosen
+        kinds = LASTING if call.startswith("WS") else READ if call.startswith("GET") else CHANGE
+        faults += [Fault(call=call, phase=phase, kind=kind) for kind in kinds]
+        faults += [Fault(call=call, phase=phase, kind=kind, times=None) for kind in LASTING]
+    for phase, kind in itertools.product(PHASES, LASTING):
+        faults.append(Fault(call="*", phase=phase, kind=kind, times=None))
+        faults.append(Fault(call="*", phase=phase, kind=kind, seconds=20.0))
+    return [Combination(how=how, fault=fault) for fault in faults]
 
 
 def sample(chosen: Sequence[Combination], count: int, *, seed: int = 0) -> list[Combination]:
@@ -155,7 +155,7 @@ def sample(chosen: Sequence[Combination], count: int, *, seed: int = 0) -> list[
 def judge(lane: Lane, combination: Combination, deployment: Deployment, pixels: Mapping[str, bytes]) -> Row:
     """Run a job with a fault, and once more without it if it failed."""
     place = lane.new()
-    more = {"settings": combination.settings, "hurried": combination.hurried}
+    more = {"settings": combination.settings, "hurried": combination.hurried, "quick": combination.quick}
     job = job_of(combination.how, place, lane, deployment, **more)
     end = lane.run(job, Watch(combination.fault), patience=combination.patience)
     outcome, error = outcome_of(combination.how, end), ""
@@ -166,7 +166,7 @@ def judge(lane: Lane, combination: Combination, deployment: Deployment, pixels: 
     elif outcome != "complete":
         error = end.message
         before = len(list(place.output.glob("tiles/**/*.tif")))
-        again = lane.run(job_of(combination.how, place, lane, deployment), Watch())
+        again = lane.run(job_of(combination.how, place, lane, deployment, **PATIENT), Watch())
         log += f"\n--- again: {again.code}\n{again.log}"
         repeated = max(0, before + again.watch.answered - len(tiles_of(pixels)))
         if again.code or place.pixels() != pixels or repeated:
@@ -201,6 +201,7 @@ def outcome_of(how: str, end: End) -> str:
         ours = "Finished in state Failed('" in end.log or "Finished in state Cancelled('" in end.log
         return "our error" if ours and end.code == 0 else "Prefect's error"
     left = end.how.get("how") == "left" or (end.how.get("how") == "raised" and end.how["ours"])
+    left = left and not end.message.startswith("UnexpectedError")  # it stands for an exception that is not foreseen
     return "our error" if left and end.code in {1, 2, 130} else "raw error"
 
 
@@ -212,29 +213,18 @@ def run_all(
     done: Callable[[Row], object] = lambda _: None,
 ) -> list[Row]:
     """Run combinations, one at a time in each lane; return what became of them, in their order."""
-    waiting: queue.SimpleQueue[tuple[int, Combination]] = queue.SimpleQueue()
-    for pair in enumerate(chosen):
-        waiting.put(pair)
-    rows: dict[int, Row] = {}
-    failed: list[BaseException] = []
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
 
-    def work(lane: Lane) -> None:
-        while not failed:
-            try:
-                number, combination = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                rows[number] = judge(lane, combination, deployment, pixels)
-                done(rows[number])
-            except BaseException as error:  # noqa: BLE001 - raised below
-                failed.append(error)
+    def one(combination: Combination) -> Row:
+        lane = free.get()
+        try:
+            row = judge(lane, combination, deployment, pixels)
+        finally:
+            free.put(lane)
+        done(row)
+        return row
 
-    threads = [threading.Thread(target=work, args=(lane,)) for lane in lanes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in failed:
-        raise error
-    return [rows[number] for number in sorted(rows)]
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        return list(pool.map(one, chosen))
