@@ -131,7 +131,8 @@ def _explain(error: Exception) -> NoReturn:
 
     from tasks.errors.input import InputError
 
-    if isinstance(error, ValidationError):
+    # Prefect's client raises the same error if the server answers with something that it cannot read.
+    if isinstance(error, ValidationError) and error.title in {each.parameters for each in COMMANDS.values()}:
         _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     if isinstance(error, InputError):
         _leave(BAD_INPUT, str(error))

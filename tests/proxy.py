@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import queue
 import re
 import socket
 import struct
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 # How a call can fail. None of the answers with a status reaches the server.
 STATUSES = {
+    "403": (403, ""),
     "409": (409, ""),
     "423": (423, "Retry-After: 1\r\n"),
     "500": (500, ""),
@@ -90,11 +92,12 @@ class Proxy:
         """URL of what is behind it."""
         return f"http://127.0.0.1:{self.port}{self._path}"
 
-    async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set."""
+    async def serve(self, begun: Callable[[asyncio.Event], object]) -> None:
+        """Serve until the event that `begun` is given is set."""
+        stop = asyncio.Event()
         server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=2**20)
         self.port = server.sockets[0].getsockname()[1]
-        ready.set()
+        begun(stop)
         await stop.wait()
         server.close()
 
@@ -214,11 +217,12 @@ async def _body(head: bytes, reader: asyncio.StreamReader) -> tuple[bytes, bytes
 @contextlib.contextmanager
 def proxied(upstream: str, rule: Rule = lambda _: None) -> Iterator[Proxy]:
     """Run a proxy in a thread for as long as the block."""
-    proxy, ready = Proxy(upstream, rule), threading.Event()
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(proxy.serve(ready, stop),), daemon=True)
+    proxy = Proxy(upstream, rule)
+    ready: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
+    serve = proxy.serve(lambda stop: ready.put((asyncio.get_running_loop(), stop)))
+    thread = threading.Thread(target=asyncio.run, args=(serve,), daemon=True)
     thread.start()
-    ready.wait(10)
+    loop, stop = ready.get(timeout=10)
     try:
         yield proxy
     finally:

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 import httpx
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+import prefect
 from prefect.exceptions import CancelledRun, ObjectNotFound
 
 from tasks.errors import QuarryError
@@ -22,6 +22,8 @@ from tasks.prefect_io.flow_run import of_deployment, run_logger
 from tasks.prefect_io.server import ServerAwayError, server_error
 
 KEPT = "The stored tiles are kept. To resume, run the same job again: only what is missing is fetched."
+# Prefect's code that talks to its server.
+_TALKING = tuple(str(Path(prefect.__file__).parent / name) for name in ("client", "concurrency"))
 
 
 def ours(error: Exception) -> QuarryError:
@@ -44,12 +46,17 @@ def ours(error: Exception) -> QuarryError:
 
 
 def _of_server(error: Exception) -> QuarryError | None:
-    """Return the error for what Prefect's engine or client raises if its server fails; None for anything else."""
-    if isinstance(error, (httpx.HTTPError, ObjectNotFound)):
-        return server_error(error)
-    if isinstance(error, ConcurrencySlotAcquisitionError) or str(error).startswith("Failed to reach API"):
+    """Return the error for what Prefect's engine or client raises if its server fails; None for anything else.
+
+    If something else than a Prefect server answers, such as a proxy with a page of HTML, the client fails with an error
+    of JSON or pydantic. So the frames of the traceback decide.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    talking = any(frame.filename.startswith(_TALKING) for frame in frames)
+    found = server_error(error) if talking or isinstance(error, (httpx.HTTPError, ObjectNotFound)) else None
+    if found is None and (talking or str(error).startswith("Failed to reach API")):
         return ServerAwayError(f"The Prefect server failed: {brief(redacted(str(error)))[1:-1]}.")
-    return None
+    return found
 
 
 def _text(error: Exception, path: Path | None) -> str:

@@ -164,6 +164,7 @@ class ForkServer:
 
     def __enter__(self) -> Self:
         if self._process.stdout.readline() != "ready\n":
+            self.__exit__()
             raise RuntimeError("The fork server did not start.")
         self._reader.start()
         return self
