@@ -45,7 +45,10 @@ VALUES: dict[str, Any] = {
     "tasks.extraction.batching:BATCH_S": 6.0,
     "tasks.prefect_io.lease_keeper:RENEW_S": 1.0,
     "tasks.prefect_io.progress:Progress.ARTIFACT_S": 1.0,
+    # It gives up soon.
     "tasks.prefect_io.server:ANSWER_S": 2.0,
+    "tasks.prefect_io.impatience:ANSWER_S": 3.0,
+    "tasks.prefect_io.outage:LONGEST_S": 20.0,
 }
 NONE: Mapping[str, Any] = MappingProxyType({})
 HANG_S = 150.0

@@ -62,7 +62,7 @@ def pixels(lanes_):
     return place.pixels()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_fault_of_the_server_fails_no_run_in_another_way_than_with_one_message(lanes_, pixels):
     chosen = [
         Combination(how=how, fault=Fault(call=call, phase=phase, kind=kind, times=times))
@@ -79,7 +79,7 @@ def test_the_faults_are_of_each_kind_and_phase():
     assert {kind for *_, kind, _ in FAULTS} == set(KINDS)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_process_leaves_a_wait_for_the_server_soon_after_a_signal(lanes_, pixels):
     waits = [wait for wait in WAITS if wait.name in SIGNALLED]
     left = leave_all(lanes_, waits, [signal.SIGTERM], Deployment(lanes_[0].upstream), hows=["command"])
