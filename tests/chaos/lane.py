@@ -7,20 +7,23 @@ import dataclasses
 import itertools
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.bench.server import environment
 from tests.chaos.forkserver import ForkServer, Job
 from tests.proxy import Request, proxied
 
+T = TypeVar("T")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 PHASES = ("start", "leases", "tasks", "artifacts", "end")
 """Until the first slot is asked for; until the first pixel request; until the last is answered; until the run's last
@@ -318,11 +321,34 @@ class Place:
 
 
 @contextlib.contextmanager
-def lanes(count: int, folder: Path, *, prefect: str, sandbox: str) -> Iterator[list[Lane]]:
-    """Open several lanes for as long as the block."""
+def lanes(folder: Path, servers: Sequence[str], *, sandbox: str) -> Iterator[list[Lane]]:
+    """Open several lanes for as long as the block.
+
+    Args:
+        folder: Where their outputs and logs go.
+        servers: URL of the API of each lane's Prefect server.
+        sandbox: URL of the sandbox.
+    """
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(ForkServer(environment(**SETTINGS)))
-        names = [f"lane-{number}" for number in range(count)]
+        processes = stack.enter_context(ForkServer(environment(**SETTINGS)))
         yield [
-            stack.enter_context(Lane(name, folder / name, server, prefect=prefect, sandbox=sandbox)) for name in names
+            stack.enter_context(Lane(name, folder / name, processes, prefect=prefect, sandbox=sandbox))
+            for name, prefect in ((f"lane-{number}", prefect) for number, prefect in enumerate(servers))
         ]
+
+
+def on_lanes(lanes: Sequence[Lane], works: Iterable[Callable[[Lane], T]]) -> list[T]:
+    """Do each work in a lane that is free, and return what came of them, in their order."""
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def one(work: Callable[[Lane], T]) -> T:
+        lane = free.get()
+        try:
+            return work(lane)
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        return list(pool.map(one, works))

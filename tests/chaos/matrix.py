@@ -12,11 +12,9 @@ A fault has one of these outcomes. The first two are allowed, the third in a wor
 from __future__ import annotations
 
 import itertools
-import queue
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -86,51 +84,51 @@ class Row:
 
 
 class Deployment:
-    """A deployment of the flow, for runs as a worker starts them."""
+    """A deployment of the flow on each server, for runs as a worker starts them."""
 
-    def __init__(self, prefect: str) -> None:
-        self._prefect = prefect
-        self._id: UUID | None = None
+    def __init__(self) -> None:
+        self._ids: dict[str, UUID] = {}
         self._lock = threading.Lock()
 
-    def new_run(self, parameters: Mapping[str, Any]) -> str:
-        """Create a flow run of the deployment, and return its id."""
-        with temporary_settings({PREFECT_API_URL: self._prefect}), get_client(sync_client=True) as client:
+    def new_run(self, prefect: str, parameters: Mapping[str, Any]) -> str:
+        """Create a flow run of the deployment on a server, and return its id."""
+        with temporary_settings({PREFECT_API_URL: prefect}), get_client(sync_client=True) as client:
             with self._lock:
-                if self._id is None:
+                if prefect not in self._ids:
                     flow = client.create_flow_from_name("extract-region")
                     entrypoint = "flows.region.extract_region"
-                    self._id = client.create_deployment(flow, "chaos", entrypoint=entrypoint, pull_steps=[])
-            run = client.create_flow_run_from_deployment(self._id, parameters={"parameters": dict(parameters)})
-            return str(run.id)
+                    self._ids[prefect] = client.create_deployment(flow, "chaos", entrypoint=entrypoint, pull_steps=[])
+            given = {"parameters": dict(parameters)}
+            return str(client.create_flow_run_from_deployment(self._ids[prefect], parameters=given).id)
 
 
 def job_of(how: str, place: Place, lane: Lane, deployment: Deployment, **more: Any) -> Any:
     """Return the job of a place, as a user starts it."""
     if how == "worker":
-        return place.worker(deployment.new_run(place.given(lane)), **more)
+        return place.worker(deployment.new_run(lane.upstream, place.given(lane)), **more)
     return place.command(lane, **more) if how == "command" else place.adhoc(lane, **more)
 
 
-def calls_of(lane: Lane, how: str, deployment: Deployment) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
-    """Return phase and call of the requests of undisturbed runs, each once, and their pixels."""
-    found: dict[tuple[str, str], None] = {}
-    pixels: dict[str, bytes] = {}
-    for _ in range(2):
-        place = lane.new()
-        end = lane.run(job_of(how, place, lane, deployment, **PATIENT), Watch())
-        if end.code:
-            raise RuntimeError(f"The undisturbed run left with {end.code}:\n{end.log[-4000:]}")
-        found |= dict.fromkeys(end.watch.calls)
-        pixels = place.pixels()
-        place.remove()
-    return sorted(found, key=lambda pair: (PHASES.index(pair[0]), pair[1])), pixels
+def undisturbed(lane: Lane, how: str, deployment: Deployment) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
+    """Run a job without a fault; return phase and call of each of its requests, in order, and its pixels."""
+    place = lane.new()
+    end = lane.run(job_of(how, place, lane, deployment, **PATIENT), Watch())
+    if end.code:
+        raise RuntimeError(f"The undisturbed run left with {end.code}:\n{end.log[-4000:]}")
+    pixels = place.pixels()
+    place.remove()
+    return end.watch.calls, pixels
 
 
 def combinations(how: str, calls: Iterable[tuple[str, str]]) -> list[Combination]:
-    """Return all combinations of one way to start a run: each kind of fault once, and the lasting ones."""
+    """Return all combinations of one way to start a run: each kind of fault once, and the lasting ones.
+
+    Args:
+        how: How the run is started.
+        calls: Phase and call of the requests of undisturbed runs.
+    """
     faults: list[Fault] = []
-    for phase, call in calls:
+    for phase, call in sorted(set(calls), key=lambda pair: (PHASES.index(pair[0]), pair[1])):
         kinds = LASTING if call.startswith("WS") else READ if call.startswith("GET") else CHANGE
         faults += [Fault(call=call, phase=phase, kind=kind) for kind in kinds]
         faults += [Fault(call=call, phase=phase, kind=kind, times=None) for kind in LASTING]
@@ -203,28 +201,3 @@ def outcome_of(how: str, end: End) -> str:
     left = end.how.get("how") == "left" or (end.how.get("how") == "raised" and end.how["ours"])
     left = left and not end.message.startswith("UnexpectedError")  # it stands for an exception that is not foreseen
     return "our error" if left and end.code in {1, 2, 130} else "raw error"
-
-
-def run_all(
-    lanes: Sequence[Lane],
-    chosen: Iterable[Combination],
-    deployment: Deployment,
-    pixels: Mapping[str, bytes],
-    done: Callable[[Row], object] = lambda _: None,
-) -> list[Row]:
-    """Run combinations, one at a time in each lane; return what became of them, in their order."""
-    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
-
-    def one(combination: Combination) -> Row:
-        lane = free.get()
-        try:
-            row = judge(lane, combination, deployment, pixels)
-        finally:
-            free.put(lane)
-        done(row)
-        return row
-
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        return list(pool.map(one, chosen))

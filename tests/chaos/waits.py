@@ -6,11 +6,9 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import queue
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,27 +143,7 @@ def leave(lane: Lane, wait: Wait, how: str, number: signal.Signals, deployment: 
     return left
 
 
-def leave_all(
-    lanes: Sequence[Lane],
-    waits: Sequence[Wait],
-    signals: Sequence[signal.Signals],
-    deployment: Deployment,
-    *,
-    hows: Sequence[str] = ("command", "worker"),
-) -> list[Left]:
-    """Send each signal in each wait, one at a time a lane. A worker sends no SIGINT."""
-    every = itertools.product(waits, hows, signals)
-    chosen = [(wait, how, number) for wait, how, number in every if (how, number) != ("worker", signal.SIGINT)]
-    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
-
-    def one(wait: Wait, how: str, number: signal.Signals) -> Left:
-        lane = free.get()
-        try:
-            return leave(lane, wait, how, number, deployment)
-        finally:
-            free.put(lane)
-
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        return list(pool.map(one, *zip(*chosen, strict=True)))
+def waits(signals: Sequence[signal.Signals], hows: Sequence[str]) -> list[tuple[Wait, str, signal.Signals]]:
+    """Return each signal in each wait of each way to start a run. A worker sends no SIGINT."""
+    every = itertools.product(WAITS, hows, signals)
+    return [(wait, how, number) for wait, how, number in every if (how, number) != ("worker", signal.SIGINT)]

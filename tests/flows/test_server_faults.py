@@ -5,14 +5,15 @@ The run completes, or ends with one message of ours and can be resumed. It neith
 
 import signal
 from collections import Counter
+from functools import partial
 
 import pytest
 from prefect.settings import PREFECT_API_URL
 
 from deployments.sandbox.process import running
-from tests.chaos.lane import KNOBS, Fault, Watch, lanes
-from tests.chaos.matrix import PATIENT, Combination, Deployment, run_all
-from tests.chaos.waits import LEAVES_S, WAITS, leave_all
+from tests.chaos.lane import KNOBS, Fault, lanes, on_lanes
+from tests.chaos.matrix import Combination, Deployment, judge, undisturbed
+from tests.chaos.waits import LEAVES_S, WAITS, leave
 from tests.proxy import KINDS
 
 INCREMENT = "POST /v2/concurrency_limits/increment-with-lease"
@@ -49,7 +50,7 @@ def lanes_(prefect_server, tmp_path_factory):
     url = str(PREFECT_API_URL.value())
     with (
         running(**KNOBS) as sandbox,
-        lanes(3, tmp_path_factory.mktemp("lanes"), prefect=url, sandbox=sandbox) as opened,
+        lanes(tmp_path_factory.mktemp("lanes"), [url] * 3, sandbox=sandbox) as opened,
     ):
         yield opened
 
@@ -57,9 +58,7 @@ def lanes_(prefect_server, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pixels(lanes_):
     """What an undisturbed run stores."""
-    place = lanes_[0].new()
-    assert lanes_[0].run(place.command(lanes_[0], **PATIENT), Watch()).code == 0
-    return place.pixels()
+    return undisturbed(lanes_[0], "command", Deployment())[1]
 
 
 @pytest.mark.timeout(900)
@@ -68,7 +67,8 @@ def test_a_fault_of_the_server_fails_no_run_in_another_way_than_with_one_message
         Combination(how=how, fault=Fault(call=call, phase=phase, kind=kind, times=times))
         for how, call, phase, kind, times in FAULTS
     ]
-    rows = run_all(lanes_, chosen, Deployment(lanes_[0].upstream), pixels)
+    deployment = Deployment()
+    rows = on_lanes(lanes_, [partial(judge, combination=each, deployment=deployment, pixels=pixels) for each in chosen])
     assert {row.combination.name: f"{row.outcome}: {row.error}\n{row.log}" for row in rows if not row.good} == {}
     assert [row.combination.name for row in rows if not row.met] == []
     assert Counter(row.outcome for row in rows)["complete"] >= len(rows) / 2
@@ -81,7 +81,10 @@ def test_the_faults_are_of_each_kind_and_phase():
 
 @pytest.mark.timeout(600)
 def test_a_process_leaves_a_wait_for_the_server_soon_after_a_signal(lanes_, pixels):
-    waits = [wait for wait in WAITS if wait.name in SIGNALLED]
-    left = leave_all(lanes_, waits, [signal.SIGTERM], Deployment(lanes_[0].upstream), hows=["command"])
+    chosen = [wait for wait in WAITS if wait.name in SIGNALLED]
+    left = on_lanes(
+        lanes_,
+        [partial(leave, wait=wait, how="command", number=signal.SIGTERM, deployment=Deployment()) for wait in chosen],
+    )
     assert {each.wait: each.log for each in left if each.seconds is None or not each.resumed} == {}
     assert max(each.seconds for each in left) <= LEAVES_S
