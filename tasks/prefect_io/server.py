@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.earthengine.connection import is_loopback
 from tasks.errors import QuarryError
+from tasks.errors.redaction import redacted
 
 # Seconds to wait for an answer of the server. It usually takes a few milliseconds.
 ANSWER_S = 10.0
@@ -69,9 +70,15 @@ def server_error(error: BaseException) -> ServerAwayError | ServerRefusedError |
             raise_if_refused(error)
         except ServerRefusedError as refused:
             return refused
-    kind, url = type(error).__name__, PREFECT_API_URL.value()
-    reason = f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else kind
-    return ServerAwayError(f"PREFECT_API_URL = {url}: the Prefect server does not answer as it should ({reason}).")
+    kind = type(error).__name__
+    return _away(f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else kind)
+
+
+def _away(reason: str) -> ServerAwayError:
+    return ServerAwayError(
+        f"PREFECT_API_URL = {redacted(str(PREFECT_API_URL.value()))}: the Prefect server does not answer as it should "
+        f"({reason}). Check that it runs, and that nothing else answers at this address."
+    )
 
 
 class ImpatientTransport(httpx.HTTPTransport):
@@ -90,12 +97,12 @@ class ImpatientTransport(httpx.HTTPTransport):
             try:
                 response = super().handle_request(request)
             except httpx.TransportError as error:
-                raise ServerAwayError(f"{type(error).__name__}") from error
+                raise _away(type(error).__name__) from error
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 return response
             response.close()
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - no secret
-        raise ServerAwayError("503 Service Unavailable")
+        raise _away("HTTP 503")
 
 
 def server() -> SyncPrefectClient:

@@ -14,7 +14,7 @@ from prefect.settings import (
 
 from tasks.errors.run import UnexpectedError
 from tasks.prefect_io.boundary import KEPT, ours
-from tasks.prefect_io.server import ServerAwayError, ServerRefusedError
+from tasks.prefect_io.server import ServerAwayError, ServerRefusedError, server
 from tests.proxy import BODIES, STATUSES, proxied
 
 RUN = "0b5e7a9c-6d0f-4f0e-9d59-0e5f3a0b8a11"
@@ -50,7 +50,12 @@ def take_slot():
         pass
 
 
-@pytest.mark.parametrize("call", [read_run, take_slot])
+def read_run_as_leases_do():
+    with server() as client:
+        client.read_flow_run(RUN)
+
+
+@pytest.mark.parametrize("call", [read_run, take_slot, read_run_as_leases_do])
 @pytest.mark.parametrize("failing", [*sorted(set(STATUSES) - {"403"}), *BODIES, "timeout", "reset"], indirect=True)
 def test_a_fault_of_the_server_is_one_message_that_names_it(failing, call):
     found = ours(error_of(call))
