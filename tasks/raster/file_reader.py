@@ -38,7 +38,7 @@ IDLE = 20.0
 """Seconds without a request after which the process ends."""
 MEMORY, MEMORY_OF_BYTE = 400 << 20, 16
 """Bytes of memory for reading, and more for each byte of the file."""
-CPU, CPU_OF_BYTE = 4.0, 1 / 2**20
+CPU, CPU_OF_BYTE = 3.0, 1 / 2**20
 """Seconds of computing for reading, and more for each byte of the file. A megabyte takes 0.05 s."""
 
 

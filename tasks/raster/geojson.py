@@ -41,11 +41,17 @@ def parse_geojson(data: bytes) -> Mapping[str, Any] | None:
             features = [_feature(json.loads(line)) for line in lines if line.strip()]
             return {"type": "FeatureCollection", "features": features}
         return None
-    return value if isinstance(value, Mapping) and value.get("type") in GEOJSON else None
+    return value if _kind(value) in GEOJSON else None
+
+
+def _kind(value: object) -> str | None:
+    """Return the type that a GeoJSON value states."""
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _feature(value: object) -> object:
-    bare = isinstance(value, Mapping) and value.get("type") in GEOJSON - {"Feature", "FeatureCollection"}
+    bare = _kind(value) in GEOJSON - {"Feature", "FeatureCollection"}
     return {"type": "Feature", "geometry": value, "properties": {}} if bare else value
 
 

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,7 +107,7 @@ def _end() -> None:
 atexit.register(_end)
 
 
-def _ask(request: Request) -> Answer:
+def _ask(request: Request, *, again: bool = True) -> Answer:
     """Return the answer of the process, which is started if there is none.
 
     Raises:
@@ -122,6 +121,12 @@ def _ask(request: Request) -> Answer:
     try:
         _reader.connection.send(request)
         answer: Answer = _reader.receive(WAIT + WAIT_OF_BYTE * request.size)
+    except (EOFError, ConnectionError):
+        idle = _reader.process.wait(WAIT) == 0  # it ended before it read the request
+        _end()
+        if not (idle and again):
+            raise
+        return _ask(request, again=False)
     except BaseException:
         _end()
         raise
@@ -154,12 +159,7 @@ def read_in_process(file: Path, *, size: int, what: str, parquet: bool, layer: s
                 layer=layer,
                 fitting=tuple(fitting),
             )
-            try:
-                return _ask(request)
-            except (EOFError, ConnectionError):  # it may have ended by itself, because it was idle
-                for left in Path(folder).iterdir():
-                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-                return _ask(request)
+            return _ask(request)
     except (EOFError, ConnectionError) as error:
         reason = "reading it failed: it needs too much memory or time for its size, or its content is damaged"
         raise refused(what, file, reason, "Check it with another program, and store it as GeoPackage") from error

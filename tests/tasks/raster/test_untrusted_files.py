@@ -433,6 +433,7 @@ def test_a_process_that_hangs_or_dies_is_replaced(folder, monkeypatch):
     monkeypatch.undo()
     assert len(read_points(folder / "a.gpkg")) == 1
     reader_process._reader.process.kill()
+    reader_process._reader.process.wait()
     assert len(read_points(folder / "a.gpkg")) == 1
 
 
