@@ -16,6 +16,7 @@ from tasks.audit import audit, prune
 from tasks.earthengine.errors import Denied, Rejected
 from tasks.errors import QuarryError
 from tasks.errors.input import InputError
+from tasks.errors.shown_text import plain
 from tasks.extraction.account import Account
 from tasks.extraction.audit import Audit, PlanAudit, check_unchanged, check_whole
 from tasks.extraction.stored_plan import PLAN
@@ -48,7 +49,7 @@ def audit_name() -> str:
     """Return the name of the flow run, such as `audit gcs-bucket/pixels`."""
     given = flow_run.parameters.get("parameters", {})
     fields = given if isinstance(given, dict) else given.model_dump()
-    return f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip()
+    return plain(f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip())
 
 
 @job("audit-output", audit_name)

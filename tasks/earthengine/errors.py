@@ -23,6 +23,7 @@ from typing import ClassVar, Literal
 
 from tasks.errors import QuarryError
 from tasks.errors.redaction import redacted
+from tasks.errors.shown_text import plain
 
 Action = Literal["retry", "slow down", "split", "fail the tile", "stop the run"]
 
@@ -48,7 +49,7 @@ class EarthEngineError(QuarryError):
         retry_after: float | None = None,
         may_compute_s: float = 0.0,
     ) -> None:
-        message = redacted(message)
+        message = plain(redacted(message), lines=True)
         super().__init__(message, status, retry_after, may_compute_s)
         self.message = message
         self.status = status

@@ -13,9 +13,14 @@ QuarryError
 └── ServerRefusedError      the Prefect server refuses a request (tasks.prefect_io.server)
 """
 
+from tasks.errors.shown_text import plain
+
 
 class QuarryError(Exception):
     """Base of all exceptions of this project. Each of them can be pickled."""
+
+    def __str__(self) -> str:
+        return plain(super().__str__(), lines=True)
 
     @property
     def passing(self) -> bool:

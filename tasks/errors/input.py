@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.errors import QuarryError
 from tasks.errors.redaction import redacted
+from tasks.errors.shown_text import plain
 
 SHOWN = 120
 """Largest number of characters that a message shows of a value."""
@@ -33,7 +34,7 @@ class BadInputError(InputError):
         shown = redacted(_written(self.value))
         shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
         end = "" if self.remedy.endswith((".", "?")) else "."
-        return f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}"
+        return plain(f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}", lines=True)
 
 
 def refused(field: str, value: object, reason: str, remedy: str) -> InputError:

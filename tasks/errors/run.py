@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.errors import QuarryError
+from tasks.errors.shown_text import plain
 
 
 class RunCancelled(QuarryError):
@@ -24,7 +25,7 @@ class ExtractionFailedError(QuarryError, RuntimeError):
         self.passing = passing
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return plain(self.args[0], lines=True)
 
 
 class AuditError(ExtractionFailedError):

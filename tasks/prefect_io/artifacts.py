@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from humanize import naturalsize
 from prefect import get_run_logger
 
+from tasks.errors.shown_text import markdown, markdown_code
 from tasks.extraction.audit import KINDS, Audit
 from tasks.extraction.completeness import NO_NAMES, failed_tiles
 from tasks.extraction.cost import Cost, remaining, seconds_at_one_each
@@ -40,11 +42,16 @@ def show_audit(audit: Audit, store: Store) -> None:
         counts, folder = plan.counts(), plan.plan.folder
         state = "superseded" if folder in audit.superseded else "complete" if plan.complete else "incomplete"
         rows.append(
-            f"| {folder} | {state} | {len(plan.plan):,} | " + " | ".join(f"{counts[k]:,}" for k in KINDS) + " |"
+            f"| {markdown(folder)} | {state} | {len(plan.plan):,} | "
+            + " | ".join(f"{counts[k]:,}" for k in KINDS)
+            + " |"
         )
         words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         log.info("%s is %s: %s", folder, state, words)
-    notes = [f"- {folder}: {reason}" for folder, reason in (*audit.unreadable.items(), *audit.refused.items())]
+    notes = [
+        f"- {markdown(folder)}: {markdown(reason)}"
+        for folder, reason in (*audit.unreadable.items(), *audit.refused.items())
+    ]
     if audit.unclaimed:
         size = naturalsize(sum(stored.size for stored in audit.unclaimed))
         notes.append(
@@ -54,15 +61,15 @@ def show_audit(audit: Audit, store: Store) -> None:
     if audit.foreign:
         notes.append(
             f"- {len(audit.foreign):,} files among the tiles are not from Pixel Quarry, such as "
-            f"`{audit.foreign[0]}`: they are never changed"
+            f"{markdown_code(audit.foreign[0])}: they are never changed"
         )
     for note in notes:
-        log.warning("%s", note.removeprefix("- "))
+        log.warning("%s", html.unescape(note.removeprefix("- ")))
     head = f"| plan | state | tiles | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 3)}"
-    text = "\n".join([f"# Audit\n\nOutput: `{store.uri}`\n\n{head}", *rows, "", *notes])
+    text = "\n".join([f"# Audit\n\nOutput: {markdown_code(store.uri)}\n\n{head}", *rows, "", *notes])
     markdown_artifact(f"{text}\n", key="audit", description="What is stored")
     faults = [
-        {"plan": tile.plan, "tile": tile.tile, "file": tile.key, "fault": str(tile.fault)}
+        {"plan": markdown(tile.plan), "tile": tile.tile, "file": markdown(tile.key), "fault": markdown(tile.fault)}
         for tile in audit.faults[:FAULTS_SHOWN]
     ]
     if faults:
@@ -96,8 +103,8 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
         ("already stored", f"{stored:,}"),
         ("requests to make", f"{cost.requests:,}"),
         ("images", f"{len(plan.sources):,}"),
-        ("tiles per image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {crs}"),
-        ("bands", ", ".join(f"{band.id} ({band.dtype})" for band in plan.bands)),
+        ("tiles per image", f"{len(plan.tiles):,}, the first {first.width} x {first.height} px in {markdown(crs)}"),
+        ("bands", markdown(", ".join(f"{band.id} ({band.dtype})" for band in plan.bands))),
         *([("type of the files", f"{alike.dtype}, nodata {alike.nodata:g}")] if (alike := planned(plan)) else []),
         ("data to fetch, uncompressed, as Earth Engine counts it", naturalsize(cost.bytes, binary=True)),
         ("shortest time that the rate limit allows", duration_text(cost.best_seconds)),
@@ -170,8 +177,10 @@ def show_summary(
             f"{duration_text(best)} ({best / spent.seconds:.0%})" if spent.fetched else "0.0 s",
         ),
     ]
-    text = f"# {plan.folder}\n\n| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
-    text += f"\nOutput: `{output}`\n"
+    text = f"# {markdown(plan.folder)}\n\n| | |\n|---|---|\n" + "".join(
+        f"| {name} | {value} |\n" for name, value in rows
+    )
+    text += f"\nOutput: {markdown_code(output)}\n"
     if suggested_side is not None:
         field = "size" if plan.name == "patches" else "tile_size"
         text += (
@@ -186,7 +195,11 @@ def show_summary(
     if counts["empty"] == len(tiles):
         get_run_logger().warning("The output has no valid pixel. Check the region, the dates and the masks.")
     failures = [
-        {"tile": tile.index, "name": names.get(tile.index) or _name(plan, tile.index), "reason": tile.reason or ""}
+        {
+            "tile": tile.index,
+            "name": markdown(names.get(tile.index) or _name(plan, tile.index)),
+            "reason": markdown(tile.reason or ""),
+        }
         for tile in failed_tiles(tiles)[:FAILURES_SHOWN]
     ]
     if failures:
@@ -205,7 +218,11 @@ def show_patches(rows: Sequence[Mapping[str, object]], *, points: int) -> None:
         rows: Values of the columns by name, one row for each point that is shown.
         points: Number of all points.
     """
-    table = [dict(row) for row in rows]
+    # The UI shows text in cells as Markdown.
+    table = [
+        {markdown(name): markdown(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    ]
     shown = f"{len(rows):,} of {points:,} points: all are in the index" if len(rows) < points else f"{points:,} points"
     table_artifact(table, key="patches", description=shown)
 
@@ -217,7 +234,7 @@ def show_outputs(result: Mapping[str, object]) -> None:
         files = value if isinstance(value, Mapping) else {"": value}
         for label, path in list(files.items())[:FILES_SHOWN]:
             if isinstance(path, str) and name != "fingerprint":
-                rows.append(f"| {' '.join(filter(None, (name, label)))} | {_link(path)} |\n")
+                rows.append(f"| {markdown(' '.join(filter(None, (name, label))))} | {_link(path)} |\n")
         if len(files) > FILES_SHOWN:
             rows.append(f"| {name} | and {len(files) - FILES_SHOWN:,} more |\n")
     text = "# Output\n\n| | |\n|---|---|\n" + "".join(rows)
@@ -227,6 +244,7 @@ def show_outputs(result: Mapping[str, object]) -> None:
 def _link(path: str) -> str:
     bucket = re.match(r"gs://([^/]+)/?(.*)", path)
     if not bucket:
-        return f"`{path}`"
+        return markdown_code(path)
     kind = "_details/" if re.search(r"\.[a-z]+$", path) else ""
-    return f"[{path}](https://console.cloud.google.com/storage/browser/{kind}{bucket[1]}/{quote(bucket[2])})"
+    place = f"{kind}{quote(bucket[1], safe='')}/{quote(bucket[2])}"
+    return f"[{markdown(path)}](https://console.cloud.google.com/storage/browser/{place})"

@@ -8,7 +8,23 @@ from prefect import get_run_logger
 from prefect.context import FlowRunContext
 from prefect.exceptions import MissingContextError
 
+from tasks.errors.shown_text import plain
+
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+class _Plain(logging.Filter):
+    """Writes out what cannot be seen in a record. No line of it but the first begins where a record begins."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = plain(record.getMessage(), lines=True).replace("\n", "\n    "), None
+        return True
+
+
+_PLAIN = _Plain()
+logging.getLogger("pixel_quarry").addFilter(_PLAIN)
+logging.getLogger("prefect.flow_runs").addFilter(_PLAIN)
+logging.getLogger("prefect.task_runs").addFilter(_PLAIN)
 
 
 def run_logger() -> Log:

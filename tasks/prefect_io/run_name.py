@@ -6,6 +6,7 @@ from uuid import UUID
 
 from prefect.runtime import flow_run
 
+from tasks.errors.shown_text import plain
 from tasks.plan.plan import Plan
 from tasks.prefect_io.impatience import ignoring_server_errors
 from tasks.prefect_io.server import server
@@ -20,7 +21,7 @@ def run_name() -> str:
     image = read.get("image") or {}
     label = image.get("asset") or image.get("recipe") or image.get("name") or "expression"
     scale = read.get("scale")
-    return " ".join(filter(None, (kind, label, read.get("crs", "utm"), f"{scale:g}" if scale else "")))
+    return plain(" ".join(filter(None, (kind, label, read.get("crs", "utm"), f"{scale:g}" if scale else ""))))
 
 
 def name_run(plan: Plan, *, dry: bool) -> None:
@@ -35,7 +36,7 @@ def name_run(plan: Plan, *, dry: bool) -> None:
     if not flow_run.id:
         return
     kind = flow_run.flow_name.removeprefix("extract-")
-    image, places = plan.sources[0].name.partition("/")[0], plan.places()
+    image, places = plain(plan.sources[0].name.partition("/")[0]), plain(plan.places())
     dates = f" {len(plan.sources):,} dates" if len(plan.sources) > 1 else ""
     name = f"{'plan of ' if dry else ''}{kind} {image} {places} {_pixel(plan)}{dates} {len(plan):,} tiles"
     with ignoring_server_errors(), server() as client:
