@@ -36,7 +36,7 @@ def impatient() -> Iterator[None]:
     """
     context = SyncClientContext.get()  # that of the flow's engine; None outside of it
     http = context.client._client if context else None  # noqa: SLF001 - its timeout is public, and only this leads to it
-    before = http.timeout if http else None
+    before: Any = http.timeout if http else None
     changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
     if http:
         http.timeout = ANSWER_S
