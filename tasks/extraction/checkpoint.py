@@ -14,7 +14,7 @@ from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
 from tasks.storage.checksum import crc32c
 from tasks.storage.receipt import EMPTY, READERS, Receipt, TileObject, TileReceipt, read_receipts
-from tasks.storage.store import Store, StoreEntry
+from tasks.storage.store import Store, StoreEntry, TileLost
 
 TILES = "tiles"
 
@@ -221,8 +221,8 @@ def _reread(store: Store, tile: TileReceipt) -> TileFault | None:
     """Read the bytes of a tile, and return what is wrong with them; None if nothing is."""
     for one in tile.objects:
         try:
-            found = crc32c(store.get(one.key))
-        except KeyError:  # deleted after it was listed
+            found = crc32c(store.get(one.key, most=one.size))
+        except (KeyError, TileLost):  # deleted or replaced after it was listed
             found = None
         if found is None or found != one.crc32c:
             return _other_checksum(found, one)

@@ -32,7 +32,7 @@ from tasks.raster.stitch import Piece
 from tasks.raster.window import Window
 from tasks.storage.checksum import crc32c
 from tasks.storage.receipt import TileObject, TileReceipt
-from tasks.storage.store import Store
+from tasks.storage.store import Store, TileLost
 
 RETRY = RetryPolicy()
 NOTHING = Checkpoint()
@@ -96,9 +96,14 @@ class TileFetcher:
         if stored is None or stored.fingerprint not in accepted:
             return None
         try:
-            data = self.store.get(stored.key)
+            data = self.store.get(stored.key, most=stored.size)
             made = read_back(self.plan, index, fingerprint, data)
-        except (KeyError, EarthEngineError, ValueError):  # ValueError: no raster can hold these values or types
+        except (
+            KeyError,
+            TileLost,
+            EarthEngineError,
+            ValueError,
+        ):  # ValueError: no raster can hold it
             return None
         kept = TileObject(key=stored.key, size=stored.size, crc32c=crc32c(data), version=stored.version)
         return _receipt(index, fingerprint, made, (kept,), attempts=0, begun=begun)

@@ -55,13 +55,16 @@ def make_mosaic(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, sourc
     if product.is_there:
         return product.key
     with store.workspace() as folder:
+        most = max((tile.size for tile in own), default=0)
         with missing_named(store, names(own)):
-            files = store.local_copies([tile.key for tile in own if tile.key is not None], folder)
+            files = store.local_copies([tile.key for tile in own if tile.key is not None], folder, most=most)
         pieces = []
         for tile in own:
             if tile.key is not None:
                 window = tiling.window(plan.tiles.place(tile.index - offset))
-                pieces.append(MosaicTile(window=window, source=partial(read_file, store, tile, files[tile.key])))
+                pieces.append(
+                    MosaicTile(window=window, source=partial(read_file, store, tile, files[tile.key], window.shape))
+                )
         path = write_mosaic(
             pieces,
             tiling.geobox,

@@ -19,7 +19,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
 from tasks.products.mosaic import of_source
 from tasks.products.product import made_of
-from tasks.products.stored_tiles import read_bytes
+from tasks.products.stored_tiles import read_bytes, unreadable_named
 from tasks.raster.encode import read_geotiff
 from tasks.raster.raster import Raster
 from tasks.raster.zones import ZonePart, Zones
@@ -170,10 +170,12 @@ def read_tile(store: Store, plan: Plan, tile: TileReceipt) -> Raster:
         TileLost: The tile was deleted or changed after it was stored.
     """
     assert tile.key is not None
-    data = read_bytes(store, tile.key, tile.crc32c, name=f"tile {tile.index}")
-    if plan.tile_format.file_format == "GEO_TIFF":
-        return read_geotiff(data)
-    raster = decode(plan, tile.index, data).raster
+    name, grid = f"tile {tile.index}", plan.grid(tile.index)
+    data = read_bytes(store, tile.key, tile.crc32c, name=name, most=tile.size)
+    with unreadable_named(store, tile.key, name):
+        if plan.tile_format.file_format == "GEO_TIFF":
+            return read_geotiff(data, shape=grid.shape)
+        raster = decode(plan, tile.index, data).raster
     assert raster is not None
     return raster
 

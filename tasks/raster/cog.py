@@ -49,7 +49,7 @@ class MosaicTile:
 
     def read(self) -> Raster:
         """Read the tile."""
-        return self.source() if callable(self.source) else read_geotiff(self.source)
+        return self.source() if callable(self.source) else read_geotiff(self.source, shape=self.window.shape)
 
 
 def write_mosaic(

@@ -14,17 +14,22 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.types import Shape2d
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader, MemoryFile
 
 from tasks.raster.crs import canonical_crs, crs_of
 from tasks.raster.masks import UNKNOWN_TAG, MaskStorage, raster_storage
 from tasks.raster.raster import DTYPES, Raster, common_dtype, converted
+from tasks.raster.tiff_header import check_tiff
 
 Codec = Literal["zstd", "deflate", "none"]
 
 BLOCK = 256
 """Side of a block (internal tile) of the file, pixels."""
+
+MOST_BANDS = 1_024
+"""Most bands of a tile: Earth Engine's limit on a request."""
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -131,7 +136,7 @@ def block_size(pixels: int) -> int:
     return min(BLOCK, -(-pixels // 16) * 16)
 
 
-def read_geotiff(source: str | Path | bytes) -> Raster:
+def read_geotiff(source: str | Path | bytes, *, shape: Shape2d | None = None) -> Raster:
     """Read a whole GeoTIFF with its mask: the inverse of `encoded_geotiff`.
 
     No other driver of GDAL is tried: a file of another format could name files to read. Sidecar files (.msk, .aux.xml)
@@ -139,11 +144,16 @@ def read_geotiff(source: str | Path | bytes) -> Raster:
 
     Args:
         source: The path of the file, or its bytes.
+        shape: Largest height and width, pixels. It is checked before memory is taken for what the file declares. None =
+            any size.
 
     Raises:
         rasterio.errors.RasterioIOError: The file is missing or not a raster.
-        ValueError: The file has no CRS, or its dtype is one that a `Raster` cannot hold.
+        ValueError: The file has no CRS, its dtype is one that a `Raster` cannot hold, or it is larger than `shape`.
     """
+    if shape is not None:
+        source = source if isinstance(source, bytes) else Path(source).read_bytes()
+        check_tiff(source, shape, MOST_BANDS)
     with rasterio.Env(**ENVIRONMENT):
         if isinstance(source, bytes):
             with MemoryFile(source) as memory, memory.open(driver="GTiff") as file:

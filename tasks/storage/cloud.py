@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,14 @@ from tasks.errors import QuarryError
 from tasks.errors.machine import temporary_files
 from tasks.storage.checksum import crc32c, crc32c_of_file
 from tasks.storage.cloud_errors import REMEDIES, is_lost_upload, is_object, kind_of, status_of
-from tasks.storage.cloud_reader import ObjectReader
+from tasks.storage.cloud_reader import Checked, ObjectReader
 from tasks.storage.store import (
     OutputBusy,
     OutputConflict,
     OutputDamaged,
     StoreEntry,
     check_key,
+    check_size,
 )
 
 # Seconds to wait for one answer. The library then repeats the call, for two minutes in all.
@@ -119,11 +120,11 @@ class CloudStore:
             "GDAL, may be writing to the same output. Stop one of the two, or give another output."
         )
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         """Download an object, and verify its checksum."""
         with self._translated_errors(key, "read"):
             try:
-                return self._download(self._blob(key))
+                return self._download(self._blob(key), partial(check_size, self.uri, key, most=most))
             except exceptions.NotFound as error:
                 if not is_object(error):
                     raise
@@ -150,16 +151,16 @@ class CloudStore:
         translated = partial(self._translated_errors, key, "read")
         if stored.size <= WHOLE:
             with translated():
-                return io.BytesIO(self._download(blob))
+                return io.BytesIO(self._download(blob, partial(check_size, self.uri, key, most=WHOLE)))
         reader: Any = ObjectReader(blob, stored.size, translated, chunk_size=RANGE, **self._call)
         return cast("IO[bytes]", reader)
 
-    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path, *, most: int | None = None) -> dict[str, Path]:
         """Copy objects into the folder, several at a time, and return the copies."""
 
         def copied(key: str) -> tuple[str, Path]:
             path = folder / check_key(key).replace("~", "~0").replace("/", "~1")  # a name for each key
-            path.write_bytes(self.get(key))
+            path.write_bytes(self.get(key, most=most))
             return key, path
 
         with ThreadPoolExecutor(COPIES) as pool:
@@ -210,13 +211,20 @@ class CloudStore:
     def _blob(self, key: str) -> Blob:
         return self._bucket.blob(self._prefix + check_key(key))
 
-    def _download(self, blob: Blob) -> bytes:
+    def _download(self, blob: Blob, check: Callable[[int], None]) -> bytes:
         """Download an object. The library does not check the bytes if it had to ask for the rest of an answer.
+
+        Args:
+            blob: The object.
+            check: Raises an error if this number of bytes is too large.
 
         Raises:
             DataCorruption: The bytes have another checksum than the object.
+            TileLost: The object is larger than what was stored.
         """
-        data: bytes = blob.download_as_bytes(checksum=None, **self._call)
+        with Checked(check) as file:
+            blob.download_to_file(file, checksum=None, **self._call)
+            data = file.getvalue()
         if blob.crc32c not in {None, crc32c(data)}:  # the answer gives it
             raise DataCorruption(None, f"The bytes of {blob.name} have another checksum than the object.")
         return data

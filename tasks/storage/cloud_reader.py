@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +13,23 @@ from google.cloud.storage.fileio import BlobReader
 
 # How often a range is read until two readings agree.
 READINGS = 3
+
+
+class Checked(io.BytesIO):
+    """Memory that is written only up to a size.
+
+    Args:
+        check: Raises an error if this number of bytes is too large.
+    """
+
+    def __init__(self, check: Callable[[int], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def write(self, data: Any) -> int:
+        """Write bytes, if they are not too many."""
+        self._check(self.tell() + len(data))
+        return super().write(data)
 
 
 class ObjectReader(BlobReader):  # type: ignore[misc]  # the library has no types

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.storage.local_errors import error_of, leads_out_error
-from tasks.storage.local_files import facts_of, folder_of, in_folder, leads_out, link, open_file, stamp, sync
+from tasks.storage.local_files import facts_of, folder_of, in_folder, leads_out, link, open_file, read_file, stamp, sync
 from tasks.storage.mount import advice
 from tasks.storage.owner import left_behind, owner
 from tasks.storage.root import Root
-from tasks.storage.store import OutputConflict, StorageError, StoreEntry, check_key
+from tasks.storage.store import OutputConflict, StorageError, StoreEntry, check_key, check_size
 
 TEMPORARY_SUFFIX = ".part"
 WORKSPACES = ".work"
@@ -93,17 +93,16 @@ class LocalStore:
             self._sync(os.path.dirname(path))
         return StoreEntry(key=key, size=len(data), version=version)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         """Return the bytes of a file."""
         path = self._path(key)
         try:
-            with open_file(path) as file:
-                return file.read()
+            return read_file(self.uri, key, path, most)
         except _NOTHING:
             self._root.check()
             raise KeyError(key) from None
         except OSError as error:
-            raise self._error(key, "read", error) from error
+            raise error if isinstance(error, StorageError) else self._error(key, "read", error) from error
 
     def find(self, key: str) -> StoreEntry | None:
         """Return the size and the version of a file."""
@@ -128,13 +127,14 @@ class LocalStore:
         except OSError as error:
             raise self._error(key, "read", error) from error
 
-    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path, *, most: int | None = None) -> dict[str, Path]:
         """Return the paths of the files themselves."""
         files = {key: Path(self._path(key)) for key in keys}
         for key, path in files.items():
             if not path.is_file():
                 self._root.check()
                 raise KeyError(key)
+            check_size(self.uri, key, path.stat().st_size, most)
         return files
 
     def folders(self) -> list[str]:

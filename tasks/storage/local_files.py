@@ -11,9 +11,7 @@ from collections.abc import Callable
 from typing import IO, TypeVar
 
 from tasks.storage.root import Root
-from tasks.storage.store import (
-    check_key,
-)
+from tasks.storage.store import check_key, check_size
 
 T = TypeVar("T")
 # Errors of file systems without hard links.
@@ -114,3 +112,20 @@ def facts_of(root: str, path: str) -> os.stat_result:
         with contextlib.suppress(OSError):
             return os.stat(path)
     return found
+
+
+def read_file(uri: str, key: str, path: str, most: int | None) -> bytes:
+    """Return the bytes of a file of an output.
+
+    Args:
+        uri: Address of the output.
+        key: Key of the file.
+        path: Its path.
+        most: Largest number of bytes. None = any number.
+
+    Raises:
+        TileLost: It holds more bytes.
+    """
+    with open_file(path) as file:
+        check_size(uri, key, os.fstat(file.fileno()).st_size, most)
+        return file.read()

@@ -53,6 +53,19 @@ class TileLost(StorageError):
     passing = True
 
 
+def check_size(uri: str, key: str, size: int, most: int | None) -> None:
+    """Check that a file holds no more bytes than were stored.
+
+    Raises:
+        TileLost: It holds more.
+    """
+    if most is not None and size > most:
+        raise TileLost(
+            f"output = {uri!r}: {key} was changed after it was stored: it has another size ({size:,} bytes or more, "
+            f"not {most:,}). Something else changes this output. To resume, run the same job again."
+        )
+
+
 class OutputConflict(StorageError):
     """A key holds other bytes than expected: another process writes other bytes under the same name."""
 
@@ -115,11 +128,16 @@ class Store(Protocol):
         """
         ...
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, most: int | None = None) -> bytes:
         """Return the bytes of a key.
+
+        Args:
+            key: The key.
+            most: Largest number of bytes that are read, such as the size in a receipt. None = any number.
 
         Raises:
             KeyError: There is no such key.
+            TileLost: It holds more bytes.
         """
         ...
 
@@ -135,11 +153,17 @@ class Store(Protocol):
         """
         ...
 
-    def local_copies(self, keys: Iterable[str], folder: Path) -> dict[str, Path]:
+    def local_copies(self, keys: Iterable[str], folder: Path, *, most: int | None = None) -> dict[str, Path]:
         """Return a file on this machine for each key: the stored file itself, or a copy in the folder.
+
+        Args:
+            keys: The keys.
+            folder: Folder of this machine.
+            most: Largest number of bytes of a file. None = any number.
 
         Raises:
             KeyError: One of the keys does not exist.
+            TileLost: A file holds more bytes.
         """
         ...
 

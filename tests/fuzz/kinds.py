@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import outputs, user_files
+from tests.fuzz import answers, outputs, user_files
 from tests.fuzz.fuzzed import Fuzzed
 
-KINDS: dict[str, Fuzzed] = {**outputs.KINDS, **user_files.KINDS}
+KINDS: dict[str, Fuzzed] = {**answers.KINDS, **outputs.KINDS, **user_files.KINDS}

@@ -298,10 +298,10 @@ def test_a_receipt_that_is_removed_while_it_is_read_is_passed_over(output):
     gone = receipt_key(plan.folder, 0, 7, "run-0001")
 
     class Pruned(LocalStore):
-        def get(self, key):
+        def get(self, key, **more):
             if key == gone:
                 raise KeyError(key)
-            return super().get(key)
+            return super().get(key, **more)
 
     assert sorted(read_checkpoint(plan, Pruned(store.root)).tiles) == list(range(7, 12))
 
@@ -345,9 +345,9 @@ class Counted(LocalStore):
     def forget(self):
         self.read, self.listed = [], []
 
-    def get(self, key):
+    def get(self, key, **more):
         self.read.append(key)
-        return super().get(key)
+        return super().get(key, **more)
 
     def list(self, prefix=""):
         self.listed.append(prefix)

@@ -214,10 +214,10 @@ class Counted(LocalStore):
         super().__init__(path, durable=False)
         self.read = []
 
-    def get(self, key):
+    def get(self, key, **more):
         if key.startswith("tiles/"):
             self.read.append(key)
-        return super().get(key)
+        return super().get(key, **more)
 
 
 def made(path, region, *, dates=1, values=None, tile_size=16, clip=True, per_feature=True, store=None):

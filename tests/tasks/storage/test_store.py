@@ -15,7 +15,7 @@ from rasterio.io import MemoryFile
 from tasks.storage import cloud
 from tasks.storage.checksum import crc32c
 from tasks.storage.cloud import CloudStore
-from tasks.storage.store import OutputConflict, StorageError
+from tasks.storage.store import OutputConflict, StorageError, TileLost
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 some = settings(max_examples=25, deadline=None)
@@ -290,3 +290,19 @@ def test_readers_never_see_a_part(place, way):
             seen.add(store.get("k"))
         writing.result()
     assert seen <= set(contents)
+
+
+def test_no_more_is_read_than_was_stored(place, tmp_path):
+    """A receipt knows the size of a tile: what is larger was written by something else."""
+    store = place.new()
+    store.put("tiles/a.tif", bytes(1000))
+    assert store.get("tiles/a.tif", most=1000) == bytes(1000)
+    assert list(store.local_copies(["tiles/a.tif"], tmp_path, most=1000)) == ["tiles/a.tif"]
+    for read in (
+        lambda: store.get("tiles/a.tif", most=999),
+        lambda: store.local_copies(["tiles/a.tif"], tmp_path, most=999),
+    ):
+        with pytest.raises(TileLost, match=r"tiles/a.tif was changed .* 1,000 bytes or more, not 999"):
+            read()
+    with pytest.raises(KeyError):
+        store.get("tiles/b.tif", most=0)
