@@ -5,7 +5,7 @@ pixels, or cannot be resumed, and if a process stays for more than 35 s after a 
 
 ``CHAOS_COMBINATIONS`` and ``CHAOS_LANES`` set how many combinations are tried (default: 280, spread evenly over calls
 and phases; 0 = all, about 2,000) and how many runs go on at once (default: 4, two on each Prefect server).
-``CHAOS_SEED`` chooses others.
+``CHAOS_SEED`` chooses others. ``python -m tests.chaos.faults signals`` does one part: `defaults`, `signals`, `faults`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.chaos.report import report
 from tests.chaos.waits import Left, Wait, leave, waits
 from tests.migrated import ROOT, migrated_database
 
+PARTS = ("defaults", "signals", "faults")
 RESULTS = ROOT / "tests/chaos/RESULTS.md"
 SHARES = {"command": 0.7, "adhoc": 0.15, "worker": 0.15}
 LONGEST_SILENCE_S = 60.0
@@ -120,8 +121,8 @@ class Results:
         return int(bool(bad or silent or stay))
 
 
-def main() -> int:
-    """Do it; return the exit status."""
+def main(parts: Collection[str] = PARTS) -> int:
+    """Do some parts of it; return the exit status."""
     count, seed = int(os.environ.get("CHAOS_COMBINATIONS", "280")), int(os.environ.get("CHAOS_SEED", "0"))
     several, results, deployment = int(os.environ.get("CHAOS_LANES", "4")), Results(), Deployment()
     temporary = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
@@ -135,13 +136,16 @@ def main() -> int:
         # Each twice: some calls come only now and then.
         seen = on_lanes(own, [partial(undisturbed, how=how, deployment=deployment) for how in hows * 2])
         pixels = seen[0][1]
-        chosen = [*AT_DEFAULTS]
+        chosen: list[Combination] = []
         for number, (how, share) in enumerate(SHARES.items()):
             every = combinations(how, seen[number][0] + seen[number + len(hows)][0])
             chosen += sample(every, round(count * share) if count else len(every), seed=seed)
-        faults = [partial(_fault, each, deployment, pixels, results) for each in chosen]
-        signals = [partial(_signal, *each, deployment, results) for each in waits(SIGNALS, ("command", "worker"))]
-        on_lanes(own, [*faults[: len(AT_DEFAULTS)], *signals, *faults[len(AT_DEFAULTS) :]])
+        works: dict[str, list[Callable[[Lane], None]]] = {
+            "signals": [partial(_signal, *each, deployment, results) for each in waits(SIGNALS, ("command", "worker"))],
+            "defaults": [partial(_fault, each, deployment, pixels, results) for each in AT_DEFAULTS],
+            "faults": [partial(_fault, each, deployment, pixels, results) for each in chosen],
+        }
+        on_lanes(own, [work for part in parts for work in works[part]])
     return results.close()
 
 
@@ -156,4 +160,4 @@ def _signal(wait: Wait, how: str, number: signal.Signals, deployment: Deployment
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or PARTS))
