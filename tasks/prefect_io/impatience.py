@@ -16,6 +16,8 @@ from prefect.artifacts import (
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from tasks.prefect_io.unsent import bound_exit
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -53,6 +55,7 @@ def impatient() -> Iterator[None]:
     finally:
         if http:
             http.timeout = before
+            bound_exit(str(http.base_url))
 
 
 @contextlib.contextmanager
