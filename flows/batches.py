@@ -25,6 +25,7 @@ from tasks.extraction.session import FetchSession
 from tasks.extraction.tile_queue import GRACE_S
 from tasks.fetch import fetch_batch
 from tasks.plan.plan import Plan
+from tasks.prefect_io.impatience import hurry
 from tasks.prefect_io.leases import PrefectLeases
 from tasks.prefect_io.opener import Output
 from tasks.prefect_io.progress import Progress
@@ -147,6 +148,7 @@ class _Fetch:
                     progress.show(session)
         except BaseException:  # such as Ctrl-C: send nothing more, and let requests in flight end
             session.leave()
+            hurry()
             self._end_batches()
             raise
         finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
@@ -16,6 +18,7 @@ from prefect.artifacts import (
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from tasks.prefect_io.server import ServerAwayError
 from tasks.prefect_io.unsent import bound_exit
 
 P = ParamSpec("P")
@@ -27,6 +30,24 @@ ANSWER_S, RETRIES = 10.0, 3
 # Seconds to wait for an answer, once, after a signal.
 LEAVING_S = 3.0
 _leaving: list[contextlib.AbstractContextManager[Any]] = []
+_signalled = threading.Event()
+
+
+def hurry() -> None:
+    """From now on, ask the Prefect server once, for `LEAVING_S` seconds: a signal ends the run. For tasks, too."""
+    _signalled.set()
+
+
+def _hurried(request: httpx.Request) -> None:
+    """Shorten a request after a signal.
+
+    Raises:
+        ServerAwayError: Prefect's client sends it again.
+    """
+    if _signalled.is_set():
+        if request.extensions.get("hurried"):
+            raise ServerAwayError("The Prefect server does not answer, and a signal has ended the run.")
+        request.extensions |= {"hurried": True, "timeout": httpx.Timeout(LEAVING_S).as_dict()}
 
 
 @contextlib.contextmanager
@@ -40,8 +61,10 @@ def impatient() -> Iterator[None]:
     http = context.client._client if context else None  # noqa: SLF001 - its timeout is public, and only this leads to it
     before: Any = http.timeout if http else None
     changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
+    _signalled.clear()
     if http:
         http.timeout = ANSWER_S
+        http.event_hooks = {**http.event_hooks, "request": [_hurried]}  # Prefect sets none
     try:
         with temporary_settings(changed):
             yield
@@ -49,6 +72,7 @@ def impatient() -> Iterator[None]:
         raise
     except BaseException:  # a signal: the process is to leave within seconds, so the engine does not get its patience
         before = LEAVING_S
+        hurry()
         _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
         _leaving[-1].__enter__()  # never left: it ends as the engine leaves the settings that are around it
         raise

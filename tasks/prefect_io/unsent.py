@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import wait
-from functools import partial
 
 import httpx
 from prefect._internal.concurrency import services
@@ -33,7 +32,7 @@ def bound_exit(api_url: str) -> None:
     """
     with contextlib.suppress(AttributeError, RuntimeError):  # another Python; or the process exits already
         # Prefect registers its own wait in the same way: `atexit` would come too late.
-        threading._register_atexit(partial(give_up, api_url))  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+        threading._register_atexit(give_up, api_url)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
 
 
 def give_up(api_url: str) -> None:

@@ -1,11 +1,15 @@
 """How long Prefect's client waits: for less than a minute in a flow's own code, and for seconds after a signal."""
 
 import contextlib
+from types import SimpleNamespace
 
+import httpx
 import pytest
+from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from tasks.prefect_io.impatience import RETRIES, impatient
+from tasks.prefect_io.impatience import LEAVING_S, RETRIES, hurry, impatient
+from tasks.prefect_io.server import ServerAwayError
 
 
 @pytest.mark.parametrize(("end", "retries"), [(None, 5), (ValueError, 5), (KeyboardInterrupt, 0)])
@@ -20,3 +24,27 @@ def test_patience_ends_for_the_block_and_for_good_after_a_signal(end, retries):
                 raise end
         assert PREFECT_CLIENT_MAX_RETRIES.value() == retries
     assert PREFECT_CLIENT_MAX_RETRIES.value() == 5  # the default
+
+
+def test_after_a_signal_a_request_that_a_task_repeats_is_sent_once(monkeypatch):
+    waits = []
+
+    def answer(request):
+        waits.append(request.extensions["timeout"]["read"])
+        return httpx.Response(503)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        engine = SimpleNamespace(client=SimpleNamespace(_client=http))
+        monkeypatch.setattr(SyncClientContext, "get", lambda: engine)
+        monkeypatch.setattr("tasks.prefect_io.impatience.bound_exit", lambda _: None)
+        with impatient():
+            request = http.build_request("GET", "http://127.0.0.1:9/api/health")
+            http.send(request)
+            http.send(request)
+            hurry()
+            http.send(request)
+            with pytest.raises(ServerAwayError):
+                http.send(request)
+        with impatient():  # the next run of the process
+            http.send(request)
+    assert waits[2] == LEAVING_S < min(waits[:2])
