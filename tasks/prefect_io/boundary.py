@@ -61,7 +61,7 @@ def _of_server(error: Exception) -> QuarryError | None:
 
 def _text(error: Exception, path: Path | None) -> str:
     where = f"The traceback is in {path}" if path else "Run again with PREFECT_LOGGING_LEVEL=DEBUG for the traceback"
-    reason = brief(redacted(str(error)))[1:-1]
+    reason = brief(redacted(str(error)))[1:-1].rstrip(".")
     return (
         f"{type(error).__name__}: {reason or '(no message)'}. This is a bug, here or in a library. {where}: report it "
         f"with the traceback. {KEPT}"

@@ -97,6 +97,72 @@ def test_a_folder_that_fails_in_mid_run(job, sandbox, tmp_path, monkeypatch, cod
     check_resumes(job, sandbox, state, error, words)
 
 
+@pytest.fixture(scope="module")
+def whole(served, prefect_server, tmp_path_factory):
+    """The tiles of a run that nothing disturbs, by their names."""
+    folder = tmp_path_factory.mktemp("whole")
+    given = GIVEN | {"project": "my-project", "endpoint": served, "output": str(folder), "run_retries": 0, **UNPACED}
+    assert region(given).result().stored == TILES
+    return tiles_in(folder)
+
+
+def tiles_in(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("tiles/**/*.tif")}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder]
+    if (mounted := subprocess.run(mount, check=False, capture_output=True)).returncode:
+        pytest.skip(f"only a user who may mount can remount: {mounted.stderr.decode().strip()}")
+    yield folder
+    while subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True).returncode == 0:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy", "error", "words"),
+    [
+        (["mount", "-o", "remount,ro"], ["mount", "-o", "remount,rw"], OutputDenied, "Read-only file system"),
+        (["umount", "--lazy"], None, OutputMissing, "another folder is in its place"),
+        (["mv"], None, OutputMissing, "no longer exists"),
+    ],
+    ids=["read-only", "unmounted", "deleted"],
+)
+def test_a_disk_that_goes_in_mid_run(job, sandbox, whole, disk, change, remedy, error, words):
+    """A run fills no other disk in its place, and after the remedy the same command completes it."""
+    deleted = change[0] == "mv"
+    output = disk / "out" if deleted else disk
+    job = job | {"output": str(output)}
+    forget_requests(sandbox)
+    states = []
+    thread = threading.Thread(target=lambda: states.append(region(job)))
+    thread.start()
+    while pixel_requests(sandbox) < 24:
+        time.sleep(0.02)
+    if deleted:
+        output.rename(disk / "moved")  # at once, and by another name: as good as deleted
+    else:
+        subprocess.run([*change, disk], check=True)
+    thread.join(60)
+    assert states[0].message.startswith(f"{error.__name__}: output = {str(output)!r}: ")
+    assert words in states[0].message
+    assert "To resume, run the same job again" in states[0].message
+    assert not (output.exists() if deleted else change[0] == "umount" and any(disk.iterdir()))
+    if deleted:
+        (disk / "moved").rename(output)
+    elif remedy:
+        subprocess.run([*remedy, disk], check=True)
+    forget_requests(sandbox)
+    assert region(job).result().stored == TILES
+    assert tiles_in(output) == whole
+    if change[0] != "umount":
+        assert pixel_requests(sandbox) < TILES - 8  # what was stored is kept
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
