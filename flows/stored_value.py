@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.errors import QuarryError
 from tasks.errors.input import SHOWN, BadInputError
 
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -25,7 +26,7 @@ _BITS = 14_000
 """Python writes no integer of more than 4,300 digits."""
 
 
-class _Refused(Exception):
+class _Refused(QuarryError):
     """A part of a value cannot be kept."""
 
     def __init__(self, part: object, reason: str, remedy: str) -> None:
