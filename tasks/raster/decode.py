@@ -26,6 +26,8 @@ VALIDITY = "valid_"
 
 HEADER_LIMIT = 1 << 20
 """Largest NPY header that is written, bytes. 1024 bands with long names need more than NumPy's 10,000."""
+SHORT_HEADER = 4_096
+"""Bytes that a header may have for any bands."""
 LONGEST_ESCAPE = "\\U0001f6f0"
 """The longest that a header makes of one character of a name."""
 CACHED = 512 << 10
@@ -122,17 +124,15 @@ def _read_npy(data: bytes, bands: tuple[str, ...]) -> NDArray[np.void]:
     size = (
         10 + int.from_bytes(data[8:10], "little") if data[6:7] == b"\1" else 12 + int.from_bytes(data[8:12], "little")
     )
-    longest = 4_096 + sum(64 + len(LONGEST_ESCAPE) * len(name) for name in bands)
-    if size > longest:
-        raise CorruptPixelsError(
-            f"the response has an NPY header of {size:,} bytes, but at most {longest:,} are needed"
-        )
+    if size > SHORT_HEADER:
+        longest = SHORT_HEADER + sum(64 + len(LONGEST_ESCAPE) * len(name) for name in bands)
+        if size > longest:
+            raise CorruptPixelsError(f"the response has an NPY header of {size:,} bytes, but {longest:,} are enough")
     try:
-        shape, fortran, dtype, offset = _header(data[:size])
+        shape, numbers, dtype, offset = _header(data[:size])
     except Exception as error:  # NumPy parses Python source, and raises a dozen types for a damaged one
         raise CorruptPixelsError(f"the response is not an NPY file ({brief(error)})") from error
-    fields = [dtype[name] for name in dtype.names or ()]
-    if fortran or not fields or any(each.kind not in "iuf" or each.itemsize > 8 for each in fields):
+    if not numbers:
         raise CorruptPixelsError(f"the response is an NPY file of {brief(dtype)}, not of one field for each band")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     found = len(data) - offset
@@ -152,7 +152,9 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.void], int]
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(stream, max_header_size=HEADER_LIMIT)
-    return shape, fortran, dtype, length
+    fields = [dtype[name] for name in dtype.names or ()]
+    numbers = bool(fields) and not fortran and all(each.kind in "iuf" and each.itemsize <= 8 for each in fields)
+    return shape, numbers, dtype, length
 
 
 def decode_geotiff(data: bytes, bands: tuple[str, ...], geobox: GeoBox) -> Raster:
