@@ -46,7 +46,9 @@ def give_up(api_url: str) -> None:
         for service in map(ends.__getitem__, late):
             words = "The Prefect server does not answer: %s is given up. Up to %d items were not sent."
             get_logger().warning(words, type(service).__name__, service._queue.qsize())  # noqa: SLF001 - as above
-            service._loop.call_soon_threadsafe(service._done_event.set)  # noqa: SLF001 - as above
+            loop, done = service._loop, service._done_event  # noqa: SLF001 - as above
+            if loop is not None and done is not None:
+                loop.call_soon_threadsafe(done.set)
         wait(late, ANSWER_S)
 
 
