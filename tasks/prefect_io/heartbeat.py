@@ -22,6 +22,8 @@ from prefect.events.filters import AutomationFilter, AutomationFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.states import Crashed
 
+from tasks.prefect_io.client_log import REPORT_S, log_retries
+
 HEARTBEAT_S = 30
 # Runs that the server lists in one answer.
 PAGE = 200
@@ -31,11 +33,13 @@ PAGE = 200
 def heartbeats() -> Iterator[None]:
     """Make runs that begin in the `with` block send a heartbeat every 30 s, unless the user has set another frequency.
 
-    Prefect's default is 180 s.
+    Prefect's default is 180 s. Prefect's client also waits for 20 s for an answer instead of 60 s, unless the user has
+    set another time, so that the log soon names a server that is away.
     """
     from prefect.settings import temporary_settings
 
-    with temporary_settings(set_defaults={"flows.heartbeat_frequency": HEARTBEAT_S}):
+    log_retries()
+    with temporary_settings(set_defaults={"flows.heartbeat_frequency": HEARTBEAT_S, "api.request_timeout": REPORT_S}):
         yield
 
 

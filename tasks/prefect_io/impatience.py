@@ -18,6 +18,7 @@ from prefect.artifacts import (
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from tasks.prefect_io.client_log import REPORT_S, log_retries
 from tasks.prefect_io.server import ServerAwayError
 from tasks.prefect_io.unsent import bound_exit
 
@@ -54,12 +55,13 @@ def _hurried(request: httpx.Request) -> None:
 def impatient() -> Iterator[None]:
     """Wait for at most a minute for each answer of the Prefect server inside the `with` block, and in its tasks.
 
-    The engine of Prefect, which reports the state of the flow run before and after the block, keeps its patience. If a
+    The engine of Prefect, which reports the state of the flow run before and after the block, keeps its retries. If a
     signal (SIGTERM, Ctrl-C) ends the block, it does not.
     """
+    log_retries()
     context = SyncClientContext.get()  # that of the flow's engine; None outside of it
     http = context.client._client if context else None  # noqa: SLF001 - its timeout is public, and only this leads to it
-    before: Any = http.timeout if http else None
+    after_s = min(http.timeout.read or REPORT_S, REPORT_S) if http else REPORT_S
     changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
     _signalled.clear()
     if http:
@@ -71,14 +73,14 @@ def impatient() -> Iterator[None]:
     except Exception:
         raise
     except BaseException:  # a signal: the process is to leave within seconds, so the engine does not get its patience
-        before = LEAVING_S
+        after_s = LEAVING_S
         hurry()
         _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
         _leaving[-1].__enter__()  # never left: it ends as the engine leaves the settings that are around it
         raise
     finally:
         if http:
-            http.timeout = before
+            http.timeout = after_s
             bound_exit(str(http.base_url))
 
 

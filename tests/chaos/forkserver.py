@@ -182,7 +182,7 @@ class ForkServer:
         with self._lock:
             self._process.stdin.write(json.dumps(asdict(job)) + "\n")
             self._process.stdin.flush()
-            return self._begun.get(timeout=60)
+            return self._begun.get(timeout=300)
 
     def code(self, pid: int) -> int | None:
         """Return the exit status of a job's process, once; None if it has not ended."""

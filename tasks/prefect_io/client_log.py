@@ -1,0 +1,52 @@
+"""What Prefect's client waits for, in the log: by default it repeats a request for minutes without a word."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+# Seconds for which Prefect's engine waits for each answer to the state of the run, before its client repeats the
+# request in 38 s at the most: so a line of the log comes in less than a minute.
+REPORT_S = 20.0
+# Seconds between two of these lines.
+EVERY_S = 15.0
+# Attempts that fail without a line, if the server answers. SQLite is locked for a moment, and this is no news.
+QUIET = 2
+# The message of Prefect 3.8 (`prefect.client.base`). Another version logs what it logs by itself.
+_RETRY = re.compile(r"attempt will be made in ([\d.]+)s\..*attempt (\d+)/(\d+)", re.DOTALL)
+
+
+class _Retries(logging.Filter):
+    """Makes a warning of the client's message for developers, and drops its other messages below the usual level."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self._level, self._logged = level, -EVERY_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = _RETRY.search(str(record.msg))
+        if not found:
+            return record.levelno >= self._level
+        error = record.exc_info[1] if record.exc_info else None
+        now = time.monotonic()
+        if (error is None and int(found[2]) <= QUIET) or now - self._logged < EVERY_S:
+            return record.levelno >= self._level
+        self._logged = now
+        reason = type(error).__name__ if error else "it is busy or fails"
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info, record.args = None, ()
+        record.msg = (
+            f"The Prefect server does not answer ({reason}): attempt {found[2]} of {found[3]} failed, the next is in "
+            f"{float(found[1]):.0f} s."
+        )
+        return True
+
+
+def log_retries() -> None:
+    """Let the log say that Prefect's client waits for its server, for as long as this process lives."""
+    logger = logging.getLogger("prefect.client")
+    if any(isinstance(each, _Retries) for each in logger.filters):
+        return
+    logger.addFilter(_Retries(logger.getEffectiveLevel()))
+    logger.setLevel(logging.DEBUG)

@@ -1,0 +1,63 @@
+"""A Prefect server that is away is named in the log while Prefect's client repeats a request; a busy moment is not."""
+
+import contextlib
+import itertools
+import logging
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
+
+from tasks.prefect_io.client_log import log_retries
+from tests.hurry import hurry
+from tests.proxy import proxied
+
+RUN = "0b5e7a9c-6d0f-4f0e-9d59-0e5f3a0b8a11"
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What Prefect's client logs."""
+    hurry(monkeypatch.setattr)
+    logger, records = logging.getLogger("prefect.client"), []
+    level, filters = logger.level, list(logger.filters)
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    log_retries()
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    logger.filters = filters
+
+
+def ask(*faults):
+    """Ask a server that answers each attempt with a fault, the last for ever."""
+    given = itertools.chain(faults, itertools.repeat(faults[-1]))
+    with proxied("http://127.0.0.1:9/api", lambda _: next(given)) as proxy:
+        settings = {PREFECT_API_URL: proxy.url, PREFECT_CLIENT_MAX_RETRIES: 3, PREFECT_API_REQUEST_TIMEOUT: 0.2}
+        with temporary_settings(settings), get_client(sync_client=True) as client, contextlib.suppress(httpx.HTTPError):
+            client.read_flow_run(RUN)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("timeout", "(ReadTimeout): attempt 1"), ("503", "busy or fails): attempt 3")]
+)
+def test_a_server_that_is_away_is_one_warning_with_its_reason(logged, fault, words):
+    ask(fault)
+    (record,) = logged
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert record.getMessage().startswith("The Prefect server does not answer (")
+    assert f"{words} of 4 failed, the next is in " in record.getMessage()
+
+
+def test_a_server_that_is_busy_for_a_moment_is_none(logged):
+    ask("503", "503", "500")
+    assert logged == []
