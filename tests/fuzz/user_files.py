@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import random
@@ -102,7 +103,7 @@ def odd_tree(value: Any, rng: random.Random, changes: int) -> Any:
             if isinstance(at, dict) and rng.random() < 0.2:
                 del at[key]
             else:
-                at[key] = deep(rng) if rng.random() < 0.1 else rng.choice(ODD)
+                at[key] = deep(rng) if rng.random() < 0.1 else copy.deepcopy(rng.choice(ODD))
             break
     return value
 
@@ -163,7 +164,6 @@ def make_geojson(rng: random.Random, folder: Path) -> Given:
 
 
 def make_csv(rng: random.Random, folder: Path) -> Given:
-    warm()
     separator = rng.choice(",;\t|")
     header = rng.choice(
         (["id", "lon", "lat", "v"], ["x", "y"], ["Longitude", "Latitude"], ["lon", "lat", "lat", '"a"'])
