@@ -19,6 +19,8 @@ _MARKUP = re.compile(
     r"|^\s*[#=]|^\s*[-+](?=[\s+-]|$)|(?<=^[0-9])[.)]",  # blocks
     re.IGNORECASE,
 )
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+"""The entities that the Prefect UI turns into characters again. Its text shows any other as it is written."""
 _IN_CODE = re.compile(r"[^`|\\<&]*")
 
 
@@ -44,7 +46,7 @@ def _escaped(character: str) -> str:
 
 def markdown(text: object) -> str:
     """Return Markdown that shows a text literally, on one line: also in a table, and with HTML switched on."""
-    return _MARKUP.sub(lambda found: "".join(f"&#{ord(each)};" for each in found[0]), plain(text))
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0].strip(), f"\\{found[0].strip()}"), plain(text).strip())
 
 
 def markdown_code(text: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,10 +47,8 @@ def show_audit(audit: Audit, store: Store) -> None:
         )
         words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
         log.info("%s is %s: %s", folder, state, words)
-    notes = [
-        f"- {markdown(folder)}: {markdown(reason)}"
-        for folder, reason in (*audit.unreadable.items(), *audit.refused.items())
-    ]
+    unusable = [*audit.unreadable.items(), *audit.refused.items()]
+    notes = []
     if audit.unclaimed:
         size = naturalsize(sum(stored.size for stored in audit.unclaimed))
         notes.append(
@@ -63,8 +60,11 @@ def show_audit(audit: Audit, store: Store) -> None:
             f"- {len(audit.foreign):,} files among the tiles are not from Pixel Quarry, such as "
             f"{markdown_code(audit.foreign[0])}: they are never changed"
         )
+    for folder, reason in unusable:
+        log.warning("%s: %s", folder, reason)
     for note in notes:
-        log.warning("%s", html.unescape(note.removeprefix("- ")))
+        log.warning("%s", note.removeprefix("- "))
+    notes = [f"- {markdown(folder)}: {markdown(reason)}" for folder, reason in unusable] + notes
     head = f"| plan | state | tiles | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 3)}"
     text = "\n".join([f"# Audit\n\nOutput: {markdown_code(store.uri)}\n\n{head}", *rows, "", *notes])
     markdown_artifact(f"{text}\n", key="audit", description="What is stored")

@@ -150,7 +150,8 @@ def _column(values: pd.Series) -> pd.Series:
     if kinds and kinds <= {int, float} and all(type(value) is float or abs(value) <= EXACT for value in present):
         return plain.astype(float)
     nested = any(issubclass(kind, _NESTED) for kind in kinds)
-    return plain if len(kinds) <= 1 and not nested and _is_writable(plain) else _as_json(values)
+    text = kinds <= {str} and "".join(present).isprintable()  # as most columns: without surrogates
+    return plain if len(kinds) <= 1 and not nested and (text or _is_writable(plain)) else _as_json(values)
 
 
 def _is_writable(values: pd.Series) -> bool:

@@ -244,3 +244,20 @@ def test_rows_that_are_alike_and_short_ones_are_kept(tmp_path) -> None:
 def test_a_value_may_be_long(tmp_path) -> None:
     points, _ = read(tmp_path, f"lon,lat,shape\n1,2,{'x' * 200_000}\n")
     assert len(points["shape"][0]) == 200_000
+
+
+def test_a_table_of_very_many_columns_is_refused_and_messages_name_a_few(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(["lon", "lat", *["a"] * 1_999]) + "\n" + ",".join(["1", "2", *["x"] * 1_999]) + "\n")
+    with pytest.raises(InputError, match=r"it has 2,001 columns, and at most 2,000 are read"):
+        read_points(path)
+    path.write_text(",".join(["secret"] * 1_000))
+    with pytest.raises(InputError, match=r"and 980 more, but no coordinate columns"):
+        read_points(path)
+
+
+def test_a_number_of_very_many_digits_is_refused_at_once(tmp_path):
+    """A pattern that tries every way to part the digits needs minutes for these."""
+    (tmp_path / "a.csv").write_text(f"lon,lat\n{'9' * 200_000}a,1\n{'9' * 200_000},1\n")
+    with pytest.raises(InputError, match=r"row 0 has lon = '9{20,}\.\.\.9+a'"):
+        read_points(tmp_path / "a.csv")
