@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 
 # Seconds for which Prefect's engine waits for each answer to the state of the run, before its client repeats the
@@ -11,6 +12,8 @@ import time
 REPORT_S = 20.0
 # Seconds between two of these lines.
 EVERY_S = 15.0
+# Seconds of a pause in whose middle there is another line.
+LONG_S = 45.0
 # Attempts that fail without a line, if the server answers. SQLite is locked for a moment, and this is no news.
 QUIET = 2
 # The message of Prefect 3.8 (`prefect.client.base`). Another version logs what it logs by itself.
@@ -36,10 +39,17 @@ class _Retries(logging.Filter):
         reason = type(error).__name__ if error else "it is busy or fails"
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.exc_info, record.args = None, ()
+        # After its last attempt, too, Prefect 3.8 waits: for more than a minute.
+        after, then = float(found[1]), "the next is" if found[2] != found[3] else "the request is given up"
         record.msg = (
-            f"The Prefect server does not answer ({reason}): attempt {found[2]} of {found[3]} failed, the next is in "
-            f"{float(found[1]):.0f} s."
+            f"The Prefect server does not answer ({reason}): attempt {found[2]} of {found[3]} failed, {then} in "
+            f"{after:.0f} s."
         )
+        if after > LONG_S:
+            words = f"The Prefect server did not answer: {then} in {after / 2:.0f} s."
+            timer = threading.Timer(after / 2, logging.getLogger(record.name).warning, (words,))
+            timer.daemon = True
+            timer.start()
         return True
 
 

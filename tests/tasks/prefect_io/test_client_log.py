@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import threading
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from tasks.prefect_io import client_log
 from tasks.prefect_io.client_log import log_retries
 from tests.hurry import hurry
 from tests.proxy import proxied
@@ -56,6 +58,24 @@ def test_a_server_that_is_away_is_one_warning_with_its_reason(logged, fault, wor
     assert record.exc_info is None
     assert record.getMessage().startswith("The Prefect server does not answer (")
     assert f"{words} of 4 failed, the next is in " in record.getMessage()
+
+
+class AtOnce(threading.Timer):
+    """A timer that waits for nothing."""
+
+    def start(self):
+        self.function(*self.args)
+
+
+def test_a_long_pause_has_a_line_in_its_middle(logged, monkeypatch):
+    monkeypatch.setattr(client_log, "LONG_S", 10.0)
+    monkeypatch.setattr(client_log, "EVERY_S", 0.0)
+    monkeypatch.setattr(threading, "Timer", AtOnce)
+    ask("503")
+    third, middle, fourth = (record.getMessage() for record in logged)  # the last pause is 16 s, more or less
+    assert "attempt 3 of 4 failed, the next is in " in third
+    assert middle.startswith("The Prefect server did not answer: the request is given up in ")
+    assert "attempt 4 of 4 failed, the request is given up in " in fourth
 
 
 def test_a_server_that_is_busy_for_a_moment_is_none(logged):
