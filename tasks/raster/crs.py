@@ -10,7 +10,7 @@ import pyproj
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.crs import CRS
 from pyproj import Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import refused
@@ -148,5 +148,13 @@ def resolve_crs(crs: str, geometry: BaseGeometry) -> str:
 
 @functools.lru_cache(maxsize=256)
 def transformer(source: str, target: str) -> Transformer:
-    """Return the transformer between two CRS: x before y on both sides, safe to share between threads."""
-    return Transformer.from_crs(crs_of(source).proj, crs_of(target).proj, always_xy=True)
+    """Return the transformer between two CRS: x before y on both sides, safe to share between threads.
+
+    Raises:
+        InputError: A CRS is not known, or there is no transformation between them.
+    """
+    try:
+        return Transformer.from_crs(crs_of(source).proj, crs_of(target).proj, always_xy=True)
+    except ProjError as error:
+        reason = f"PROJ has no transformation between it and {target}"
+        raise refused("crs", source, reason, "Give a CRS that is related to the earth, such as 'EPSG:32633'") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 
 from tasks.errors.input import refused
 from tasks.raster.crs import WGS84
@@ -64,7 +65,11 @@ def read_points(
     if frame.empty:
         raise refused("points", points, "it has no features", "Give at least one point")
     frame, rows = _exploded(frame, points)
-    frame = frame.to_crs(WGS84)
+    try:
+        frame = frame.to_crs(WGS84)
+    except ProjError as error:
+        reason = "PROJ has no transformation from its CRS to longitude and latitude"
+        raise refused("points", points, reason, "Store the file in another CRS, such as EPSG:4326") from error
     _check_world(frame, points, rows)
     return writable(frame)
 

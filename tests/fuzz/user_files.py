@@ -223,6 +223,8 @@ def samples() -> dict[str, bytes]:
 
 
 def make_file(rng: random.Random, folder: Path) -> Given:
+    if reader_process._reader is None or not reader_process._reader.usable:  # the last input ended it
+        warm.cache_clear()
     warm()
     name = rng.choice([name for name in samples() if name.endswith(SUFFIXES)])
     for other, data in samples().items():  # the parts of a Shapefile lie beside it

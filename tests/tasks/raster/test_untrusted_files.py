@@ -326,6 +326,22 @@ def test_a_crs_names_no_file(crs, folder):
     assert refusal(folder / "a.geojson").startswith("points.crs = ")
 
 
+LOCAL = (
+    'PROJCS["a",GEOGCS["b",DATUM["c",SPHEROID["d",0.001,0]],PRIMEM["Greenwich",0],UNIT["degree",0.01745]],'
+    'PROJECTION["Unknown_Projection"],UNIT["metre",1]]'
+)
+
+
+def test_a_crs_without_a_way_to_degrees_is_refused(folder):
+    place = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.box(1, 2, 3, 4)], crs="EPSG:32633")
+    place.to_file(folder / "a.shp")
+    (folder / "a.prj").write_text(LOCAL)
+    assert refusal(folder / "a.shp", read_region).partition(" = ")[0] in {"crs", "region"}
+    place.set_geometry(place.centroid).to_file(folder / "a.shp")
+    (folder / "a.prj").write_text(LOCAL)
+    assert refusal(folder / "a.shp").partition(" = ")[0] in {"crs", "points"}
+
+
 # Size --------------------------------------------------------------------------------------------------------
 
 
