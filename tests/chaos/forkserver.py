@@ -186,6 +186,8 @@ class ForkServer:
 
     def code(self, pid: int) -> int | None:
         """Return the exit status of a job's process, once; None if it has not ended."""
+        if pid not in self._codes and self._process.poll() is not None:
+            raise RuntimeError("The fork server has ended.")
         return self._codes.pop(pid, None)
 
     def _read(self) -> None:
