@@ -98,8 +98,13 @@ def _run_in_child(kind: Fuzzed, seeds: range, outcome: Outcome) -> range:
         child.join()
 
 
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def _serve(kind: Fuzzed, seeds: range, answers: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    before = _peak_mb()  # that of pytest, of which this process is a fork
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             # A seed for each input: any of them can be made again alone.
@@ -113,4 +118,4 @@ def _serve(kind: Fuzzed, seeds: range, answers: Connection) -> None:
             except BaseException:  # noqa: BLE001 - the finding
                 word, text = "raw", traceback.format_exc()
             seconds = time.monotonic() - begun
-            answers.send((word, text, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            answers.send((word, text, seconds, _peak_mb() - before))
