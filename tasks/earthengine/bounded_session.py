@@ -45,6 +45,6 @@ class BoundedSession(requests.Session):
                 pieces.append(piece)
         finally:
             response.close()
-        response._content = b"".join(pieces)  # noqa: SLF001 -- `requests` has no other way to hand a body on
-        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
+        response._content = b"".join(pieces)  # noqa: SLF001 - `requests` has no other way to hand a body on
+        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 - as above
         return response

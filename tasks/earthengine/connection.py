@@ -229,14 +229,14 @@ def ensure_client(connection: Connection) -> None:
         if ee.data.is_initialized():
             return
         # The client would wait without limit, so it gets a session with a deadline before it sends anything.
-        state = ee.data._get_state()  # noqa: SLF001 -- there is no public switch before Initialize
+        state = ee.data._get_state()  # noqa: SLF001 - there is no public switch before Initialize
         state.deadline_ms = CLIENT_DEADLINE_S * 1000
         state.requests_session = BoundedSession(CLIENT_BYTES, CLIENT_DEADLINE_S)
         state.requests_session.trust_env = not connection.is_loopback
         # The client loads a list of deprecated assets from storage.googleapis.com without a deadline: it would hang
         # if there is no network. Google's own test case replaces the same function.
-        fetch_stac = ee.deprecation._FetchDataCatalogStac  # noqa: SLF001 -- there is no public switch
-        ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 -- as above
+        fetch_stac = ee.deprecation._FetchDataCatalogStac  # noqa: SLF001 - there is no public switch
+        ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 - as above
         try:
             ee.Initialize(connection.credentials(), url=connection.endpoint.rstrip("/"), project=connection.project)
         except InputError:
@@ -249,4 +249,4 @@ def ensure_client(connection: Connection) -> None:
                 "Check the endpoint, the network and the credentials. If you use the sandbox, check that it is running."
             ) from error
         finally:
-            ee.deprecation._FetchDataCatalogStac = fetch_stac  # noqa: SLF001 -- as above
+            ee.deprecation._FetchDataCatalogStac = fetch_stac  # noqa: SLF001 - as above

@@ -86,7 +86,7 @@ def touches(footprint: Mapping[str, Any] | None, region: BaseGeometry) -> bool:
         shape = shapely.geometry.shape(footprint)
         if shape.geom_type in {"LinearRing", "LineString"}:  # Earth Engine's `system:footprint` is the outline alone
             shape = shapely.Polygon(shape)
-    except Exception:  # noqa: BLE001 -- shapely raises a dozen types for a value that is not a geometry
+    except Exception:  # noqa: BLE001 - shapely raises a dozen types for a value that is not a geometry
         return True
     if shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
         return True

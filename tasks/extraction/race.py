@@ -1,4 +1,4 @@
-"""Races: a request and its second sending, of which the first whole answer counts; and the thread that begins them."""
+"""Races between a request and its second sending: the first whole answer counts. A thread begins them."""
 
 from __future__ import annotations
 

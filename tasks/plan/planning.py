@@ -147,7 +147,7 @@ def plan_patches(
     return check_limits(plan, pixels, "size", size), tile_of_point
 
 
-def _plan(  # noqa: PLR0917 -- private, and the order is that of the Plan
+def _plan(  # noqa: PLR0917 - private, and the order is that of the Plan
     name: str,
     connection: Connection,
     images: Sequence[ImageRecord],

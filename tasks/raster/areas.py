@@ -84,7 +84,7 @@ def text(value: object) -> str:
     """
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if value is None or value != value:  # noqa: PLR0124 -- NaN and NaT are not equal to themselves
+    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT are not equal to themselves
         return ""
     if isinstance(value, str):
         return value

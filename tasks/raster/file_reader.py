@@ -83,7 +83,7 @@ def _restrict() -> None:
 
     skipped = set(pyogrio.list_drivers()) - DRIVERS
     pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(skipped))})
-    pyogrio._ogr._register_drivers()  # noqa: SLF001  # drivers are skipped when they are registered, at import or here
+    pyogrio._ogr._register_drivers()  # noqa: SLF001 - drivers are skipped when they are registered, at import or here
     if left := set(pyogrio.list_drivers()) - DRIVERS:
         raise RuntimeError(f"GDAL has drivers that were to be skipped: {', '.join(sorted(left))}")
 
@@ -136,14 +136,14 @@ def answer(request: Request) -> Answer:
         return Answer(refused=error)
     except MemoryError:
         return Answer(error="it needs too much memory for its size")
-    except Exception as error:  # noqa: BLE001  # each reader has its own errors, with the same meaning for the user
+    except Exception as error:  # noqa: BLE001 - each reader has its own errors, with the same meaning for the user
         text = one_line(error).replace(f"{request.folder}/", "")
         return Answer(error="its content has none of the formats that are read" if _UNKNOWN in text else text)
 
 
 def main() -> None:
     """Answer requests until there are none, or the other side is gone."""
-    import pyogrio  # noqa: F401  # with geopandas and Arrow, before memory is limited
+    import pyogrio  # noqa: F401 - with geopandas and Arrow, before memory is limited
 
     _restrict()
     _set_limit(resource.RLIMIT_CORE, 0)

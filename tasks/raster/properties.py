@@ -159,7 +159,7 @@ def _is_writable(values: pd.Series) -> bool:
         return True
     try:
         values.to_frame("column").to_parquet(io.BytesIO())
-    except Exception:  # noqa: BLE001 -- Arrow has a dozen error types for values that it cannot store
+    except Exception:  # noqa: BLE001 - Arrow has a dozen error types for values that it cannot store
         return False
     return True
 

@@ -52,7 +52,7 @@ class _Reader:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= _OPTIONS | {"PYTHONPATH": os.pathsep.join(str(Path(each).absolute()) for each in sys.path)}
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603  # our own program, with no argument of a user
+            self.process = subprocess.Popen(  # noqa: S603 - our own program, with no argument of a user
                 [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
                 env=environment,
                 pass_fds=[theirs.fileno()],
@@ -98,7 +98,7 @@ _reader: _Reader | None = None
 
 
 def _end() -> None:
-    global _reader  # noqa: PLW0603  # one process for all files, since its start takes a second
+    global _reader  # noqa: PLW0603 - one process for all files, since its start takes a second
     if _reader is not None:
         _reader.end()
     _reader = None
@@ -114,7 +114,7 @@ def _ask(request: Request, *, again: bool = True) -> Answer:
         EOFError: The process ended before it answered.
         TimeoutError: It did not answer in time.
     """
-    global _reader  # noqa: PLW0603  # see above
+    global _reader  # noqa: PLW0603 - see above
     if _reader is None or not _reader.usable:
         _end()
         _reader = _Reader()

@@ -292,6 +292,7 @@ class LocalStore:
         except StorageError:
             raise
         except OSError as error:
+            self._root.check()  # a whole folder that is gone is named as such, whatever call missed it first
             raise self._error(key, "written", error) from error
 
     def _error(self, *what: Any) -> StorageError:

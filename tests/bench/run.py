@@ -44,9 +44,9 @@ def flow(spec: dict):
         result = state.result()
         with get_client(sync_client=True) as client:
             record = client.read_flow_run(state.state_details.flow_run_id)
-        told = {"folder": result.folder, "stored": result.stored, "empty": result.empty, "failed": result.failed}
-        told["hedged"] = result.hedged
-        return told | {"created": record.created.timestamp(), "finished": record.end_time.timestamp()}
+        names = ("folder", "stored", "empty", "failed", "hedged")
+        times = {"created": record.created.timestamp(), "finished": record.end_time.timestamp()}
+        return {name: getattr(result, name) for name in names} | times
 
     return run
 

@@ -18,7 +18,7 @@ def main() -> int:
     first = int(os.environ.get("SEED", "0"))
     found = 0
     for name in names:
-        outcome = run(KINDS[name], range(first, first + inputs))
+        outcome = run(name, range(first, first + inputs))
         refused = ", ".join(f"{count:,} {kind}" for kind, count in outcome.refused.most_common())
         print(
             f"{name}: {outcome.inputs:,} inputs, {outcome.read:,} read, {refused or 'none refused'}; "

@@ -51,19 +51,21 @@ class Outcome:
     """Inputs, by seed, that raised another error, took too long, took too much memory, or killed the process."""
 
 
-def run(kind: Fuzzed, seeds: range) -> Outcome:
-    """Make and read one input for each seed."""
+def run(kind: str, seeds: range) -> Outcome:
+    """Make and read one input of a kind for each seed."""
     outcome, left = Outcome(inputs=len(seeds)), seeds
     while left:
         left = _run_in_child(kind, left, outcome)
     return outcome
 
 
-def _run_in_child(kind: Fuzzed, seeds: range, outcome: Outcome) -> range:
+def _run_in_child(kind: str, seeds: range, outcome: Outcome) -> range:
     """Run seeds in one child process until it is through, or must be replaced; return the seeds that are left."""
-    fork = multiprocessing.get_context("fork")  # the imports are already there
-    ours, theirs = fork.Pipe()
-    child = fork.Process(target=_serve, args=(kind, seeds, theirs), daemon=True)
+    # Forks of a process with nothing but the imports: a fork of pytest would begin with the memory of all tests.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.fuzz.kinds"])
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_serve, args=(kind, seeds, theirs), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -99,23 +101,27 @@ def _run_in_child(kind: Fuzzed, seeds: range, outcome: Outcome) -> range:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not `ru_maxrss`: it begins with the memory of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def _serve(kind: Fuzzed, seeds: range, answers: Connection) -> None:
+def _serve(kind: str, seeds: range, answers: Connection) -> None:
+    from tests.fuzz.kinds import KINDS  # it imports the kinds, and they import this module
+
+    fuzzed = KINDS[kind]
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    before = _peak_mb()  # that of pytest, of which this process is a fork
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             # A seed for each input: any of them can be made again alone.
-            made = kind.make(random.Random(seed), Path(folder))
+            made = fuzzed.make(random.Random(seed), Path(folder))
             begun = time.monotonic()
             word, text = "read", ""
             try:
-                kind.read(made)
+                fuzzed.read(made)
             except QuarryError as error:
                 word, text = "refused", type(error).__name__
             except BaseException:  # noqa: BLE001 - the finding
                 word, text = "raw", traceback.format_exc()
             seconds = time.monotonic() - begun
-            answers.send((word, text, seconds, _peak_mb() - before))
+            answers.send((word, text, seconds, _peak_mb()))

@@ -32,7 +32,7 @@ TEXTS = (
 
 
 def mutated(random: Random, value: Any) -> Any:
-    """Return JSON values of which some are others, are gone, or are there more than once."""
+    """Return JSON values: some are changed, gone, or there more than once."""
     for _ in range(random.randint(1, 3)):
         places = list(_places(value))
         if not places:

@@ -35,7 +35,7 @@ def signed(value):
 
 
 def changed(part, **fields):
-    """Return a whole plan of which some fields are others."""
+    """Return a whole plan with other values in some fields."""
     value = json.loads(json.dumps(series(1).json()))
     where = {"source": value["sources"][0], "band": value["bands"][0], "plan": value}.get(part) or value[part]
     where.update(fields)

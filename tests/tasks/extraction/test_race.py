@@ -34,13 +34,13 @@ FIRST, SECOND = Answer(b"first", restricted=False), Answer(b"second", restricted
 
 def turn(url, **knobs):
     body = json.dumps({"seed": -1}).encode(), json.dumps({"seed": 0, "hang_at": None, **knobs}).encode()
-    for each in body:  # another seed begins to count anew
+    for each in body:  # another seed counts from the beginning
         urllib.request.urlopen(urllib.request.Request(f"{url}/sandbox/knobs", data=each, method="PATCH")).close()
 
 
 @pytest.fixture
 def hanging(sandbox):
-    """The sandbox, of which some requests can be made to hang."""
+    """The sandbox, with requests that can be made to hang."""
     yield sandbox
     turn(sandbox, p_hanging=0.0)
 
