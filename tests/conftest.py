@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,26 +28,31 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # What takes longest is begun first, or one process would end with it while the other has nothing left to do.
 LONGEST = (
-    "flows/test_resume.py",
     "flows/test_failures.py",
+    "flows/test_resume.py",
+    "flows/test_server_faults.py",
+    "flows/test_libraries.py",
     "flows/test_kill.py",
     "flows/test_flows.py",
-    "tasks/test_crashed.py",
+    "tasks/prefect_io/test_leases.py",
+    "tasks/raster/test_untrusted_files.py",
     "test_docs.py",
-    "flows/test_command.py",
+    "flows/test_command_line.py",
     "deployments/test_provision.py",
+    "tasks/extraction/test_killed_audit.py",
+    "flows/test_poison.py",
     "flows/test_adhoc.py",
     "flows/test_growing.py",
     "deployments/sandbox/test_limits.py",
-    "tasks/test_fetch.py",
+    "tasks/extraction/test_fetch.py",
     "flows/test_real_input.py",
-    "tasks/test_leases.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in the order in which two processes take them from one another."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
+    assert all(path.exists() for path in ranks)
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
@@ -75,6 +81,19 @@ def sandbox_url() -> Iterator[str]:
 def connection(sandbox_url: str) -> Connection:
     """The way to the sandbox."""
     return Connection(project="my-project", endpoint=sandbox_url)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, with an empty folder of the same name below its mount point."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder]
+    if (mounted := subprocess.run(mount, check=False, capture_output=True)).returncode:
+        pytest.skip(f"only a user who may mount can unmount: {mounted.stderr.decode().strip()}")
+    yield folder
+    while subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True).returncode == 0:
+        pass
 
 
 @pytest.fixture(scope="session")

@@ -110,19 +110,6 @@ def tiles_in(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("tiles/**/*.tif")}
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder]
-    if (mounted := subprocess.run(mount, check=False, capture_output=True)).returncode:
-        pytest.skip(f"only a user who may mount can remount: {mounted.stderr.decode().strip()}")
-    yield folder
-    while subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True).returncode == 0:
-        pass
-
-
 @pytest.mark.parametrize(
     ("change", "remedy", "error", "words"),
     [

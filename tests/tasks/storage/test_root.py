@@ -9,18 +9,6 @@ from tasks.storage.local import LocalStore
 from tasks.storage.store import OutputMissing
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of its own, with a folder of the same name below its mount point."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]
-    if (mounted := subprocess.run(mount, check=False, capture_output=True)).returncode:
-        pytest.skip(f"only a user who may mount can unmount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True)
-
-
 def calls(store, path):
     """Everything that needs the root."""
     path.write_bytes(b"x")
