@@ -30,6 +30,7 @@ from flows.region import RegionResult, extract_region
 from tasks.errors import QuarryError
 from tasks.errors.input import InputError
 from tasks.prefect_io.task import core_task
+from tasks.raster import crs
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 
@@ -89,8 +90,11 @@ COMMANDS = {"urllib3", "numpy", "os", "memory"}
 
 @pytest.fixture(autouse=True)
 def _reports(tmp_path, monkeypatch):
-    """Tracebacks go to the folder of the test."""
+    """Tracebacks go to the folder of the test, and no library is spared since another test has asked it the same."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for kept in vars(crs).values():
+        if hasattr(kept, "cache_clear"):
+            kept.cache_clear()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ FAULTS = [
     ("command", RENEW, "tasks", "list", 1),
     ("command", LIMIT, "tasks", "short", 3),
     ("command", "POST /artifacts/", "tasks", "503", None),
-    ("adhoc", "PATCH /artifacts/{id}", "tasks", "html", 1),
+    ("adhoc", "PATCH /artifacts/{id}", "tasks", "403", 1),
     ("command", "*", "tasks", "reset", None),
     ("command", "POST /v2/concurrency_limits/decrement-with-lease", "artifacts", "423", 1),
     ("worker", "*", "artifacts", "503", 5),

@@ -42,7 +42,7 @@ FILES = {  # by hand: a type with a value that the band cannot have, and which G
 
 def plan_of(*dtypes, **format_):
     names = tuple(f"B{n}" for n in range(1, len(dtypes) + 1))
-    wire = Source(name="a", asset="a", version="1", wire="NPY", wire_bands=names, wire_dtypes=dtypes)
+    wire = Source(name="a", asset="projects/p/assets/a", version="1", wire="NPY", wire_bands=names, wire_dtypes=dtypes)
     left, top = np.array([600_000.0]), np.array([5_000_000.0])
     return Plan(
         name="patches",

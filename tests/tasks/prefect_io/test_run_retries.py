@@ -22,7 +22,7 @@ from tasks.storage import store
 from tasks.storage.receipt import TileReceipt
 from tests.tasks.extraction.test_checkpoint import EMPTY, Earth, extract, folder, kinds, series, tiles_of
 
-PASSING = {"Transient", "Throttled", "OutOfReach", "OutputBusy", "OutputDamaged"}
+PASSING = {"Transient", "Throttled", "OutOfReach", "OutputBusy", "OutputDamaged", "TileLost"}
 LASTING = {
     *("EarthEngineError", "TooHeavy", "Rejected", "Denied", "BudgetExhausted", "Stopped", "GivenUp"),
     *("StorageError", "OutputFull", "OutputDenied", "OutputMissing", "SignInExpired", "OutputConflict"),
