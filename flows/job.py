@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 from prefect import Flow
 from prefect.runtime import flow_run
+from prefect.settings import temporary_settings
 
 from flows.batches import one_batch_at_a_time
 from flows.stored_value import check_size, check_storable, storable
@@ -22,6 +23,11 @@ R = TypeVar("R")
 
 class Job(Flow[P, R]):
     """A flow whose raw arguments are checked before Prefect stores them."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Prefect has overloads
+        """Run the flow. A signal that ends it changes settings of Prefect for what is left of this run alone."""
+        with temporary_settings():
+            return super().__call__(*args, **kwargs)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call as Prefect stores them.

@@ -76,7 +76,7 @@ def impatient() -> Iterator[None]:
         after_s = LEAVING_S
         hurry()
         _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
-        _leaving[-1].__enter__()  # never left: it ends as the engine leaves the settings that are around it
+        _leaving[-1].__enter__()  # never left: it ends with the settings around the run
         raise
     finally:
         if http:

@@ -22,6 +22,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import RefreshError
 from odc.geo import CRSMismatchError
 from PIL import UnidentifiedImageError
+from prefect.settings import temporary_settings
 from pyarrow.lib import ArrowInvalid
 
 from flows import adhoc, command_line, start
@@ -179,7 +180,7 @@ def test_what_ends_the_process_is_not_kept(job, monkeypatch):
             raise end
 
         monkeypatch.setattr("flows.extraction.log_plan", ending)
-        with pytest.raises(end):
+        with temporary_settings(), pytest.raises(end):
             extract_region.fn(RegionParameters(**job))
 
 

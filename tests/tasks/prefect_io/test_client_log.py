@@ -29,6 +29,8 @@ def logged(monkeypatch):
     hurry(monkeypatch.setattr)
     logger, records = logging.getLogger("prefect.client"), []
     level, filters = logger.level, list(logger.filters)
+    logger.filters = []  # that of a run of another test has logged just now, perhaps
+    logger.setLevel(logging.NOTSET)
     handler = logging.Handler()
     handler.emit = records.append
     logger.addHandler(handler)

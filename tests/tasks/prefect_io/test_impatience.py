@@ -8,6 +8,7 @@ import pytest
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.job import job
 from tasks.prefect_io.impatience import LEAVING_S, RETRIES, hurry, impatient
 from tasks.prefect_io.server import ServerAwayError
 
@@ -24,6 +25,19 @@ def test_patience_ends_for_the_block_and_for_good_after_a_signal(end, retries):
                 raise end
         assert PREFECT_CLIENT_MAX_RETRIES.value() == retries
     assert PREFECT_CLIENT_MAX_RETRIES.value() == 5  # the default
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_a_signal_has_ended_leaves_the_next_one_its_patience():
+    @job("interrupted", lambda: "interrupted")
+    def interrupted():
+        with impatient():
+            raise KeyboardInterrupt
+
+    before = PREFECT_CLIENT_MAX_RETRIES.value()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert PREFECT_CLIENT_MAX_RETRIES.value() == before > 0
 
 
 def test_after_a_signal_a_request_that_a_task_repeats_is_sent_once(monkeypatch):

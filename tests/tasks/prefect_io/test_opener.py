@@ -248,7 +248,7 @@ def test_a_bucket_that_cannot_be_is_named_as_it_stands_in_the_block(prefect_serv
 
 @pytest.mark.parametrize(
     ("basepath", "words"),
-    [("file:///tmp/out", "a URL"), ("~nobody-of-this-name/x", "home directory"), ("nul\0", "null")],
+    [("file:///tmp/out", "a URL"), ("~nobody-of-this-name/x", "no such home folder"), ("nul\0", "a control character")],
 )
 def test_a_folder_that_cannot_be_is_named_as_it_stands_in_the_block(prefect_server, basepath, words):
     name = f"pixels-{uuid4().hex[:8]}"
