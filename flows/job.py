@@ -9,8 +9,8 @@ from uuid import UUID
 
 import httpx
 from prefect import Flow
+from prefect.context import SettingsContext, get_settings_context
 from prefect.runtime import flow_run
-from prefect.settings import temporary_settings
 
 from flows.batches import one_batch_at_a_time
 from flows.stored_value import check_size, check_storable, storable
@@ -26,7 +26,8 @@ class Job(Flow[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Prefect has overloads
         """Run the flow. A signal that ends it changes settings of Prefect for what is left of this run alone."""
-        with temporary_settings():
+        now = get_settings_context()
+        with SettingsContext(profile=now.profile, settings=now.settings):
             return super().__call__(*args, **kwargs)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:

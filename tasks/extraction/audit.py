@@ -164,8 +164,8 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
                     raise
                 unreadable[name] = str(error)
     superseded = tuple(find_superseded((each.plan, each.complete) for each in audits))
-    claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in superseded)
     ours = [stored for stored in listed if _is_ours(stored.key)]
+    claimed = claimed_by(plan for name, (plan, _) in plans.items() if ours and name not in superseded)
     return Audit(
         plans=tuple(audits),
         unreadable=unreadable,

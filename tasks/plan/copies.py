@@ -26,7 +26,7 @@ _IN_IDS = (
     ("LANDSAT_PRODUCT_ID", r"_\d{6}_\d{8}_(\d{8})_"),
 )
 _BASELINES = (
-    ("PROCESSING_BASELINE", r"^0*(\d+\.?\d*)$"),
+    ("PROCESSING_BASELINE", r"^0{0,9}(\d{1,9}\.?\d{0,9})$"),
     ("DATATAKE_IDENTIFIER", r"_N(\d\d\.\d\d)$"),
     ("PRODUCT_ID", r"_N(\d{4})_"),
 )

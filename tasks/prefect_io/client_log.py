@@ -10,8 +10,8 @@ import time
 # Seconds for which Prefect's engine waits for each answer to the state of the run, before its client repeats the
 # request in 38 s at the most: so a line of the log comes in less than a minute.
 REPORT_S = 20.0
-# Seconds between two of these lines.
-EVERY_S = 15.0
+# Seconds between two of these lines, and the longest silence: a line that is followed by one is never left out.
+EVERY_S, SILENCE_S = 15.0, 55.0
 # Seconds of a pause in whose middle there is another line.
 LONG_S = 45.0
 # Attempts that fail without a line, if the server answers. SQLite is locked for a moment, and this is no news.
@@ -32,15 +32,16 @@ class _Retries(logging.Filter):
         if not found:
             return record.levelno >= self._level
         error = record.exc_info[1] if record.exc_info else None
-        now = time.monotonic()
-        if (error is None and int(found[2]) <= QUIET) or now - self._logged < EVERY_S:
+        after, now = float(found[1]), time.monotonic()
+        since = now - self._logged
+        if (error is None and int(found[2]) <= QUIET) or (since < EVERY_S and since + after + REPORT_S < SILENCE_S):
             return record.levelno >= self._level
         self._logged = now
         reason = type(error).__name__ if error else "it is busy or fails"
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.exc_info, record.args = None, ()
         # After its last attempt, too, Prefect 3.8 waits: for more than a minute.
-        after, then = float(found[1]), "the next is" if found[2] != found[3] else "the request is given up"
+        then = "the next is" if found[2] != found[3] else "the request is given up"
         record.msg = (
             f"The Prefect server does not answer ({reason}): attempt {found[2]} of {found[3]} failed, {then} in "
             f"{after:.0f} s."

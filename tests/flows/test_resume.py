@@ -17,13 +17,13 @@ from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks.errors.run import AuditError
 from tasks.extraction import batching
-from tests.flows.conftest import files, forget_requests, pixel_requests, task_runs
+from tests.flows.conftest import UNPACED, files, forget_requests, pixel_requests, task_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 SAMPLES = Path("deployments/sandbox/samples")
 LAKE = [-54.60, -25.30, -54.55, -25.26]
-GIVEN = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 40}
+GIVEN = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 40, **UNPACED}
 TILES = 20
 
 
@@ -161,6 +161,7 @@ def test_a_further_date_is_all_that_is_fetched(sandbox, tmp_path):
         "project": "my-project",
         "endpoint": sandbox,
         "output": str(tmp_path),
+        **UNPACED,
     }
     first = extract_timeseries(TimeseriesParameters(**given, end="2020-02-10"))
     old = files(tmp_path)

@@ -246,7 +246,8 @@ def test_a_secret_is_refused_and_not_shown(field, given):
     ids=str,
 )
 def test_what_only_looks_like_one_is_accepted(given):
-    RegionParameters(**GOOD | given)
+    parameters = RegionParameters(**GOOD | given)
+    check_storable(parameters.model_dump(mode="json"))
 
 
 @pytest.mark.parametrize("asset", ["a/../b", "..", "a/.", "a\\b", "a b", "a'b", '"', "a\u202eb", "a\0"])

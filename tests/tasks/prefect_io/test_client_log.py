@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import re
 import threading
 
 import httpx
@@ -78,6 +79,12 @@ def test_a_long_pause_has_a_line_in_its_middle(logged, monkeypatch):
     assert "attempt 3 of 4 failed, the next is in " in third
     assert middle.startswith("The Prefect server did not answer: the request is given up in ")
     assert "attempt 4 of 4 failed, the request is given up in " in fourth
+
+
+def test_a_line_before_a_long_pause_is_not_left_out(logged, monkeypatch):
+    monkeypatch.setattr(client_log, "SILENCE_S", client_log.REPORT_S + 6.3)
+    ask("timeout")  # it waits for about 2, 4 and 8 s
+    assert [int(re.search(r"attempt (\d)", record.getMessage())[1]) for record in logged] == [1, 3]
 
 
 def test_a_server_that_is_busy_for_a_moment_is_none(logged):

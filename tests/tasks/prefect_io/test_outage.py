@@ -139,6 +139,8 @@ def test_an_outage_that_ends_is_forgotten(monkeypatch):
     noted.over()
     monkeypatch.setattr(outage, "LONGEST_S", 0.0)
     noted.failed(httpx.ConnectError("x"))  # the first of another outage
+    with pytest.raises(ServerAwayError):
+        noted.failed(httpx.ConnectError("x"))  # the second, and the outage has lasted longer than it may
 
 
 @pytest.mark.parametrize(

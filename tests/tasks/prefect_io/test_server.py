@@ -21,8 +21,9 @@ RUN = "0b5e7a9c-6d0f-4f0e-9d59-0e5f3a0b8a11"
 
 
 @pytest.fixture
-def failing(request):
+def failing(request, monkeypatch):
     """The address of a server that answers each call with one fault."""
+    monkeypatch.setattr("tasks.prefect_io.server.ANSWER_S", 0.2)
     impatient = {PREFECT_API_REQUEST_TIMEOUT: 0.2, PREFECT_CLIENT_MAX_RETRIES: 0}
     with (
         proxied("http://127.0.0.1:9/api", lambda _: request.param) as proxy,
