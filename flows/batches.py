@@ -146,9 +146,10 @@ class _Fetch:
                     meanwhile = _nothing
                 if progress:
                     progress.show(session)
-        except BaseException:  # such as Ctrl-C: send nothing more, and let requests in flight end
+        except BaseException as error:  # such as Ctrl-C: send nothing more, and let requests in flight end
             session.leave()
-            hurry()
+            if not isinstance(error, Exception):
+                hurry()
             self._end_batches()
             raise
         finally:

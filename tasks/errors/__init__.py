@@ -10,6 +10,7 @@ QuarryError
 ├── MachineError            this machine lacks memory, room or open files (tasks.errors.machine)
 ├── UnexpectedError         a bug here or in a library (tasks.errors.run)
 ├── ServerAwayError         the Prefect server does not answer (tasks.prefect_io.server)
+│   └── ServerGoneError     and has not for minutes
 └── ServerRefusedError      the Prefect server refuses a request (tasks.prefect_io.server)
 """
 

@@ -19,7 +19,7 @@ from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.prefect_io.client_log import REPORT_S, log_retries
-from tasks.prefect_io.server import ServerAwayError
+from tasks.prefect_io.server import ServerAwayError, ServerGoneError, server_error
 from tasks.prefect_io.unsent import bound_exit
 
 P = ParamSpec("P")
@@ -32,10 +32,12 @@ ANSWER_S, RETRIES = 10.0, 3
 LEAVING_S = 3.0
 _leaving: list[contextlib.AbstractContextManager[Any]] = []
 _signalled = threading.Event()
+# Set while the server did not take the last artifact: it is asked but once for the next one.
+_away = threading.Event()
 
 
 def hurry() -> None:
-    """From now on, ask the Prefect server once, for `LEAVING_S` seconds: a signal ends the run. For tasks, too."""
+    """From now on, ask the Prefect server once, for `LEAVING_S` seconds: the run is to end. For tasks, too."""
     _signalled.set()
 
 
@@ -47,7 +49,7 @@ def _hurried(request: httpx.Request) -> None:
     """
     if _signalled.is_set():
         if request.extensions.get("hurried"):
-            raise ServerAwayError("The Prefect server does not answer, and a signal has ended the run.")
+            raise ServerAwayError("The Prefect server does not answer, and the run has ended.")
         request.extensions |= {"hurried": True, "timeout": httpx.Timeout(LEAVING_S).as_dict()}
 
 
@@ -56,7 +58,7 @@ def impatient() -> Iterator[None]:
     """Wait for at most a minute for each answer of the Prefect server inside the `with` block, and in its tasks.
 
     The engine of Prefect, which reports the state of the flow run before and after the block, keeps its retries. If a
-    signal (SIGTERM, Ctrl-C) ends the block, it does not.
+    signal (SIGTERM, Ctrl-C) ends the block, or the server has been away for minutes, it does not.
     """
     log_retries()
     context = SyncClientContext.get()  # that of the flow's engine; None outside of it
@@ -64,19 +66,20 @@ def impatient() -> Iterator[None]:
     after_s = min(http.timeout.read or REPORT_S, REPORT_S) if http else REPORT_S
     changed = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
     _signalled.clear()
+    _away.clear()
     if http:
         http.timeout = ANSWER_S
         http.event_hooks = {**http.event_hooks, "request": [_hurried]}  # Prefect sets none
     try:
         with temporary_settings(changed):
             yield
-    except Exception:
-        raise
-    except BaseException:  # a signal: the process is to leave within seconds, so the engine does not get its patience
-        after_s = LEAVING_S
-        hurry()
-        _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
-        _leaving[-1].__enter__()  # never left: it ends with the settings around the run
+    except BaseException as error:
+        # The process is to leave within seconds, so the engine does not get its patience.
+        if not isinstance(error, Exception) or isinstance(error, ServerGoneError):
+            after_s = LEAVING_S
+            hurry()
+            _leaving.append(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+            _leaving[-1].__enter__()  # never left: it ends with the settings around the run
         raise
     finally:
         if http:
@@ -102,11 +105,17 @@ def _published(create: Callable[P, R]) -> Callable[P, R | None]:
     """Return a function of Prefect that makes an artifact; if the server fails, it logs that and returns None."""
 
     def publish(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        once = {PREFECT_API_REQUEST_TIMEOUT: LEAVING_S, PREFECT_CLIENT_MAX_RETRIES: 0} if _away.is_set() else None
         try:
-            return create(*args, **kwargs)
+            with temporary_settings(once) if once else contextlib.nullcontext():
+                made = create(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - as in `ignoring_server_errors`
+            if isinstance(server_error(error), ServerAwayError):
+                _away.set()
             _warn(error)
             return None
+        _away.clear()
+        return made
 
     return publish
 

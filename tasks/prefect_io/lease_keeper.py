@@ -89,7 +89,7 @@ class LeaseKeeper:
         """See `LeaseHold.wait_for_room`.
 
         Raises:
-            ServerAwayError: The server has not answered for `outage.LONGEST_S` seconds.
+            ServerGoneError: The server has not answered for `outage.LONGEST_S` seconds.
             ServerRefusedError: The server refuses, and would refuse later, too.
         """
         while True:

@@ -9,7 +9,7 @@ import httpx
 from tasks.errors import QuarryError
 from tasks.extraction.permits import Permits
 from tasks.prefect_io.complaints import Complaints
-from tasks.prefect_io.server import ServerAwayError, ServerRefusedError, server_error
+from tasks.prefect_io.server import ServerGoneError, ServerRefusedError, server_error
 
 # Seconds for which a run waits for a server that does not answer. Its leases end within a minute or two, and then it
 # sends nothing, so this is ten minutes or so after the last tile. A server restarts, and its database recovers, sooner.
@@ -38,7 +38,7 @@ class Outage:
         Raises:
             ServerRefusedError: The server refuses, and would refuse later, too.
             QuarryError: It is another error of this project, such as a limit that is switched off.
-            ServerAwayError: It has failed for `LONGEST_S` seconds.
+            ServerGoneError: It has failed for `LONGEST_S` seconds.
         """
         found = server_error(error)
         is_answer = not isinstance(error, httpx.HTTPError) or isinstance(error, httpx.HTTPStatusError)
@@ -48,7 +48,7 @@ class Outage:
         now = time.monotonic()
         self._since = self._since or now
         if now - self._since > LONGEST_S:
-            raise ServerAwayError(
+            raise ServerGoneError(
                 f"{found or repr(error)} It has been so for {LONGEST_S / 60:.0f} minutes, and no request is sent "
                 "without a slot of the quota. Check the Prefect server."
             ) from error

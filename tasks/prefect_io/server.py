@@ -31,6 +31,12 @@ class ServerAwayError(QuarryError, httpx.HTTPError):
     passing = True
 
 
+class ServerGoneError(ServerAwayError):
+    """The Prefect server has not answered for minutes. The run ends, and asks it nothing more than once."""
+
+    passing = False
+
+
 class ServerRefusedError(QuarryError):
     """The Prefect server refuses a request of the run, and would refuse it later, too."""
 

@@ -1,6 +1,7 @@
 """How long Prefect's client waits: for less than a minute in a flow's own code, and for seconds after a signal."""
 
 import contextlib
+import logging
 from types import SimpleNamespace
 
 import httpx
@@ -9,20 +10,23 @@ from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.job import job
+from tasks.prefect_io import impatience
 from tasks.prefect_io.impatience import LEAVING_S, RETRIES, hurry, impatient
-from tasks.prefect_io.server import ServerAwayError
+from tasks.prefect_io.server import ServerAwayError, ServerGoneError
 
 
-@pytest.mark.parametrize(("end", "retries"), [(None, 5), (ValueError, 5), (KeyboardInterrupt, 0)])
+@pytest.mark.parametrize(
+    ("end", "retries"), [(None, 5), (ServerAwayError, 5), (ServerGoneError, 0), (KeyboardInterrupt, 0)]
+)
 def test_patience_ends_for_the_block_and_for_good_after_a_signal(end, retries):
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 5}):
-        with contextlib.suppress(ValueError, KeyboardInterrupt), impatient():
+        with contextlib.suppress(ServerAwayError, KeyboardInterrupt), impatient():
             attempts = 1 + PREFECT_CLIENT_MAX_RETRIES.value()
             pauses = sum(2**attempt for attempt in range(1, attempts))
             assert attempts == 1 + RETRIES
             assert attempts * PREFECT_API_REQUEST_TIMEOUT.value() + pauses < 60
             if end:
-                raise end
+                raise end("message")
         assert PREFECT_CLIENT_MAX_RETRIES.value() == retries
     assert PREFECT_CLIENT_MAX_RETRIES.value() == 5  # the default
 
@@ -62,3 +66,21 @@ def test_after_a_signal_a_request_that_a_task_repeats_is_sent_once(monkeypatch):
         with impatient():  # the next run of the process
             http.send(request)
     assert waits[2] == LEAVING_S < min(waits[:2])
+
+
+def test_a_server_that_is_away_is_waited_for_once_for_all_artifacts(monkeypatch):
+    monkeypatch.setattr(impatience, "get_run_logger", lambda: logging.getLogger("test"))
+    answers, retries = iter([httpx.ConnectError("x"), httpx.ReadTimeout("x"), None, ValueError("x"), None]), []
+
+    def create():
+        retries.append(PREFECT_CLIENT_MAX_RETRIES.value())
+        if error := next(answers):
+            raise error
+        return "artifact"
+
+    with impatient():
+        made = [impatience._published(create)() for _ in range(4)]
+    with impatient():  # the next run of the process
+        made.append(impatience._published(create)())
+    assert made == [None, None, "artifact", None, "artifact"]
+    assert retries == [RETRIES, 0, 0, RETRIES, RETRIES]

@@ -11,7 +11,7 @@ from tasks.storage.address import open_store
 from tests.bench.server import Control
 from tests.chaos.processes import LIMIT, OneRun, ended, plan_of
 
-TILES = 240
+TILES = 120
 
 
 @pytest.mark.usefixtures("prefect_server")
