@@ -3,7 +3,7 @@
 The table goes to `tests/chaos/RESULTS.md`. The command fails if a run hangs, ends with a raw error or with wrong
 pixels, or cannot be resumed, and if a process stays for more than 35 s after a signal.
 
-``CHAOS_COMBINATIONS`` and ``CHAOS_LANES`` set how many combinations are tried (default: 280, spread evenly over calls
+``CHAOS_COMBINATIONS`` and ``CHAOS_LANES`` set how many combinations are tried (default: 330, spread evenly over calls
 and phases; 0 = all, about 2,000) and how many runs go on at once (default: 4, two on each Prefect server).
 ``CHAOS_SEED`` chooses others. ``python -m tests.chaos.faults signals`` does one part: `defaults`, `signals`, `faults`.
 """
@@ -123,7 +123,7 @@ class Results:
 
 def main(parts: Collection[str] = PARTS) -> int:
     """Do some parts of it; return the exit status."""
-    count, seed = int(os.environ.get("CHAOS_COMBINATIONS", "280")), int(os.environ.get("CHAOS_SEED", "0"))
+    count, seed = int(os.environ.get("CHAOS_COMBINATIONS", "330")), int(os.environ.get("CHAOS_SEED", "0"))
     several, results, deployment = int(os.environ.get("CHAOS_LANES", "4")), Results(), Deployment()
     temporary = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
     with temporary as name, contextlib.ExitStack() as opened:
