@@ -1,4 +1,4 @@
-"""Prefect's client, which waits a tenth as long as it would before it repeats a request."""
+"""Prefect's client, which waits a part of the time that it would before it repeats a request."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import prefect.client.base
 
 
 class Hurried:
-    """A module whose sleep is a tenth of what is asked for."""
+    """A module whose sleep is a part of what is asked for."""
 
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
+    def __init__(self, module: ModuleType, by: float) -> None:
+        self._module, self._by = module, by
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
     def sleep(self, seconds: float) -> Any:
-        return self._module.sleep(seconds / 10)
+        return self._module.sleep(seconds / self._by)
 
 
-def hurry(replace: Callable[[Any, str, Any], object]) -> None:
+def hurry(replace: Callable[[Any, str, Any], object], *, by: float = 10) -> None:
     """Hurry the client of this process.
 
     Args:
         replace: Sets an attribute, such as `setattr`.
+        by: It waits for one part of so many.
     """
     for name in ("time", "anyio"):
-        replace(prefect.client.base, name, Hurried(getattr(prefect.client.base, name)))
+        replace(prefect.client.base, name, Hurried(getattr(prefect.client.base, name), by))

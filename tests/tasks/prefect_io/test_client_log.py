@@ -27,7 +27,7 @@ RUN = "0b5e7a9c-6d0f-4f0e-9d59-0e5f3a0b8a11"
 @pytest.fixture
 def logged(monkeypatch):
     """What Prefect's client logs."""
-    hurry(monkeypatch.setattr)
+    hurry(monkeypatch.setattr, by=1000)
     logger, records = logging.getLogger("prefect.client"), []
     level, filters = logger.level, list(logger.filters)
     logger.filters = []  # that of a run of another test has logged just now, perhaps
