@@ -63,7 +63,7 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
     repairs, prunes = (wish and not parameters.plan_only for wish in (parameters.repair, parameters.prune))
     output = open_output(parameters.output, write=repairs or prunes)
     found = look(parameters, output)
-    if repairs and found.faults:
+    if repairs and found.fault_count:
         repair(parameters, found, output)
         found = look(parameters, output)
     pruned = prune(output.store, found) if prunes else 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from tasks.earthengine.connection import Connection
 from tasks.errors.input import BadInputError
 from tasks.errors.run import AuditError
 from tasks.extraction.checkpoint import TILES, Checkpoint, read_checkpoint
+from tasks.extraction.faulty_tiles import FaultyTile, FaultyTiles
 from tasks.extraction.stored_plan import PLAN, read_plan
-from tasks.extraction.tile_fault import Fault, TileFault
+from tasks.extraction.tile_fault import Fault
 from tasks.extraction.versions import changed_asset, find_superseded
 from tasks.plan.choices import Verify
 from tasks.plan.plan import Plan
@@ -29,18 +31,18 @@ def check_whole(audit: Audit) -> None:
     """
     if not audit.plans and not audit.unreadable:
         raise AuditError("There is no plan in this output. Check the address of the output.")
-    faults = [fault for fault in audit.faults if fault.plan not in audit.superseded]
+    faulty = [plan.faults for plan in audit.plans if plan.plan.folder not in audit.superseded]
+    kinds = sum((faults.kinds() for faults in faulty), Counter[Fault]())
     unchecked = [f"{key}: {reason}" for key, reason in (*audit.unreadable.items(), *audit.refused.items())]
-    if not faults and not unchecked:
+    if not kinds and not unchecked:
         return
-    kinds = Counter(tile.fault.kind for tile in faults)
     words = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    named = [f"{fault.plan} tile {fault.tile}: {fault.fault} ({fault.key})" for fault in faults]
+    named = (f"{tile.plan} tile {tile.tile}: {tile.fault} ({tile.key})" for tile in chain.from_iterable(faulty))
     lines = [f"The output is incomplete: {words} tiles." if words else "Some of the output was not checked."]
-    for each in (named, unchecked):
-        lines += [f"  {line}" for line in each[:SHOWN]]
-        lines += [f"  and {len(each) - SHOWN:,} more"] if len(each) > SHOWN else []
-    if faults:
+    for each, count in ((named, kinds.total()), (unchecked, len(unchecked))):
+        lines += [f"  {line}" for line in islice(each, SHOWN)]
+        lines += [f"  and {count - SHOWN:,} more"] if count > SHOWN else []
+    if kinds:
         lines.append(
             "Run the flow that made the output again, or run this audit with repair. Only these tiles are fetched."
         )
@@ -57,7 +59,7 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
     Raises:
         BadInputError: An asset was updated after it was planned.
     """
-    for number in sorted({fault.tile // len(plan.plan.tiles) for fault in plan.faults}):
+    for number in plan.faults.sources():
         source = plan.plan.sources[number]
         if asset := changed_asset(connection, source):
             raise BadInputError(
@@ -72,23 +74,8 @@ def check_unchanged(connection: Connection, plan: PlanAudit) -> None:
 SHOWN = 10
 # The possible states of a tile, in the order in which an audit lists them.
 KINDS = ("stored", "empty", Fault.FAILED, Fault.MISSING, Fault.DAMAGED, Fault.UNRECEIPTED)
-UNRECEIPTED = TileFault(Fault.UNRECEIPTED, "stored, but no receipt lists it")
-NEVER_STORED = TileFault(Fault.MISSING, "never stored")
 # The keys of the tiles that this project writes. Any other file below `tiles` is foreign.
 _OURS = re.compile(rf"^{TILES}/.+(-[0-9a-f]{{12}}|/[0-9a-f]{{2}}/[0-9a-f]{{24}})\.(tif|npy|png|jpg)$")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaultyTile:
-    """A tile of a plan that is damaged, missing, failed or without a receipt."""
-
-    plan: str
-    """Folder of the plan."""
-    tile: int
-    """Number of the tile in the plan."""
-    key: str
-    """Key at which the tile is stored, or should be."""
-    fault: TileFault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +86,7 @@ class PlanAudit:
     checkpoint: Checkpoint
     stored: StoreEntry
     """The stored ``plan.json``."""
-    faults: tuple[FaultyTile, ...]
+    faults: FaultyTiles
 
     @property
     def complete(self) -> bool:
@@ -108,7 +95,7 @@ class PlanAudit:
 
     def counts(self) -> dict[str, int]:
         """Return the number of tiles in each state, in the order of `KINDS`."""
-        found = Counter[str](tile.fault.kind for tile in self.faults)
+        found = Counter[str](self.faults.kinds())
         found.update(tile.status for tile in self.checkpoint.tiles.values())
         return {kind: found[kind] for kind in KINDS}
 
@@ -130,9 +117,14 @@ class Audit:
     """Keys of files below `tiles` that this project did not write."""
 
     @property
-    def faults(self) -> tuple[FaultyTile, ...]:
+    def faults(self) -> Iterator[FaultyTile]:
         """The faulty tiles of all plans."""
-        return tuple(fault for plan in self.plans for fault in plan.faults)
+        return chain.from_iterable(plan.faults for plan in self.plans)
+
+    @property
+    def fault_count(self) -> int:
+        """Number of faulty tiles of all plans."""
+        return sum(len(plan.faults) for plan in self.plans)
 
 
 def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
@@ -165,14 +157,13 @@ def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "qui
                 unreadable[name] = str(error)
     superseded = tuple(find_superseded((each.plan, each.complete) for each in audits))
     ours = [stored for stored in listed if _is_ours(stored.key)]
-    claimed = claimed_by(plan for name, (plan, _) in plans.items() if ours and name not in superseded)
     return Audit(
         plans=tuple(audits),
         unreadable=unreadable,
         refused={key: why for each in audits for key, why in each.checkpoint.refused.items()},
         superseded=superseded,
         # The tiles of a plan that cannot be read are not known: any tile may be one of them.
-        unclaimed=() if unreadable else tuple(stored for stored in ours if stored.key not in claimed),
+        unclaimed=() if unreadable else unclaimed(ours, (plans[name][0] for name in plans.keys() - set(superseded))),
         foreign=tuple(sorted(_shown(stored.key) for stored in listed if not _is_ours(stored.key))),
     )
 
@@ -225,16 +216,16 @@ def _is_ours(key: str) -> bool:
     return _OURS.match(key) is not None and is_key(key)
 
 
-def claimed_by(plans: Iterable[Plan]) -> set[str]:
-    """Return the keys of all tiles of these plans."""
-    return {plan.key(index) for plan in plans for index in range(len(plan))}
+def unclaimed(tiles: Iterable[StoreEntry], plans: Iterable[Plan]) -> tuple[StoreEntry, ...]:
+    """Return those of some stored tiles that none of these plans has, in their order."""
+    left = {stored.key: stored for stored in tiles}
+    for plan in plans:
+        for index in range(len(plan)):
+            if not left:
+                return ()
+            left.pop(plan.key(index), None)
+    return tuple(left.values())
 
 
 def _audited(plan: Plan, stored: StoreEntry, checkpoint: Checkpoint) -> PlanAudit:
-    faults = []
-    for index in checkpoint.missing(0, len(plan)):
-        fault = checkpoint.faults.get(index)
-        if fault is None:
-            fault = UNRECEIPTED if index in checkpoint.unverified else NEVER_STORED
-        faults.append(FaultyTile(plan=plan.folder, tile=index, key=plan.key(index), fault=fault))
-    return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=tuple(faults))
+    return PlanAudit(plan=plan, checkpoint=checkpoint, stored=stored, faults=FaultyTiles(plan, checkpoint))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks.extraction.audit import Audit, claimed_by, plans_of
+from tasks.extraction.audit import Audit, plans_of, unclaimed
 from tasks.extraction.stored_plan import PLAN
 from tasks.storage.receipt import READERS
 from tasks.storage.store import Store, is_key
@@ -20,8 +20,8 @@ def prune_output(store: Store, audit: Audit) -> int:
         StorageError: The output cannot be read or written.
     """
     plans, unreadable = plans_of(store)  # read again, since a run may have started after the audit
-    claimed = claimed_by(plan for name, (plan, _) in plans.items() if name not in audit.superseded)
-    keys = [] if unreadable else [stored.key for stored in audit.unclaimed if stored.key not in claimed]
+    needed = (plan for name, (plan, _) in plans.items() if name not in audit.superseded)
+    keys = [] if unreadable else [stored.key for stored in unclaimed(audit.unclaimed, needed)]
     keys += [stored.key for folder in audit.superseded for stored in store.list(f"{folder}/") if is_key(stored.key)]
     # A plan goes last: if the process is killed before, the next run still knows that the folder is superseded.
     last = {f"{folder}/{PLAN}" for folder in audit.superseded}

@@ -6,6 +6,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from urllib.parse import quote
 
 from humanize import naturalsize
@@ -70,10 +71,10 @@ def show_audit(audit: Audit, store: Store) -> None:
     markdown_artifact(f"{text}\n", key="audit", description="What is stored")
     faults = [
         {"plan": markdown(tile.plan), "tile": tile.tile, "file": markdown(tile.key), "fault": markdown(tile.fault)}
-        for tile in audit.faults[:FAULTS_SHOWN]
+        for tile in islice(audit.faults, FAULTS_SHOWN)
     ]
     if faults:
-        table_artifact(faults, key="faults", description=f"{len(audit.faults)} tiles have a fault")
+        table_artifact(faults, key="faults", description=f"{audit.fault_count} tiles have a fault")
 
 
 def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:

@@ -58,7 +58,7 @@ def test_all_of_an_earlier_output_is_known_and_nothing_is_fetched(name, verify, 
     (each,) = found.plans
     assert each.complete
     assert (each.counts()["stored"], each.counts()["empty"]) == COUNTS[name]
-    assert (found.faults, found.unreadable, found.unclaimed, found.foreign) == ((), {}, (), ())
+    assert (tuple(found.faults), found.unreadable, found.unclaimed, found.foreign) == ((), {}, (), ())
     check_whole(found)
 
 

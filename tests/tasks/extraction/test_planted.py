@@ -9,12 +9,12 @@ import pytest
 from tasks.earthengine.expression import fingerprint
 from tasks.errors.run import AuditError
 from tasks.extraction import stored_plan
-from tasks.extraction.audit import check_whole, claimed_by, read_audit
+from tasks.extraction.audit import check_whole, read_audit
 from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.pruning import prune_output
 from tasks.extraction.stored_plan import open_plan, parse_plan
 from tasks.plan.choices import MAX_TILES
-from tasks.plan.plan import MASK_THRESHOLD, PLAN_VERSION
+from tasks.plan.plan import MASK_THRESHOLD, PLAN_VERSION, Plan
 from tasks.storage.receipt import receipt_key
 from tasks.storage.store import StorageError
 from tests.tasks.extraction.test_checkpoint import extract, folder, series
@@ -153,6 +153,19 @@ def test_a_plan_that_is_signed_without_a_change_is_read():
 def test_tiles_are_counted_without_making_them_and_a_valid_job_may_have_millions(side):
     value = changed("tiles", shape=[side * 16, side * 16])
     assert len(parse_plan(json.dumps(value).encode())) == side**2 <= MAX_TILES
+
+
+def test_an_audit_costs_no_more_than_numbers_for_tiles_that_were_never_there(tmp_path, monkeypatch):
+    """Nor does it take the keys of all of them, but those that it shows."""
+    store, plan = folder(tmp_path), parse_plan(json.dumps(changed("tiles", shape=[16_000, 16_000])).encode())
+    store.put(f"{plan.folder}/plan.json", json.dumps(plan.json()).encode())
+    asked, key = [], Plan.key
+    monkeypatch.setattr(Plan, "key", lambda plan, index: asked.append(index) or key(plan, index))
+    audit = read_audit(store)
+    with pytest.raises(AuditError, match=r"1,000,000 missing tiles(.|\n)* and 999,990 more"):
+        check_whole(audit)
+    assert audit.plans[0].counts()["missing"] == audit.fault_count == 1_000_000
+    assert asked == list(range(10))
     value = changed("tiles", shape=[2**31 - 1, 2**31 - 1])
     with pytest.raises(ValueError, match="limit"):
         parse_plan(json.dumps(value).encode())
@@ -259,7 +272,7 @@ def test_a_bad_receipt_is_named_and_the_good_ones_count(store, fields):
     store.put(key, json.dumps(value).encode())
     found = read_audit(store)
     assert list(found.refused) == [key]
-    assert (found.faults, len(found.plans[0].checkpoint.tiles)) == ((), 6)
+    assert (tuple(found.faults), len(found.plans[0].checkpoint.tiles)) == ((), 6)
     with pytest.raises(AuditError, match="Some of the output was not checked") as refused:
         check_whole(found)
     assert key in str(refused.value)
@@ -289,7 +302,7 @@ def test_no_planted_plan_lets_pruning_reach_beyond_its_own_folder(store):
         store.put(f"{name}/plan.json", json.dumps(value).encode())
     prune_output(store, read_audit(store))
     assert store.get("photos/me.jpg") == b"mine"
-    assert claimed_by([plan]) - {plan.key(2)} <= {entry.key for entry in store.list()}
+    assert {plan.key(index) for index in range(len(plan))} - {plan.key(2)} <= {entry.key for entry in store.list()}
 
 
 def test_a_plan_that_could_not_be_read_again_is_not_stored(store, monkeypatch):
