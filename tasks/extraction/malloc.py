@@ -25,8 +25,9 @@ def trim() -> None:
 
     Arrow has a heap of its own, which keeps three times the memory that Arrow ever used.
     """
-    if pyarrow := sys.modules.get("pyarrow"):
-        pyarrow.default_memory_pool().release_unused()
+    # Another thread may be importing Arrow at this moment: then it has no pool yet.
+    if pool := getattr(sys.modules.get("pyarrow"), "default_memory_pool", None):
+        pool().release_unused()
     with _in_glibc():
         ctypes.CDLL(None).malloc_trim(0)
 
