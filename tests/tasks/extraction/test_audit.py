@@ -148,6 +148,18 @@ def test_tiles_of_a_plan_that_was_removed_are_unclaimed_but_for_those_that_other
     assert before.keys() - files(store).keys() == expected
 
 
+def test_without_any_plan_no_tile_is_pruned(store):
+    plan = series(1)
+    extract(plan, store)
+    shutil.rmtree(store.root / plan.folder)
+    found = read_audit(store)
+    before = files(store)
+    assert prune_output(store, found) == 0
+    assert files(store) == before
+    with pytest.raises(AuditError, match="no plan"):
+        check_whole(found)
+
+
 TEXTS = {
     "nothing": b"",
     "no text": b"\xff\xfe",
