@@ -41,6 +41,21 @@ class LeaseBook:
         self._permits = permits
         self._lock = threading.Lock()  # guards the list and the fields of its leases
         self._leases: list[Lease] = []
+        self._paused = False
+
+    def pause(self, paused: bool) -> None:
+        """Let new requests use no slot, or all slots again. The leases are kept: a running task keeps that of its tag.
+
+        Args:
+            paused: Whether the limit is 0, which pauses all runs.
+        """
+        with self._lock:
+            if paused == self._paused:
+                return
+            self._paused = paused
+            for lease in self._leases:
+                self._permits.drop_lease(lease.id)
+                self._count(lease)
 
     def add(self, lease: Lease) -> None:
         """Add a lease. Requests may use its slots if it was confirmed."""
@@ -129,7 +144,7 @@ class LeaseBook:
 
     def _count(self, lease: Lease) -> None:
         """Let requests use the slots of a lease until it ends. The caller holds the lock."""
-        if not lease.retiring:
+        if not lease.retiring and not self._paused:
             # Prefect, too, renews the lease of a tag, and for no longer than this.
             seconds = min(lease.seconds, LEASE_S) if lease.of_tag else lease.seconds
             self._permits.hold_lease(lease.id, lease.slots, lease.renewed + seconds)

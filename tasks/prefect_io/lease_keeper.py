@@ -183,7 +183,8 @@ class LeaseKeeper:
         except ObjectNotFound:  # one of the two limits was deleted
             self._restore()
             return False
-        self._permits.quota = max(1, state.limit)  # at a limit of 0, a run keeps the slot of its task only
+        self._permits.quota = max(1, state.limit)
+        self._book.pause(state.limit == 0)
         due = share(state.limit, wanted=wanted, all_wanted=state.all_wanted)
         # While the limit is 0 (which pauses all runs), Prefect 3.8 refuses the release of slots (409).
         for lease in self._book.retired() if state.limit else ():
@@ -208,9 +209,8 @@ class LeaseKeeper:
             self._complaints.add(why_none(self._limit.name, state, others=self._limit.others(self._client)))
 
     def _restore(self) -> None:
-        in_flight = self._permits.pace.in_flight
         with contextlib.suppress(httpx.HTTPError):  # the next look meets it again
-            self._limit.check(self._client, in_flight=in_flight, quota=self._quota, log=self._log)
+            self._limit.check(self._client, in_flight=self._permits.pace.in_flight, quota=self._quota, log=self._log)
 
     def _watch(self) -> None:
         """Make sure, once, that dead runs are marked Crashed. Done in this thread, so that no run waits for it."""

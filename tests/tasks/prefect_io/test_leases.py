@@ -133,6 +133,18 @@ def test_a_limit_of_zero_pauses_a_run_and_one_that_is_restored_lets_it_go_on(cli
         until(lambda: party.permits.slots == 39)
 
 
+def test_a_limit_of_zero_pauses_a_run_whose_task_holds_the_slot_of_its_tag(client, project):
+    tag = f"tag:{tag_of(project)}"
+    with Party(project, in_flight=6) as party:
+        answer = client.increment_concurrency_slots_with_lease([tag], 1, "concurrency", 60)
+        with party.hold.counting(replace(party.quota, tag_lease=UUID(answer.json()["lease_id"]))):
+            until(lambda: party.permits.slots == 6)
+            client.update_global_concurrency_limit(tag, GlobalConcurrencyLimitUpdate(limit=0))
+            until(lambda: party.permits.slots == 0)
+            client.update_global_concurrency_limit(tag, GlobalConcurrencyLimitUpdate(limit=40))
+            until(lambda: party.permits.slots == 6)
+
+
 def test_slots_are_given_up_only_when_their_requests_have_ended(client, project):
     with Party(project) as first:
         until(lambda: first.permits.slots == 39)
