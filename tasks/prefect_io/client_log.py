@@ -54,8 +54,18 @@ class _Retries(logging.Filter):
         return True
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Make one line of a slot that Prefect could not release: as its server is away, or refuses it at a limit of 0."""
+    if str(record.msg).startswith("Failed to release concurrency lease"):
+        record.exc_info, record.args = None, ()
+        record.msg = "The slot of this task could not be released. It is free in about a minute, as its lease ends."
+    return True
+
+
 def log_retries() -> None:
     """Let the log say that Prefect's client waits for its server, for as long as this process lives."""
+    for name in ("prefect.task_runs", "prefect.concurrency"):  # a filter is added once, however often this is called
+        logging.getLogger(name).addFilter(_without_traceback)
     logger = logging.getLogger("prefect.client")
     if any(isinstance(each, _Retries) for each in logger.filters):
         return

@@ -90,3 +90,15 @@ def test_a_line_before_a_long_pause_is_not_left_out(logged, monkeypatch):
 def test_a_server_that_is_busy_for_a_moment_is_none(logged):
     ask("503", "503", "500")
     assert logged == []
+
+
+def test_a_slot_that_cannot_be_released_is_one_line():
+    log_retries()
+    error = (ValueError, ValueError("409"), None)
+    logger = logging.getLogger("prefect.task_runs")
+    record = logger.makeRecord(
+        logger.name, logging.WARNING, "", 0, "Failed to release concurrency lease %s during cleanup", ("an id",), error
+    )
+    assert logger.filter(record)
+    assert (record.exc_info, record.getMessage().count("\n")) == (None, 0)
+    assert "as its lease ends" in record.getMessage()
