@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -27,6 +28,8 @@ from tasks.prefect_io.client_log import REPORT_S, log_retries
 HEARTBEAT_S = 30
 # Runs that the server lists in one answer.
 PAGE = 200
+# The header `Date` of an answer has whole seconds, and a busy server renews it late.
+DATE_LATE = timedelta(seconds=5)
 
 
 @contextlib.contextmanager
@@ -97,12 +100,12 @@ def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
     The automation does the same, but misses a run whose last heartbeat was lost because the server restarted as its
     process was killed. A run that is marked although it is alive sets itself Running again (`QuotaLimit.cancelled`).
     """
-    since = (datetime.now(UTC) - timedelta(seconds=silence_s)).isoformat()
-    running = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": since}}
-    asked = {"flows": {"name": {"any_": list(FLOWS)}}, "flow_runs": running, "limit": PAGE}
     marked = 0
     runs: list[dict[str, Any]] = []
     try:
+        since = (_now(client) - timedelta(seconds=silence_s)).isoformat()
+        running = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": since}}
+        asked = {"flows": {"name": {"any_": list(FLOWS)}}, "flow_runs": running, "limit": PAGE}
         # Not `/flow_runs/filter`: it answers 500 if one of the runs has parameters that the server cannot send, such as
         # an integer beyond 64 bits. This answer has no parameters.
         while len(runs) % PAGE == 0:
@@ -122,6 +125,14 @@ def mark_the_silent(client: SyncPrefectClient, *, silence_s: float) -> int:
     except (httpx.HTTPError, ValueError, KeyError) as error:
         _log.debug("The search for runs without a heartbeat failed: %s", error)
     return marked
+
+
+def _now(client: SyncPrefectClient) -> datetime:
+    """Return the time, and not a later one than that of the server: by a clock that is ahead, all runs are silent."""
+    now = datetime.now(UTC)
+    with contextlib.suppress(KeyError, ValueError, TypeError):  # a proxy removed the header, or wrote another one
+        now = min(now, parsedate_to_datetime(client.hello().headers["Date"]) + DATE_LATE)
+    return now
 
 
 def _found(client: SyncPrefectClient) -> list[Automation]:

@@ -164,6 +164,22 @@ def test_all_silent_runs_are_marked_however_many_there_are():
         found = [{"id": each} for each in ids[json.get("offset", 0) :][: json["limit"]]]
         return SimpleNamespace(json=lambda: found if path.endswith("history") else {"total": 0})
 
-    client = SimpleNamespace(request=request, set_flow_run_state=lambda run, _: marked.append(run))
+    client = SimpleNamespace(
+        hello=lambda: SimpleNamespace(headers={}),
+        request=request,
+        set_flow_run_state=lambda run, _: marked.append(run),
+    )
     assert mark_the_silent(client, silence_s=90) == 450
     assert marked == ids
+
+
+def test_a_run_whose_clock_is_ahead_marks_no_others_by_it():
+    asked = []
+
+    def request(_, path, json):
+        asked.append(json["flow_runs"]["start_time"]["before_"])
+        return SimpleNamespace(json=list)
+
+    hello = SimpleNamespace(headers={"Date": "Sat, 01 Jan 2000 12:00:00 GMT"})
+    assert mark_the_silent(SimpleNamespace(hello=lambda: hello, request=request), silence_s=90) == 0
+    assert asked == ["2000-01-01T11:58:35+00:00"]
