@@ -37,8 +37,9 @@ up: $(READY) ## Prefect server, sandbox and worker on loopback, with all deploym
 down: ## Stop what `make up` started
 	@test ! -x $(BIN)/python || $(BIN)/python -m deployments.up stop
 
+# Three processes: on two cores, one of them waits for a server most of the time.
 test: $(READY) ## All tests but those of the UI
-	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-ui: $(READY) ## A browser on all of `make up`; what it saw is in .cache/screenshots
 	@command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq chromium) > /dev/null || \

@@ -50,7 +50,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files in the order in which two processes take them from one another."""
+    """Put the files in the order in which several processes take them from one another."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
     assert all(path.exists() for path in ranks)
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
