@@ -18,6 +18,7 @@ from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.flow_run import of_deployment
 from tasks.prefect_io.impatience import impatient
 from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
+from tasks.prefect_io.start_watch import begun
 
 P = TypeVar("P", bound=RunOptions)
 R = TypeVar("R", bound=BaseModel)
@@ -41,6 +42,7 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
 
     @functools.wraps(function)
     def called(parameters: P) -> R:
+        begun()
         _stored.set(None)
         try:
             # The process of a deployment's run runs nothing else.

@@ -16,6 +16,7 @@ from flows.batches import one_batch_at_a_time
 from flows.stored_value import check_size, check_storable, storable
 from tasks.errors.input import InputError
 from tasks.prefect_io.server import server
+from tasks.prefect_io.start_watch import watch_start
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +65,7 @@ def job(name: str, run_name: Callable[[], str]) -> Callable[[Callable[P, R]], Jo
         name: Name of the flow on the server.
         run_name: Returns the name of a run.
     """
+    watch_start()
 
     def made(function: Callable[P, R]) -> Job[P, R]:
         return Job(function, name=name, flow_run_name=run_name, task_runner=one_batch_at_a_time())

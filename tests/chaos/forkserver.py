@@ -79,6 +79,9 @@ def _run(job: Job) -> None:
 
             sys.stdout.write(getattr(adhoc, job.words[0])(**job.given).model_dump_json())
         else:
+            from tasks.prefect_io.start_watch import watch_start
+
+            watch_start()  # as the import of the flow does in a process of its own
             sys.argv = ["prefect.engine", job.settings["PREFECT__FLOW_RUN_ID"]]
             sys.modules.pop("prefect.engine")
             runpy.run_module("prefect.engine", run_name="__main__")  # as a worker's `python -m prefect.engine`
