@@ -123,9 +123,11 @@ class TileReceipt:
         numbers, kind = (values["index"], values["pixels"], values["attempts"]), values["error_kind"]
         if not all(map(_is_count, numbers)) or values["status"] not in _STATUSES:
             raise ValueError(f"tile = {brief(values['index'])}: a number is wrong, or the status is unknown")
-        texts = (values["fingerprint"], values["reason"] or "", kind or "")
-        if not all(type(text) is str for text in texts) or not _is_duration(values["seconds"]):
+        texts = isinstance(values["reason"], _TEXT) and isinstance(kind, _TEXT) and type(values["fingerprint"]) is str
+        if not texts or not _is_duration(values["seconds"]):
             raise ValueError(f"tile = {values['index']}: its fingerprint, reason or time has the wrong type")
+        if type(values["bands"]) is not list or not isinstance(values["objects"], (list, tuple)):
+            raise ValueError(f"tile = {values['index']}: its objects or bands are no list")
         values["status"] = sys.intern(values["status"])  # one string for all receipts, as for error_kind
         values["error_kind"] = None if kind is None else sys.intern(kind)
         values["objects"] = tuple(map(TileObject.from_json, values["objects"]))

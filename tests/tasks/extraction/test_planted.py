@@ -250,6 +250,8 @@ RECEIPTS = {
     "endless": {"seconds": -1.0},
     "no fingerprint": {"fingerprint": 5},
     "reason": {"reason": ["a"]},
+    **{f"{field} {empty!r}": {field: empty} for field in ("reason", "error_kind") for empty in ({}, [], False, 0)},
+    **{f"{field} {empty!r}": {field: empty} for field in ("objects", "bands") for empty in ({}, "", 0, None)},
     "size": {"objects": [{"key": "tiles/a", "size": -1, "crc32c": None, "version": None}]},
     "large size": {"objects": [{"key": "tiles/a", "size": 2**60, "crc32c": None, "version": None}]},
     "parent": {"objects": [{"key": "../a", "size": 1, "crc32c": None, "version": None}]},
