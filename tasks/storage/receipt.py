@@ -15,7 +15,7 @@ import orjson
 from tasks.errors.input import brief
 from tasks.storage.band_summary import Bands
 from tasks.storage.json_parts import check_parts
-from tasks.storage.store import Store, check_key
+from tasks.storage.store import Store, StoreEntry, check_key
 
 Status = Literal["stored", "empty", "failed"]
 _STATUSES = frozenset(get_args(Status))
@@ -28,6 +28,8 @@ READERS = 16
 # Largest size of a receipt in bytes, which has at most 20,000 tiles. A larger file is not a receipt, and would fill the
 # memory.
 LARGEST = 512 << 20
+# Bytes of receipts that are in memory before they are parsed, if no receipt is larger.
+READ_AHEAD = 64 << 20
 # Largest number of bytes, pixels and tiles: whole numbers up to it are exact as float64.
 MAX_COUNT = 2**53
 # Arrays and objects in a receipt: the summary of a band takes 67 bytes of text and more, everything else takes longer.
@@ -252,12 +254,12 @@ def read_receipts(
         StorageError: The output cannot be read.
     """
     refused = {} if refused is None else refused
-    keys = []
+    found = []
     for stored in store.list(f"{folder}/{RECEIPTS}/"):
         name = _NAME.search(stored.key)
         if name and (tiles is None or _overlap(int(name[1]), int(name[2]), tiles)):
             if stored.size <= LARGEST:
-                keys.append(stored.key)
+                found.append(stored)
             else:
                 refused[stored.key] = f"it has {stored.size:,} bytes, and a receipt has at most {LARGEST:,}"
 
@@ -268,14 +270,29 @@ def read_receipts(
             return None
 
     with ThreadPoolExecutor(READERS) as pool:
-        for key, data in zip(sorted(keys), pool.map(read, sorted(keys)), strict=True):
-            if data is not None and any(word in data for word in containing):
-                try:
-                    receipt = Receipt.decode(data)
-                except ValueError as error:
-                    refused[key] = f"it is not a receipt: {error}"
-                else:
-                    yield key, receipt
+        for keys in _groups(sorted(found, key=lambda stored: stored.key)):
+            for key, data in zip(keys, pool.map(read, keys), strict=True):
+                if data is not None and any(word in data for word in containing):
+                    try:
+                        receipt = Receipt.decode(data)
+                    except ValueError as error:
+                        refused[key] = f"it is not a receipt: {error}"
+                    else:
+                        yield key, receipt
+
+
+def _groups(found: Iterable[StoreEntry]) -> Iterator[list[str]]:
+    """Yield the keys of files in groups of at most `READ_AHEAD` bytes, or of one file."""
+    keys: list[str] = []
+    size = 0
+    for stored in found:
+        if keys and size + stored.size > READ_AHEAD:
+            yield keys
+            keys, size = [], 0
+        keys.append(stored.key)
+        size += stored.size
+    if keys:
+        yield keys
 
 
 def _overlap(start: int, stop: int, tiles: range) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -30,10 +31,13 @@ TEXTS = (
     *("\0", "\n", "\u202e", "\ud800", "é" * 300, "x" * 70_000, '"', "{" * 3_000, "POLYGON ((0 0, 1 1, 0 1, 0 0))"),
 )
 
+SMALL = 10_000
+"""Bytes of JSON that may be there 5,000 times in the end: 50 MB. More would take longer to make than to read."""
+
 
 def mutated(random: Random, value: Any) -> Any:
     """Return JSON values: some are changed, gone, or there more than once."""
-    for _ in range(random.randint(1, 3)):
+    for left in reversed(range(random.randint(1, 3))):
         places = list(_places(value))
         if not places:
             return _other(random)
@@ -44,7 +48,8 @@ def mutated(random: Random, value: Any) -> Any:
         elif action < 0.8:
             del holder[name]
         elif isinstance(holder, list):
-            holder[name:name] = [holder[name]] * random.choice((1, 2, 5_000))
+            times = random.choice((1, 2, 5_000))
+            holder[name:name] = [holder[name]] * (2 if left or len(_text(holder[name])) > SMALL else times)
         else:
             holder[random.choice((str(name).upper(), "", "__class__", *holder))] = holder[name]
     return value
@@ -73,9 +78,19 @@ def _other(random: Random) -> Any:
     return random.choice((None, True, [], {}, deep, [None] * 50_000, random.choice(NUMBERS), random.choice(TEXTS)))
 
 
+def _text(value: Any) -> bytes:
+    """Return JSON values as text, however deep they are."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        return json.dumps(value).encode()
+    finally:
+        sys.setrecursionlimit(usual)
+
+
 def _written(random: Random, value: Any) -> bytes:
     """Return JSON values as text, sometimes torn or with other bytes."""
-    data = json.dumps(value).encode()
+    data = _text(value)
     if random.random() < 0.1:
         place = random.randrange(len(data))
         data = data[:place] + random.choice((b"", b"\xff\xfe", b"\0", b"[" * 200_000, b"1e9999")) + data[place + 1 :]

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.products.product import Product
+from tasks.storage import receipt as receipts
 from tasks.storage.band_summary import Bands, BandSummary
 from tasks.storage.checksum import CHUNK, crc32c, crc32c_of_file
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import Receipt, TileObject, TileReceipt, counted, read_receipts, receipt_key
+from tasks.storage.store import StoreEntry
 
 STATUSES = ("stored", "empty", "failed")
 
@@ -343,3 +345,12 @@ def test_a_receipt_that_is_none_is_passed_over(tmp_path, change):
     store = LocalStore(tmp_path)
     store.put(receipt_key("plan", 0, 1, "run"), json.dumps(value).encode())
     assert list(read_receipts(store, "plan")) == []
+
+
+@given(st.lists(st.integers(0, 3 * receipts.READ_AHEAD)))
+def test_no_more_receipts_are_in_memory_than_are_read_ahead(sizes):
+    found = [StoreEntry(key=f"{number}", size=size, version="") for number, size in enumerate(sizes)]
+    groups = list(receipts._groups(found))
+    assert [key for group in groups for key in group] == [stored.key for stored in found]
+    for group in groups:
+        assert len(group) == 1 or sum(sizes[int(key)] for key in group) <= receipts.READ_AHEAD
