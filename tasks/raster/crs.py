@@ -25,8 +25,13 @@ SINUSOIDAL_PROJ = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no
 UTM_SOUTH, UTM_NORTH = -80.0, 84.0
 """Latitudes between which UTM is defined, degrees."""
 
-_FILE = re.compile(r"(init|grids|file)\s*=\s*@?[^\s\"]*[/\\]|PARAMETERFILE\[[^]]*[/\\][^]]*\]", re.IGNORECASE)
-"""A path of a file in a PROJ string or in WKT, which PROJ would read. Names of grids, such as ``@null``, are none."""
+_FILE = re.compile(
+    r"(init|grids|file|model)\s*=\s*@?(\"|[^\s\"]*[/\\])"
+    r"|(PARAMETERFILE\s*[\[(]\s*\"([^\"]|\"\")*\"|\"PROJ4_GRIDS\")\s*,\s*\"([^\"]|\"\")*[/\\]",
+    re.IGNORECASE,
+)
+"""A path of a file in a PROJ string or in WKT, which PROJ would read. Names of grids, such as ``@null``, are none. In a
+PROJ string, what is in quotes may hold blanks, and no other value needs them."""
 
 
 def check_crs_text(text: str) -> None:
@@ -60,6 +65,7 @@ def crs_of(name: str) -> CRS:
             "PROJ does not know this CRS",
             f"Give a code such as 'EPSG:32633', WKT, a PROJ string, {SINUSOIDAL!r} for the MODIS grid, or 'utm'",
         ) from error
+    check_crs_text(crs.to_wkt())  # there are more ways to write it than to store it
     if len(crs.axis_info) != 2 or not (crs.is_geographic or crs.is_projected):
         raise refused(
             "crs",

@@ -314,7 +314,17 @@ def test_what_the_kernel_shows_as_files_is_empty(folder):
 
 @pytest.mark.parametrize(
     "crs",
-    ["+init={0}:1 +type=crs", "+proj=longlat +datum=WGS84 +nadgrids=@{0} +type=crs", "+proj=longlat +nadgrids={0}"],
+    [
+        "+init={0}:1 +type=crs",
+        '+init="{0}:1"',
+        "+proj=longlat +datum=WGS84 +nadgrids=@{0} +type=crs",
+        "+proj=longlat +nadgrids={0}",
+        '+proj=longlat +ellps=intl +nadgrids="{0}" +type=crs',
+        (
+            'GEOGCS["a",DATUM["b",SPHEROID["c",6378388,297],EXTENSION["PROJ4_GRIDS","{0}"]],'
+            'PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]]'
+        ),
+    ],
 )
 def test_a_crs_names_no_file(crs, folder):
     """PROJ opens it, and a pipe would hang the run."""
