@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from tasks.errors.input import InputError, refused
 from tasks.raster.crs import WGS84, canonical_crs, crs_of
-from tasks.raster.properties import free_name, property_table
+from tasks.raster.properties import check_table, free_name, property_table
 
 if TYPE_CHECKING:
     import geopandas
@@ -76,6 +76,8 @@ def geojson_frame(geojson: Mapping[str, Any], *, what: str) -> geopandas.GeoData
             {"id": each} | {given if name == "id" else name: value for name, value in held.items()}
             for each, held in zip(ids, properties, strict=True)
         ]
+    columns = len({name for held in properties for name in held})
+    check_table(geojson, what=what, columns=columns, rows=len(ids), values=sum(map(len, properties)))
     crs = crs_of(features_crs(geojson, what=what)).proj
     return geopandas.GeoDataFrame(property_table(properties), geometry=geometries, crs=crs)
 

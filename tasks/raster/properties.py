@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.errors.input import refused
+
 if TYPE_CHECKING:
     import geopandas
     import pandas as pd
     import pyarrow as pa
+
+COLUMNS = 2_000
+"""Largest number of columns. Parquet, in which they are stored, takes 0.1 ms for each."""
+GAPS = 20_000_000
+"""Most values of a table that are missing. They need no byte in a file, and 8 or more in memory."""
 
 INT64 = np.iinfo(np.int64)
 EXACT = 2**53
@@ -23,6 +30,27 @@ _INTEGER, _DECIMAL = r"^(0|-?[1-9][0-9]*)$", r"^(0|-?[1-9][0-9]*|-?(0|[1-9][0-9]
 _SHORT = r"^(0|-?[1-9][0-9]*|-?(0|[1-9][0-9]*)\.[0-9]*[1-9])$", r"^-?(0|[1-9][0-9]*)\.([0-9]*[1-9]|0)$"
 _DIGITS = r"^-?[0-9]+(\.[0-9]+)?$"
 _NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
+
+
+def check_table(given: object, *, what: str, columns: int, rows: int, values: int) -> None:
+    """Check that a table does not need far more memory than the text that it is read from.
+
+    Args:
+        given: The value or path, for the message.
+        what: Name of the field in the message.
+        columns: Number of columns.
+        rows: Number of rows.
+        values: Number of values that are there.
+
+    Raises:
+        InputError: It has too many columns, or too many values are missing.
+    """
+    if columns > COLUMNS:
+        reason = f"it has {columns:,} columns, and at most {COLUMNS:,} are read"
+        raise refused(what, given, reason, "Remove columns, or store what they hold as rows of another table")
+    if columns * rows - values > GAPS:
+        reason = f"most values of its {columns:,} columns and {rows:,} rows are missing"
+        raise refused(what, given, reason, "Remove columns, or split it and make several runs")
 
 
 def property_table(properties: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

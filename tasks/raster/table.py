@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors.input import InputError, brief, refused
-from tasks.raster.properties import from_text, plain_numbers, unique_names
+from tasks.raster.properties import check_table, from_text, plain_numbers, unique_names
 from tasks.raster.user_file import existing, read_bytes
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 PAIRS = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("x", "y"))
 """Names of the columns of longitude and latitude, in order of preference. Case is ignored."""
 
-COLUMNS = 2_000
-"""Largest number of columns. Parquet, in which they are stored, takes 0.1 ms for each."""
 SHOWN = 20
 """Number of columns that a message names."""
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -153,9 +151,7 @@ def _columns(text: str, path: object) -> tuple[str, list[str], tuple[int, int], 
         raise refused("points", path, reason, remedy)
     separator, pair = next(iter(found.items()))
     names = headers[separator]
-    if len(names) > COLUMNS:
-        reason = f"it has {len(names):,} columns, and at most {COLUMNS:,} are read"
-        raise refused("points", path, reason, "Remove columns, or store what they hold as rows of another table")
+    check_table(path, what="points", columns=len(names), rows=0, values=0)
     columns = _even_columns(text, separator, names, pair) or _uneven_columns(text, separator, names, path)
     # Spreadsheets end each line with a comma if a column was emptied: a column without name and values is none.
     kept = [n for n, name in enumerate(names) if name or any(columns[n])]
@@ -191,13 +187,15 @@ def _even_columns(text: str, separator: str, names: Sequence[str], pair: tuple[i
 def _uneven_columns(text: str, separator: str, names: Sequence[str], path: object) -> list[Sequence[str]]:
     """Return the columns of any table. Where a row ends early, its values are empty."""
     rows = list(_parsed(text, separator, path))[1:]
-    columns: list[Sequence[str]] = [values[1:] for values in itertools.zip_longest(names, *rows, fillvalue="")]
-    if any(map(any, columns[len(names) :])):
-        number, row = next((number, row) for number, row in enumerate(rows) if any(row[len(names) :]))
+    for number, row in enumerate(rows):
+        if not any(row[len(names) :]):
+            del row[len(names) :]  # otherwise each other row would be filled to the length of the longest
+            continue
         reason = f"row {number} has {len(row)} values, but there are {len(names)} names"
         remedy = f"Put values that hold {_SEPARATORS[separator]} in quotes, or separate the columns by semicolons"
         raise refused("points", path, f"it cannot be read as CSV ({reason})", remedy)
-    return columns
+    check_table(path, what="points", columns=len(names), rows=len(rows), values=sum(map(len, rows)))
+    return [values[1:] for values in itertools.zip_longest(names, *rows, fillvalue="")]
 
 
 def _parsed(text: str, separator: str, path: object, *, strict: bool = True) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 import string
@@ -261,3 +262,18 @@ def test_a_number_of_very_many_digits_is_refused_at_once(tmp_path):
     (tmp_path / "a.csv").write_text(f"lon,lat\n{'9' * 200_000}a,1\n{'9' * 200_000},1\n")
     with pytest.raises(InputError, match=r"row 0 has lon = '9{20,}\.\.\.9+a'"):
         read_points(tmp_path / "a.csv")
+
+
+# Size -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_takes_memory_for_what_it_holds_and_not_for_its_gaps(tmp_path):
+    """One long row, 2,000 names, or other names in each feature: each table would take gigabytes."""
+    points, _ = read(tmp_path, "lon,lat\n1,2" + "," * 400_000 + "\n1,2" * 40_000)
+    assert points.shape == (40_001, 1)
+    names = ",".join(f"c{number}" for number in range(1_990))
+    assert "are missing" in refused(tmp_path, f"lon,lat,{names}" + "\n1,2" * 40_000)
+    place = {"type": "Point", "coordinates": [1, 2]}
+    features = [{"type": "Feature", "geometry": place, "properties": {f"p{n}": n}} for n in range(20_000)]
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    assert "20,000 columns" in refused(tmp_path, text, "p.geojson")
