@@ -50,11 +50,42 @@ class Bounded:
         super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
 
+class Timed:
+    """Mixin of urllib3's connections for libraries: a deadline and a number of bytes for each whole answer."""
+
+    sock: Any
+    timeout: Any
+    response_class: Any
+    seconds: float
+    """Seconds from sending to the last byte of the answer."""
+    largest: int
+    """Most bytes of the answer, as it is sent."""
+
+    def request(self, *arguments: Any, **more: Any) -> None:
+        """Send a request. The time limit starts when the connection is open."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
+        self.timeout = self.seconds
+        deadline = time.monotonic() + self.seconds
+        self.response_class = functools.partial(_timed, deadline=deadline, largest=self.largest)
+        super().request(*arguments, **more)  # type: ignore[misc]  # as above
+
+
+def _timed(sock: socket.socket, *, deadline: float, largest: int, **more: Any) -> http.client.HTTPResponse:
+    reader = _Reader(sock, deadline)
+    reader.allow(largest)
+    return _read_by(reader, sock, **more)
+
+
 def _response(sock: socket.socket, *, deadline: float, **more: Any) -> http.client.HTTPResponse:
+    CALL.reader = _Reader(sock, deadline)
+    return _read_by(CALL.reader, sock, **more)
+
+
+def _read_by(reader: _Reader, sock: socket.socket, **more: Any) -> http.client.HTTPResponse:
     response = http.client.HTTPResponse(sock, **more)
     response.fp.close()
-    CALL.reader = _Reader(sock, deadline)
-    response.fp = io.BufferedReader(CALL.reader)
+    response.fp = io.BufferedReader(reader)
     return response
 
 

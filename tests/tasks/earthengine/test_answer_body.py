@@ -169,14 +169,38 @@ def test_an_answer_that_is_too_large_frees_its_thread_and_its_connection():
         assert gone.wait(10)
 
 
-@pytest.mark.parametrize("name", ["bomb", "no length", "chunks", "length", "error"])
+@pytest.mark.parametrize("name", NEVER_WHOLE.keys() - {"members"})
 def test_what_libraries_read_is_bounded_too(name):
     with (
         serving(NEVER_WHOLE[name]) as (connection, _),
         BoundedSession(1 << 20, 30) as session,
-        pytest.raises(requests.RequestException),
+        pytest.raises((requests.RequestException, Transient)),
     ):
         session.get(connection.endpoint, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Header: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        (CHUNKED + b"1;", b"x"),
+    ],
+)
+def test_what_libraries_read_drop_by_drop_ends_at_its_deadline(head, drop):
+    """Each drop comes within the timeout of a read."""
+    gone = threading.Event()
+
+    def reply(sock, *_):
+        sock.sendall(head)
+        while not gone.wait(0.02):
+            sock.sendall(drop)
+
+    with serving(reply) as (connection, _), BoundedSession(1 << 20, 0.3) as session:
+        with pytest.raises(requests.RequestException, match="timed out"):
+            session.get(connection.endpoint, timeout=30)
+        gone.set()
 
 
 def test_what_libraries_read_comes_from_where_it_was_asked_for():
