@@ -6,12 +6,14 @@ if others ask for it: it writes lists with orjson, which refuses wider integers 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tasks.errors import QuarryError
 from tasks.errors.input import SHOWN, BadInputError
@@ -75,6 +77,11 @@ def _check(value: object, level: int) -> None:
             except _Refused as error:
                 error.path.insert(0, key)
                 raise
+    elif isinstance(value, Iterator):
+        raise _Refused(value, "it can be read only once, and storing the run reads it", "Give a list")
+    elif value is not None:
+        with contextlib.suppress(PydanticSerializationError, ValueError):  # no JSON, and so not stored
+            _check(to_jsonable_python(value), level)
 
 
 def _parts(value: object) -> Iterable[tuple[object, object]] | None:
@@ -84,6 +91,16 @@ def _parts(value: object) -> Iterable[tuple[object, object]] | None:
     if isinstance(value, list | tuple | set | frozenset):
         return enumerate(value)
     return vars(value).items() if isinstance(value, BaseModel) else None
+
+
+def texts(value: object, level: int = 0) -> Iterator[str]:
+    """Yield the texts in lists and objects, names included, as deep as a server keeps them."""
+    if isinstance(value, str):
+        yield value
+    elif level < LEVELS:
+        for key, part in _parts(value) or ():
+            yield from texts(key, level + 1)
+            yield from texts(part, level + 1)
 
 
 def _is_unicode(text: str) -> bool:

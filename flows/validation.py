@@ -21,9 +21,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from flows.form_schema import as_form
-from flows.stored_value import check_storable
+from flows.stored_value import check_storable, texts
 from tasks.errors.input import BadInputError
-from tasks.errors.redaction import HIDDEN, redacted
+from tasks.errors.redaction import HIDDEN, is_token, redacted
 
 
 class Parameters(BaseModel):
@@ -44,7 +44,7 @@ class Parameters(BaseModel):
     @field_validator("*")
     @classmethod
     def _public(cls, value: Any) -> Any:
-        if isinstance(value, str) and redacted(value) != value:
+        if redacted(value) != value if isinstance(value, str) else any(map(is_token, texts(value))):
             raise PydanticCustomError("secret", "holds what looks like a password, a token or a key: it would be shown")
         return value
 

@@ -23,6 +23,8 @@ _SECRETS = (
     (r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", rf"\1?{_HIDDEN}"),
     (r"(?<=[^\s?])\?[^\s?=\"'<>]+=[^\s\"'<>]*", f"?{_HIDDEN}"),
 )
+_TOKEN = 20
+"""Fewest characters of a credential in data."""
 _HIDE = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), shown) for pattern, shown in _SECRETS)
 _CREDENTIAL = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _CREDENTIALS), re.IGNORECASE | re.DOTALL)
 
@@ -30,6 +32,14 @@ _CREDENTIAL = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _CREDENTIAL
 def holds_credential(text: str) -> bool:
     """Return whether a text holds what looks like a private key, a token or another credential."""
     return _CREDENTIAL.search(text) is not None
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text holds a credential that is long enough to be one.
+
+    For data, such as properties of features, in which short texts have other meanings: ``1//DP755113`` is a parcel.
+    """
+    return len(text) >= _TOKEN and any(len(found[0]) >= _TOKEN for found in _CREDENTIAL.finditer(text))
 
 
 def redacted(text: str) -> str:

@@ -5,6 +5,7 @@ import json
 import math
 import pkgutil
 import sqlite3
+from collections import deque
 from typing import Annotated, get_args
 
 import orjson
@@ -254,3 +255,31 @@ def test_what_only_looks_like_one_is_accepted(given):
 def test_an_asset_id_has_plain_characters(asset):
     with pytest.raises(ValidationError, match=r"image\.asset = "):
         RegionParameters(**GOOD | {"image": {"asset": asset}})
+
+
+# Secrets, and values that are JSON only when they are stored --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"bands": ["ya29.abcdefghijklmnopqrstuvwxyz"]},
+        {"region": {"type": "Feature", "geometry": None, "properties": {"a": ["ya29.abcdefghijklmnopqrstuvwxyz"]}}},
+        {"region": {"type": "Feature", "geometry": None, "properties": {"ya29.abcdefghijklmnopqrstuvwxyz": 1}}},
+    ],
+)
+def test_no_part_of_a_parameter_is_a_token(part):
+    with pytest.raises(ValidationError, match="looks like a password") as caught:
+        RegionParameters.model_validate(GOOD | part)
+    assert "ya29" not in str(caught.value)
+
+
+def test_the_number_of_a_parcel_is_no_token():
+    parcel = {"type": "Feature", "geometry": None, "properties": {"lotidstring": "1//DP755113"}}
+    assert RegionParameters.model_validate(GOOD | {"region": parcel}).region == parcel
+
+
+@pytest.mark.parametrize("value", [deque([2**70]), deque([deque([math.nan])]), iter([1])])
+def test_what_becomes_json_when_it_is_stored_is_checked_too(value):
+    with pytest.raises(BadInputError, match=r"^a(\[0\])* = "):
+        check_storable({"a": value})
