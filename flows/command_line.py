@@ -84,7 +84,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
     try:
         _app(words)(words)
     except CycloptsError as error:
-        _leave(BAD_INPUT, f"{error} Use `--help` to list commands and options.")
+        from tasks.errors.redaction import redacted
+        from tasks.errors.shown_text import plain
+
+        shown = plain(redacted(str(error)), lines=True)  # it repeats what was given
+        _leave(BAD_INPUT, f"{shown} Use `--help` to list commands and options.")
     except KeyboardInterrupt:
         again = "To resume, run the same command again: only the missing tiles are fetched."
         _leave(INTERRUPTED, f"Interrupted. The stored tiles are kept. {again}")
@@ -116,13 +120,13 @@ def _nothing() -> None:
 
 def _reach_server() -> None:
     """Exit if the configured Prefect server does not answer. Prefect's engine would print a screen of traceback."""
+    from tasks.errors.redaction import redacted
     from tasks.prefect_io.server import server
 
     with server() as client:
         if client.api_healthcheck() is not None:
-            _leave(
-                FAILED, f"The Prefect server at {client.api_url} does not answer. Start it, or unset PREFECT_API_URL."
-            )
+            address = redacted(str(client.api_url))
+            _leave(FAILED, f"The Prefect server at {address} does not answer. Start it, or unset PREFECT_API_URL.")
 
 
 def _explain(error: Exception) -> NoReturn:

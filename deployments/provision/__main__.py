@@ -23,6 +23,7 @@ from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
 from tasks.earthengine.connection import is_loopback
 from tasks.errors.input import BadInputError, InputError
+from tasks.errors.redaction import redacted
 from tasks.prefect_io.connection_block import EarthEngineConnection
 from tasks.prefect_io.heartbeat import automation, heartbeats
 
@@ -121,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked, answer = error.request, error.response.status_code
         print(f"The Prefect server answered {asked.method} {asked.url.path} with {answer}.", file=sys.stderr)
     except httpx.HTTPError as error:
-        print(f"The Prefect server at {PREFECT_API_URL.value()} does not answer ({error!r}).", file=sys.stderr)
+        address = redacted(str(PREFECT_API_URL.value()))
+        print(f"The Prefect server at {address} does not answer ({redacted(repr(error))}).", file=sys.stderr)
     return FAILED
 
 

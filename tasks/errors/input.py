@@ -34,7 +34,7 @@ class BadInputError(InputError):
         shown = redacted(_written(self.value))
         shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 3] + "..."
         end = "" if self.remedy.endswith((".", "?")) else "."
-        return plain(f"{self.field} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}", lines=True)
+        return plain(f"{redacted(self.field)} = {shown}: {self.reason.rstrip('.')}. {self.remedy}{end}", lines=True)
 
 
 def refused(field: str, value: object, reason: str, remedy: str) -> InputError:

@@ -56,7 +56,7 @@ def raise_if_refused(error: httpx.HTTPError) -> None:
     status = error.response.status_code
     if httpx.codes.is_client_error(status) and status not in _PASSING:
         raise ServerRefusedError(
-            f"PREFECT_API_URL = {PREFECT_API_URL.value()}: the Prefect server answers {status} to "
+            f"PREFECT_API_URL = {redacted(str(PREFECT_API_URL.value()))}: the Prefect server answers {status} to "
             f"{error.request.method} {error.request.url.path}. Check the address. Set PREFECT_API_KEY to the key of an "
             "account that may use concurrency limits. The server must have the same Prefect version as this client."
         ) from error

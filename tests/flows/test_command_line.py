@@ -192,6 +192,17 @@ def test_a_command_that_does_not_exist_leaves_with_2(capsys):
     assert 'Did you mean "region"?' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["region", "{0}"], ["{0}"], ["region", "--plan-only={0}"]])
+def test_what_a_command_line_repeats_is_plain_and_no_secret(words, capsys):
+    given = "\x1b[31m\u202e ya29.abcdefghijklmnopqrstuvwxyz"
+    assert leaves(*(word.format(given) for word in words)) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[31m" in said
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert "ya29" not in said
+
+
 def test_what_is_missing_is_told_before_prefect_starts(monkeypatch, capsys):
     monkeypatch.delenv("EARTHENGINE_PROJECT", raising=False)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
@@ -200,7 +211,7 @@ def test_what_is_missing_is_told_before_prefect_starts(monkeypatch, capsys):
 
 
 def test_a_prefect_server_that_is_away_leaves_with_1(tmp_path, capsys):
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+    with temporary_settings({PREFECT_API_URL: "http://me:secret@127.0.0.1:9/api"}):
         assert leaves("audit", f"--output={tmp_path}") == 1
     said = capsys.readouterr().err
     assert said.startswith("The Prefect server at http://127.0.0.1:9/api/ does not answer.")
