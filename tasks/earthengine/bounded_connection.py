@@ -8,6 +8,7 @@ import io
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.earthengine.deadlines import DEADLINES
@@ -50,24 +51,35 @@ class Bounded:
         super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
 
+@dataclass
+class Limits:
+    """Limits of each whole answer that a library reads."""
+
+    largest: int
+    """Most bytes of a body, decompressed."""
+    seconds: float
+    """Seconds from sending a request to the last byte of its answer, however slowly that arrives."""
+
+
+AS_SENT = 8
+"""Most bytes that are received for each byte of a body. A chunk of one byte has six."""
+
+
 class Timed:
     """Mixin of urllib3's connections for libraries: a deadline and a number of bytes for each whole answer."""
 
     sock: Any
     timeout: Any
     response_class: Any
-    seconds: float
-    """Seconds from sending to the last byte of the answer."""
-    largest: int
-    """Most bytes of the answer, as it is sent."""
+    limits: Limits
 
     def request(self, *arguments: Any, **more: Any) -> None:
         """Send a request. The time limit starts when the connection is open."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
-        self.timeout = self.seconds
-        deadline = time.monotonic() + self.seconds
-        self.response_class = functools.partial(_timed, deadline=deadline, largest=self.largest)
+        self.timeout = self.limits.seconds
+        deadline = time.monotonic() + self.limits.seconds
+        self.response_class = functools.partial(_timed, deadline=deadline, largest=AS_SENT * self.limits.largest)
         super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
 

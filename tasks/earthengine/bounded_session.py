@@ -9,28 +9,24 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ContentDecodingError, Timeout
 
-from tasks.earthengine.bounded_connection import Timed
+from tasks.earthengine.bounded_connection import Limits, Timed
 
 PIECE = 64 << 10
 """Bytes that are read at a time."""
 
 
-_AS_SENT = 8
-"""Most bytes that are received for each byte of a body. A chunk of one byte has six."""
-
-
 class _Adapter(HTTPAdapter):
     """Opens connections with a deadline. The timeouts of `requests` start anew with each byte that arrives."""
 
-    def __init__(self, largest: int, seconds: float) -> None:
-        self._limits = {"largest": _AS_SENT * largest, "seconds": seconds}
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         super().__init__()
 
     def get_connection_with_tls_context(self, *arguments: Any, **more: Any) -> Any:
         """Return the pool for a request."""
         pool: Any = super().get_connection_with_tls_context(*arguments, **more)
         if not issubclass(pool.ConnectionCls, Timed):
-            pool.ConnectionCls = type("TimedConnection", (Timed, pool.ConnectionCls), self._limits)
+            pool.ConnectionCls = type("TimedConnection", (Timed, pool.ConnectionCls), {"limits": self._limits})
         return pool
 
 
@@ -44,9 +40,9 @@ class BoundedSession(requests.Session):
 
     def __init__(self, largest: int, seconds: float) -> None:
         super().__init__()
-        self._largest, self._seconds = largest, seconds
+        self.limits = Limits(largest, seconds)
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(largest, seconds))
+            self.mount(scheme, _Adapter(self.limits))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None: a token must not be sent to where an answer points."""
@@ -59,14 +55,14 @@ class BoundedSession(requests.Session):
             Transient: What stands around its body is too large.
         """
         response = super().send(request, **options | {"stream": True})
-        pieces, left, deadline = [], self._largest, time.monotonic() + self._seconds
+        pieces, left, deadline = [], self.limits.largest, time.monotonic() + self.limits.seconds
         try:
             for piece in response.iter_content(PIECE):
                 left -= len(piece)
                 if left < 0:
-                    raise ContentDecodingError(f"the answer has more than {self._largest:,} bytes")
+                    raise ContentDecodingError(f"the answer has more than {self.limits.largest:,} bytes")
                 if time.monotonic() > deadline:
-                    raise Timeout(f"the answer was not complete after {self._seconds:.0f} s")
+                    raise Timeout(f"the answer was not complete after {self.limits.seconds:.0f} s")
                 pieces.append(piece)
         finally:
             response.close()

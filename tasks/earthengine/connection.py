@@ -19,6 +19,8 @@ HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 # Seconds for each request of the `ee` client. Its largest answers (API discovery, list of algorithms) are up to 1 MB.
 CLIENT_DEADLINE_S = 60
+# While it starts: seconds to wait for an answer, and retries. By default it would be silent for six minutes.
+START_S, START_RETRIES = 25, 1
 CLIENT_BYTES = 8 << 20
 USER_AGENT = "pixel-quarry/0.1"
 WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
@@ -231,7 +233,8 @@ def ensure_client(connection: Connection) -> None:
         # The client would wait without limit, so it gets a session with a deadline before it sends anything.
         state = ee.data._get_state()  # noqa: SLF001 - there is no public switch before Initialize
         state.deadline_ms = CLIENT_DEADLINE_S * 1000
-        state.requests_session = BoundedSession(CLIENT_BYTES, CLIENT_DEADLINE_S)
+        session = state.requests_session = BoundedSession(CLIENT_BYTES, START_S)
+        retries, state.max_retries = state.max_retries, START_RETRIES
         state.requests_session.trust_env = not connection.is_loopback
         # The client loads a list of deprecated assets from storage.googleapis.com without a deadline: it would hang
         # if there is no network. Google's own test case replaces the same function.
@@ -239,6 +242,8 @@ def ensure_client(connection: Connection) -> None:
         ee.deprecation._FetchDataCatalogStac = dict  # noqa: SLF001 - as above
         try:
             ee.Initialize(connection.credentials(), url=connection.endpoint.rstrip("/"), project=connection.project)
+            session.limits.seconds = CLIENT_DEADLINE_S
+            ee.data.setMaxRetries(retries)
         except InputError:
             ee.Reset()
             raise

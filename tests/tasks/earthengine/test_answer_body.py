@@ -217,7 +217,9 @@ def test_a_client_that_is_answered_without_end_does_not_start():
     """In a process of its own, since the client has one state for a process."""
     with serving(NEVER_WHOLE["chunks"]) as (connection, _):
         code = (
-            "import sys; from tasks.earthengine.connection import Connection, ensure_client\n"
+            "import sys; from tasks.earthengine import connection\n"
+            "from tasks.earthengine.connection import Connection, ensure_client\n"
+            "connection.START_S = 0.5\n"
             "try: ensure_client(Connection(project='my-project', endpoint=sys.argv[1]))\n"
             "except Exception as error: print(type(error).__name__)"
         )
