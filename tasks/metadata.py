@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tasks.plan.plan import Plan
+from tasks.prefect_io.long_wait import reported
 from tasks.prefect_io.task import core_task
 
 
@@ -19,4 +20,5 @@ def read_metadata(make_plan: Callable[[], Plan]) -> Plan:
         BadInputError: A parameter is refused.
         EarthEngineError: Earth Engine does not answer, or refuses the request.
     """
-    return make_plan()
+    with reported("Earth Engine still answers requests for metadata, or has not answered yet"):
+        return make_plan()
