@@ -61,7 +61,7 @@ large: $(READY) ## One run of 100,000 tiles, with what it uses of memory and dat
 fuzz: $(READY) ## Broken inputs of every kind that others can write; KIND="npy csv" INPUTS=10000 for others
 	$(BIN)/python -m tests.fuzz $(KIND)
 
-chaos-server: $(READY) ## Faults of the Prefect server in each call of a run at each phase, signals in each wait; an hour; PART=signals for one part
+chaos-server: $(READY) ## Faults of the Prefect server in each call of a run at each phase, signals in each wait; half an hour; PART=signals for one part
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m tests.chaos.faults $(PART)
 
 check: $(READY) ## Lint, format, strict types, import layers
