@@ -186,7 +186,10 @@ class Ui:
     def open_artifact(self, run: str, key: str) -> None:
         """Open an artifact of a run."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
-        (artifact,) = ask(f"{self.up.url}/api/artifacts/filter", "POST", wanted)
+        for _ in looks(re.compile(key)):  # a task of the run may be shown as Completed before the run is
+            if found := ask(f"{self.up.url}/api/artifacts/filter", "POST", wanted):
+                break
+        (artifact,) = found
         self.page.goto(f"{self.up.url}/artifacts/artifact/{artifact['id']}")
 
     def turn(self, **knobs: object) -> None:
