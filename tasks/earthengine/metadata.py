@@ -32,7 +32,7 @@ Sentinel-2 has 700,000."""
 # the user still learns soon that an endpoint does not exist.
 _retried = tenacity.retry(
     retry=tenacity.retry_if_exception_type((Transient, Throttled)),
-    stop=tenacity.stop_after_attempt(4),
+    stop=tenacity.stop_after_attempt(4) | tenacity.stop_after_delay(120),  # one attempt may last for minutes
     wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
     reraise=True,
 )
