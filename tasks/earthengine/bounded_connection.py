@@ -33,8 +33,8 @@ class Call(threading.local):
 CALL = Call()
 
 
-class Bounded:
-    """Mixin of urllib3's connections: one deadline for the whole answer, head and body, even if it arrives slowly."""
+class _Connection:
+    """Mixin of urllib3's connections: each request sets the limits of its answer once the connection is open."""
 
     sock: Any
     timeout: Any
@@ -44,11 +44,21 @@ class Bounded:
         """Send a request. The time limit starts when the connection is open."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
+        self._begin()
+        super().request(*arguments, **more)  # type: ignore[misc]  # as above
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+
+class Bounded(_Connection):
+    """One deadline for the whole answer, head and body, even if it arrives slowly."""
+
+    def _begin(self) -> None:
         current_line().hold(self.sock)
         CALL.sent = time.monotonic()
         self.timeout = CALL.read_s  # limits sending, too: urllib3 sets it on the socket
         self.response_class = functools.partial(_response, deadline=CALL.sent + CALL.read_s)
-        super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
 
 @dataclass
@@ -65,22 +75,15 @@ AS_SENT = 8
 """Most bytes that are received for each byte of a body. A chunk of one byte has six."""
 
 
-class Timed:
-    """Mixin of urllib3's connections for libraries: a deadline and a number of bytes for each whole answer."""
+class Timed(_Connection):
+    """A deadline and a number of bytes for each whole answer that a library reads."""
 
-    sock: Any
-    timeout: Any
-    response_class: Any
     limits: Limits
 
-    def request(self, *arguments: Any, **more: Any) -> None:
-        """Send a request. The time limit starts when the connection is open."""
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]  # a method of the class that this is mixed into
+    def _begin(self) -> None:
         self.timeout = self.limits.seconds
         deadline = time.monotonic() + self.limits.seconds
         self.response_class = functools.partial(_timed, deadline=deadline, largest=AS_SENT * self.limits.largest)
-        super().request(*arguments, **more)  # type: ignore[misc]  # as above
 
 
 def _timed(sock: socket.socket, *, deadline: float, largest: int, **more: Any) -> http.client.HTTPResponse:

@@ -32,7 +32,7 @@ class FaultyTile:
 class FaultyTiles:
     """The faulty tiles of a plan, by number.
 
-    A plan may have millions of them, and somebody else may have written it: only their numbers are kept.
+    A plan may have millions of them, and others may have written it: only their numbers are kept.
 
     Args:
         plan: The plan.

@@ -7,6 +7,7 @@ limits are ours.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -69,11 +70,10 @@ def unpacked_size(file: Path, *, what: str) -> int:
     """
     size = size_of(file, what=what)
     if file.is_file() and zipfile.is_zipfile(file):
-        try:
-            with zipfile.ZipFile(file) as archive:
-                size = max(size, _declared(archive.infolist()))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
-            return size  # refused when it is read
+        # A broken archive is refused when it is read.
+        broken = contextlib.suppress(zipfile.BadZipFile, NotImplementedError, ValueError, OSError)
+        with broken, zipfile.ZipFile(file) as archive:
+            size = max(size, _declared(archive.infolist()))
     if size > LIMIT:
         raise too_large(file, what=what, size=size, limit=LIMIT)
     return size
