@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import date
 from pathlib import Path
 
 from deployments.sandbox.process import running
-from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.results import ExtractionResult
@@ -36,43 +36,39 @@ POINTS = {
 def region() -> ExtractionResult:
     """Fetch a cloud-free Sentinel-2 composite as one Cloud Optimized GeoTIFF."""
     return extract_region(
-        RegionParameters(
-            image={"recipe": "sentinel2_median", "parameters": {"start": "2020-05-01", "end": "2020-08-01"}},
-            bands=["B2", "B3", "B4", "B8"],
-            region=LAKE,
-            scale=20,
-            tile_size=256,
-            output=str(OUTPUT),
-        )
+        image="sentinel2_median",
+        recipe_parameters={"start": "2020-05-01", "end": "2020-08-01"},
+        bands=["B2", "B3", "B4", "B8"],
+        region=LAKE,
+        scale=20,
+        output=str(OUTPUT),
+        advanced={"tile_size": 256},
     )
 
 
 def timeseries() -> ExtractionResult:
     """Fetch a year of MODIS vegetation indices on their own grid, one file per date."""
     return extract_timeseries(
-        TimeseriesParameters(
-            image={"asset": "MODIS/061/MOD13Q1"},
-            bands=["NDVI", "EVI"],
-            masks="nodata",  # signed bands: getPixels marks masked pixels by its nodata value
-            region=LAKE,
-            crs="native",
-            start="2020-01-01",
-            end="2021-01-01",
-            output=str(OUTPUT),
-        )
+        image="MODIS/061/MOD13Q1",
+        bands=["NDVI", "EVI"],
+        masks="nodata",  # signed bands: getPixels marks masked pixels by its nodata value
+        region=LAKE,
+        crs="native",
+        start=date(2020, 1, 1),
+        end=date(2021, 1, 1),
+        output=str(OUTPUT),
     )
 
 
 def patches() -> ExtractionResult:
     """Fetch training patches of a cloud-free Landsat composite, with an index of points and files."""
     return extract_patches(
-        PatchesParameters(
-            image={"recipe": "landsat_median", "parameters": {"start": "2020-01-01", "end": "2021-01-01"}},
-            points=POINTS,
-            scale=30,
-            size=64,
-            output=str(OUTPUT),
-        )
+        image="landsat_median",
+        recipe_parameters={"start": "2020-01-01", "end": "2021-01-01"},
+        points=POINTS,
+        scale=30,
+        size=64,
+        output=str(OUTPUT),
     )
 
 

@@ -16,13 +16,11 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
-
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import ExtractionParameters, PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.start import ready
 from tasks.earthengine.expression import encode, is_computed
-from tasks.errors.input import BadInputError, InputError
+from tasks.errors.input import BadInputError
 
 if TYPE_CHECKING:
     import ee
@@ -124,12 +122,9 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
         QuarryError: See :func:`region`.
     """
     try:
-        checked = parameters.model_validate(given)
-    except ValidationError as error:
-        raise InputError("\n".join(details["msg"] for details in error.errors())) from None
-    try:
+        checked = parameters.read(parameters.nested(given))
         with ready(f"flows.{name}", f"extract_{name}", checked) as flow:
-            return flow(checked)
+            return flow(**checked.given())
     except Exception as error:  # noqa: BLE001 - nothing but errors of this project leaves a call
         from tasks.prefect_io.boundary import ours
 

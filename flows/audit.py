@@ -5,18 +5,15 @@ Repair fetches only the tiles that are missing, damaged or failed.
 
 # Without `from __future__ import annotations`: decorators of other modules read the annotations below, and could not
 # resolve them if they were text.
-from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from flows.batches import fetch_plan
-from flows.failures import fails_with_one_message
 from flows.job import job
 from flows.parameters import AuditParameters
 from tasks.audit import audit, prune
 from tasks.earthengine.errors import Denied, Rejected
 from tasks.errors import QuarryError
 from tasks.errors.input import InputError
-from tasks.errors.shown_text import plain
 from tasks.extraction.account import Account
 from tasks.extraction.audit import Audit, PlanAudit, check_unchanged, check_whole
 from tasks.extraction.stored_plan import PLAN
@@ -45,15 +42,12 @@ class AuditResult(BaseModel):
     """Number of files that pruning removed."""
 
 
-def audit_name() -> str:
-    """Return the name of the flow run, such as `audit gcs-bucket/pixels`."""
-    given = flow_run.parameters.get("parameters", {})
-    fields = given if isinstance(given, dict) else given.model_dump()
-    return plain(f"audit {fields.get('output', 'output')} {fields.get('plan') or ''}".strip())
+def audit_name(parameters: AuditParameters) -> str:
+    """Return the first name of a run, such as `audit gcs-bucket/pixels`."""
+    return f"audit {parameters.output} {parameters.plan or ''}".strip()
 
 
-@job("audit-output", audit_name)
-@fails_with_one_message
+@job("audit-output", AuditParameters, audit_name)
 def audit_output(parameters: AuditParameters) -> AuditResult:
     """Audit an output: list stored, empty, failed, missing and damaged tiles, and foreign files.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FAILED, BAD_INPUT = 1, 2
 # Shells use 128 plus the number of the signal, which is 2 for SIGINT.
 INTERRUPTED = 130
+EVERYTHING = "--help-all"
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,16 @@ class Command:
     parameters: str
     help: str
 
-    def load(self) -> Callable[..., None]:
-        """Return the function that runs the flow, with its options in its signature."""
+    def load(self, *, everything: bool) -> Callable[..., None]:
+        """Return the function that runs the flow, with its options in its signature.
+
+        Args:
+            everything: Whether its help lists all options.
+        """
         from flows import parameters
         from flows.command_options import command
 
-        return command(getattr(parameters, self.parameters), self._run)
+        return command(getattr(parameters, self.parameters), self._run, everything=everything)
 
     def _run(self, given: RunOptions) -> None:
         from flows.start import ready
@@ -44,7 +49,7 @@ class Command:
             from flows.progress_bar import bar
 
             with rare_garbage_collection(), bar():  # this process runs nothing else
-                result = flow(given)
+                result = flow(**given.given())
         sys.stdout.write(f"{result.model_dump_json(indent=2)}{os.linesep}")
 
 
@@ -81,8 +86,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
         SystemExit: The exit code is 1, 2 or 130.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    everything = EVERYTHING in words
+    words = ["--help" if word == EVERYTHING else word for word in words]
     try:
-        _app(words)(words)
+        _app(words, everything=everything)(words)
     except CycloptsError as error:
         from tasks.errors.redaction import redacted
         from tasks.errors.shown_text import plain
@@ -96,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         _explain(error)
 
 
-def _app(words: Sequence[str]) -> App:
+def _app(words: Sequence[str], *, everything: bool) -> App:
     """Return the commands. Only the command that is called gets its options, since making them takes a second."""
     app = App(
         name="python -m flows",
@@ -110,7 +117,11 @@ def _app(words: Sequence[str]) -> App:
     )
     for name, command in COMMANDS.items():
         called = name in words
-        app.command(command.load() if called else _nothing, name=name, help=None if called else command.help)
+        app.command(
+            command.load(everything=everything) if called else _nothing,
+            name=name,
+            help=None if called else command.help,
+        )
     return app
 
 
@@ -131,13 +142,8 @@ def _reach_server() -> None:
 
 def _explain(error: Exception) -> NoReturn:
     """Exit with one message."""
-    from pydantic import ValidationError
-
     from tasks.errors.input import InputError
 
-    # Prefect's client raises the same error if the server answers with something that it cannot read.
-    if isinstance(error, ValidationError) and error.title in {each.parameters for each in COMMANDS.values()}:
-        _leave(BAD_INPUT, "\n".join(details["msg"] for details in error.errors()))
     if isinstance(error, InputError):
         _leave(BAD_INPUT, str(error))
     from tasks.prefect_io.boundary import ours

@@ -5,16 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter
 
+from flows.form_schema import LAST
 from flows.run_options import RunOptions
 from flows.stored_value import LEVELS
 from tasks.errors.input import BadInputError
 
-HELP = "Write lists as `a,b,c` or as JSON. Write GeoJSON and the parameters of recipes as JSON."
+HELP = "Write lists as `a,b,c` or as JSON."
+SHOWN = 10
+"""Options that `--help` lists."""
+CHIEF = (
+    *("image", "region", "points", "start", "end", "size", "bands", "crs", "scale", "output", "project", "plan_only"),
+    *("recipe_parameters", "label", "connection", "plan", "repair", "prune", "verify"),
+)
+"""Options of `--help`, the first of them first."""
 KINDS = {
     "array": "LIST",
     "boolean": "",
@@ -40,11 +48,13 @@ class Option:
     """JSON types that the option accepts, or `date`."""
     help: str
     group: Group
+    shown: bool = True
+    """Whether `--help` lists it. `--help-all` lists every option."""
 
     @property
     def spelling(self) -> str:
-        """Name of the option on the command line, without its leading dashes."""
-        return ".".join(self.path).replace("_", "-")
+        """Name of the option on the command line, without its leading dashes. Those of `advanced` need no prefix."""
+        return ".".join(self.path[self.path[0] == LAST :]).replace("_", "-")
 
     @property
     def name(self) -> str:
@@ -60,6 +70,7 @@ class Option:
             help=self.help,
             group=self.group,
             metavar="|".join(KINDS[kind] for kind in self.kinds),
+            show=self.shown,
             json_list=False,
             allow_leading_hyphen=self.structured,  # a box may begin with a negative longitude
         )
@@ -89,16 +100,20 @@ class Option:
         return not {"array", "object"}.isdisjoint(self.kinds)
 
 
-def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
+def command(parameters: type[S], act: Callable[[S], T], *, everything: bool = True) -> Callable[..., T]:
     """Return a function for cyclopts whose options are the fields of a form.
 
-    The function raises pydantic's ValidationError if a value is refused. The message is that of the form.
+    The function raises InputError if a value is refused. The message is that of the form.
 
     Args:
         parameters: The form.
         act: Called with the checked parameters.
+        everything: Whether the help lists all options, and not only the first ten that a job needs.
     """
     found = options(parameters)
+    if not everything:
+        chief = [name for name in CHIEF if name in {option.path[-1] for option in found}][:SHOWN]
+        found = tuple(replace(option, shown=option.path[-1] in chief) for option in found)
 
     def take(**given: Any) -> T:
         data: dict[str, Any] = {}
@@ -109,54 +124,44 @@ def command(parameters: type[S], act: Callable[[S], T]) -> Callable[..., T]:
                 for name in option.path[:-1]:
                     place = place.setdefault(name, {})
                 place[option.path[-1]] = option.read(value)
-        return act(parameters.model_validate(data))
+        return act(parameters.read(data))
 
     taken = [option.parameter() for option in found]
     take.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]  # cyclopts reads it
     take.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
     notes = [HELP] if any(option.structured for option in found) else []
+    if hidden := sum(not option.shown for option in found):
+        notes.append(f"`--help-all` lists {hidden} more options: connection, quota, deadlines, retries, limits.")
     take.__doc__ = "\n\n".join([str(parameters.__doc__), *notes])
     return take
 
 
 def options(parameters: type[RunOptions]) -> tuple[Option, ...]:
-    """Return the options of a form, in its order. A field that several kinds of image share is one option."""
+    """Return the options of a form, in its order."""
     schema = parameters.model_json_schema()
     # The form leaves out the default of a field that offers blocks.
     schema["properties"]["output"]["default"] = parameters.model_fields["output"].default
-    found: dict[tuple[str, ...], Option] = {}
-    for option in _options(schema, schema.get("$defs", {})):
-        found.setdefault(option.path, option)
-    return tuple(found.values())
+    return tuple(_options(schema, schema.get("$defs", {})))
 
 
 def _options(
     schema: Mapping[str, Any], models: Mapping[str, Any], outer: tuple[str, ...] = (), group: Group = FIELDS
 ) -> Iterator[Option]:
-    for name, field in schema["properties"].items():
+    for name, field in sorted(schema["properties"].items(), key=lambda each: each[1]["position"]):
         path = (*outer, name)
-        members = [models[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in _members(field)]
-        inner = [member for member in members if "properties" in member and "block_type_slug" not in member]
-        if inner:
-            panel = Group(field["title"], help=_choice(field, path, inner))
-            for member in inner:
-                yield from _options(member, models, path, panel)
-        else:
-            texts = [each for each in members if "block_type_slug" not in each]
-            kinds = dict.fromkeys(each.get("format", each["type"]) for each in texts if each["type"] != "null")
-            required = not outer and name in schema.get("required", ())  # of a union, only one member is required
-            yield Option(path, tuple(kinds), _help(name, field, required), group)
+        if "$ref" in field:
+            inner = models[field["$ref"].rpartition("/")[2]]
+            title = field.get("title", inner["title"])
+            yield from _options(inner, models, path, Group(title, help=inner["description"]))
+            continue
+        members = [each for each in field.get("anyOf", [field]) if "$ref" not in each]  # without blocks
+        types = [kind for each in members for kind in _types(each)]
+        yield Option(path, tuple(types), _help(name, field, name in schema.get("required", ())), group)
 
 
-def _members(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(field.get("anyOf", [field]))
-
-
-def _choice(field: Mapping[str, Any], path: tuple[str, ...], members: list[Mapping[str, Any]]) -> str:
-    """Return the help of a group of options: its purpose, and which options exclude each other."""
-    names = [f"`--{'.'.join((*path, name))}`" for member in members for name in member.get("required", ())]
-    one = f" Give exactly one of {', '.join(names[:-1])} and {names[-1]}." if len(members) > 1 else ""
-    return f"{field['description']}{one}"
+def _types(field: Mapping[str, Any]) -> list[str]:
+    kinds = field.get("format", field["type"])
+    return kinds if isinstance(kinds, list) else [kinds]
 
 
 def _help(name: str, field: Mapping[str, Any], required: bool) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from flows.area import area_of
 from flows.background import LARGE, in_background, prepare_products
 from flows.batches import fetch_plan
 from flows.failures import note_stored
@@ -22,11 +23,13 @@ from tasks.extraction.account import Account
 from tasks.extraction.checkpoint import Checkpoint
 from tasks.extraction.cost import Cost
 from tasks.extraction.incremental import Increment, no_longer_planned
+from tasks.extraction.plan_folder import place_plan
 from tasks.extraction.session import FetchSession
 from tasks.extraction.stored_plan import PLAN, read_plan, store_plan
 from tasks.manifest import manifest
 from tasks.metadata import read_metadata
 from tasks.plan.plan import Plan
+from tasks.plan.words import image_of, pixel_of
 from tasks.prefect_io.artifacts import log_plan, show_grid, show_plan
 from tasks.prefect_io.flow_run import of_deployment, run_logger
 from tasks.prefect_io.flow_session import fetch_session
@@ -60,8 +63,10 @@ def extract(
     account = parameters.connect()
     output = open_output(parameters.output, write=not parameters.plan_only)
     with fetch_session(account, parameters.deadlines(), parameters.hedge()) as session:
-        plan = read_metadata.with_retries(parameters.run_retries)(partial(make_plan, account.connection))
-        job = Job(parameters, account, output, session, plan, look_ahead)
+        plan = read_metadata.with_retries(parameters.advanced.run_retries)(partial(make_plan, account.connection))
+        area = area_of(parameters)
+        plan = place_plan(plan, output.store, (area, image_of(plan), pixel_of(plan)))
+        job = Job(parameters, account, output, session, plan, look_ahead, area)
         if parameters.plan_only:
             return job.show_only()
         tiles, cost = job.fetch_increment() if growing else job.fetch_all()
@@ -101,6 +106,7 @@ class Job:
     session: FetchSession
     plan: Plan
     look_ahead: Callable[[Store], object]
+    area: str
 
     def show_only(self) -> Extraction:
         """Show the plan and a map of its grid. Fetch and write nothing."""
@@ -178,13 +184,13 @@ class Job:
         return tiles, Cost(seconds=seconds, fetched=fetched, hedged=hedged, pace=self.account.pace)
 
     def _look_up(self, plan: Plan, *, sweep: bool = True) -> Checkpoint:
-        return look_up(plan, self.output.store, verify=self.parameters.verify, sweep=sweep)
+        return look_up(plan, self.output.store, verify=self.parameters.advanced.verify, sweep=sweep)
 
     def _log(self, known: Checkpoint) -> None:
         log_plan(self.plan, stored=len(known.tiles), pace=self.account.pace)
 
     def _show(self, stored: int) -> None:
-        name_run(self.plan, dry=self.parameters.plan_only)
+        name_run(self.plan, dry=self.parameters.plan_only, area=self.area)
         show_plan(self.plan, stored=stored, pace=self.account.pace)
 
 

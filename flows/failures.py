@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from flows.garbage_collection import rare_garbage_collection
 from flows.run_options import RunOptions
+from tasks.errors.input import InputError
 from tasks.errors.run import RunCancelled
 from tasks.prefect_io.boundary import ours
 from tasks.prefect_io.flow_run import of_deployment
@@ -33,6 +34,12 @@ def note_stored(words: str) -> None:
     _stored.set(words)
 
 
+def _accepted(parameters: P | InputError) -> P:
+    if isinstance(parameters, InputError):  # see `flows.job.Job.validate_parameters`
+        raise parameters
+    return parameters
+
+
 def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     """Let a flow fail with one message and an error of this project, whatever is raised in it.
 
@@ -41,14 +48,14 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
     """
 
     @functools.wraps(function)
-    def called(parameters: P) -> R:
+    def called(parameters: P | InputError) -> R:
         begun()
         _stored.set(None)
         try:
             # The process of a deployment's run runs nothing else.
             with impatient(), rare_garbage_collection() if of_deployment() else contextlib.nullcontext():
                 check_not_cancelled()
-                return function(parameters)
+                return function(_accepted(parameters))
         except RunCancelled as end:
             cancelled: Any = Cancelled(message=str(end))
             return cancelled  # type: ignore[no-any-return]  # as below
@@ -56,7 +63,9 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
             error = ours(raised)
             if (stored := _stored.get()) and not getattr(error, "__notes__", ()):
                 error.add_note(stored)
-            if retry_run(error, retries=parameters.run_retries, delay_s=parameters.run_retry_delay):
+            if isinstance(parameters, RunOptions) and retry_run(
+                error, retries=parameters.advanced.run_retries, delay_s=parameters.advanced.run_retry_delay
+            ):
                 raise error.with_traceback(None) from None  # Prefect retries only a flow that raises
             words = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
             # In a worker, Prefect logs the error of a failed state with all errors that caused it.

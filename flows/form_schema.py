@@ -1,39 +1,26 @@
-"""How the form in the Prefect UI offers choices: saved blocks, recipes, kinds of images."""
+"""The form in the Prefect UI: how its fields are ordered, offered and explained, from the JSON schema of a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
-from tasks.earthengine.recipe_names import RECIPES, allowed
+if TYPE_CHECKING:
+    from prefect.utilities.callables import ParameterSchema
 
-# The form begins with the fields that differ from job to job.
+# The form begins with what differs from job to job: what, where, when, how, then the output.
 FIRST = (
-    *(
-        "plan_only",
-        "image",
-        "region",
-        "points",
-        "layer",
-        "per_feature",
-        "start",
-        "end",
-        "group_by",
-        "missing_bands",
-        "bands",
-        "crs",
-        "scale",
-        "size",
-        "tile_size",
-    ),
-    *("output", "plan", "repair", "prune", "connection"),
+    *("image", "recipe_parameters", "bands", "region", "points", "size", "start", "end", "crs", "scale"),
+    *("file_format", "masks", "output", "label", "plan", "repair", "prune", "verify", "plan_only", "connection"),
 )
+LAST = "advanced"
 BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))
 # Titles of fields that offer blocks.
 PICKED = ("Output", "Earth Engine connection")
+REFERENCE = "#/definitions/{model}"
 
 
 def block(title: str, slug: str) -> type[BaseModel]:
@@ -46,24 +33,35 @@ def block(title: str, slug: str) -> type[BaseModel]:
     return create_model(title.replace(" ", ""), __config__=config)
 
 
-@dataclass(frozen=True)
-class Recipes:
-    """Offers the recipes that a deployment may run. The Prefect server refuses runs with any other recipe."""
+@dataclass(frozen=True, init=False)
+class TextOr:
+    """Describes a field that is text in a form, and that takes other types of JSON from elsewhere."""
+
+    types: tuple[str, ...]
+
+    def __init__(self, *types: str) -> None:
+        object.__setattr__(self, "types", types)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(schema) | {"enum": [*RECIPES, *sorted(allowed())]}
+        """Return the schema of the field without its parts: the run checks them, with messages of its own."""
+        handler(schema)
+        return {"type": ["string", *self.types]}
+
+
+def in_order(names: list[str]) -> list[str]:
+    """Return the names of fields as a form shows them."""
+    return sorted(names, key=lambda name: (name == LAST, FIRST.index(name) if name in FIRST else len(FIRST)))
 
 
 def as_form(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a model, changed so that the UI makes a good form of it.
 
-    The fields that differ from job to job come first. Each field has a `position`, because a server on PostgreSQL does
-    not keep their order. Descriptions end with the bounds. A field that offers blocks has no default, because the UI
-    would show the default, which is text, under each tab.
+    Each field has a `position`, because a server on PostgreSQL does not keep their order. Descriptions end with the
+    bounds. What is optional may be left out: nothing offers null, which the UI shows as a field that cannot be changed.
+    A field that offers blocks has no default, because the UI would show the default, which is text, under each tab.
     """
     given = schema.get("properties", {})
-    names = [name for name in FIRST if name in given] + [name for name in given if name not in FIRST]
-    fields = {name: given[name] | {"position": number} for number, name in enumerate(names)}
+    fields = {name: _offered(given[name]) | {"position": place} for place, name in enumerate(in_order(list(given)))}
     for field in fields.values():
         limits = [
             f"{word} {kind[key]:g}" for kind in field.get("anyOf", [field]) for key, word in BOUNDS if key in kind
@@ -75,10 +73,38 @@ def as_form(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"properties": fields}
 
 
-@dataclass(frozen=True)
-class AsTabs:
-    """Offers the members of a union as tabs, by `anyOf`. The UI shows `oneOf` as a field for JSON."""
+def _offered(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field without null, and without an empty default."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind.get("type") != "null"]
+    rest = {key: value for key, value in field.items() if key != "anyOf"}
+    if rest.get("default", "") in (None, "", [], {}) or "$ref" in field:  # a nested form has the defaults of its fields
+        rest.pop("default", None)
+    return rest | kinds[0] | rest if len(kinds) == 1 else rest | ({"anyOf": kinds} if kinds else {})
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        given = handler(schema)
-        return {"anyOf" if key == "oneOf" else key: value for key, value in given.items()}
+
+def form(model: type[BaseModel]) -> ParameterSchema:
+    """Return the form of a flow, as a deployment stores it.
+
+    A field of :class:`TextOr` is a reference for which the UI and the server find two definitions. The UI looks it up
+    by its text. The server reads it as a JSON pointer, in which `~1` is a slash (RFC 6901). So the UI shows a field for
+    text, and the server accepts a list from `prefect deployment run -p`, too.
+    """
+    from prefect.utilities.callables import ParameterSchema  # the import takes a second, and commands have no forms
+
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    texts: dict[str, Any] = {}
+    for each in (schema, *definitions.values()):
+        for field in each.get("properties", {}).values():
+            if isinstance(types := field.get("type"), list):
+                name = "/".join(types)
+                texts |= {name: {"type": types}, name.replace("/", "~1"): {"type": "string"}}
+                del field["type"]
+                field["$ref"] = f"#/definitions/{name.replace('/', '~1')}"
+
+    class Form(ParameterSchema):
+        """A form without other fields: Prefect would end a run with one that the flow does not know."""
+
+        additionalProperties: bool = False  # noqa: N815 - a name of JSON schema
+
+    return Form(properties=schema["properties"], required=schema.get("required", []), definitions=definitions | texts)

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from flows.form_schema import AsTabs, Recipes
-from flows.validation import Parameters, csv, form_error
+from flows.form_schema import TextOr
+from flows.validation import Parameters, csv, form_error, pairs
 from tasks.earthengine.expression import as_expression
+from tasks.earthengine.recipe_names import RECIPES, is_function
 from tasks.errors.redaction import HIDDEN, holds_credential
 
 LARGEST = 1e18
@@ -28,10 +29,10 @@ def _plain_id(asset: str) -> str:
     shown = HIDDEN if "@" in asset else asset[: wrong.start()]  # before it, there may be a password
     reason = f"{wrong[0]!r} is in no asset id, and what follows it is not shown"
     remedy = "Give the id alone, such as MODIS/061/MOD13Q1. To sign in, see credentials_file and connection"
-    raise form_error("image.asset", shown, reason, remedy)
+    raise form_error("image", shown, reason, remedy)
 
 
-def _without_credential(value: dict[str, Any]) -> dict[str, Any]:
+def without_credential(value: dict[str, Any]) -> dict[str, Any]:
     """Check that no text in JSON is a token or a key."""
     try:
         text = json.dumps(value, default=str)
@@ -55,12 +56,12 @@ class StoredImage(Parameters, title="Asset"):
 class RecipeImage(Parameters, title="Recipe"):
     """A named function that builds an image from parameters, read with computePixels."""
 
-    recipe: Annotated[str, Field(min_length=1, title="Recipe"), Recipes()]
-    """`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`; in a
-    deployment only those of your own that its operator lists in PIXEL_QUARRY_RECIPES."""
+    recipe: Annotated[str, Field(min_length=1, title="Recipe")]
+    """Name of a built-in recipe, or your own as `module:function`."""
     parameters: Annotated[
         dict[str, Any],
-        AfterValidator(_without_credential),
+        BeforeValidator(pairs),
+        AfterValidator(without_credential),
         Field(title="Parameters of the recipe", default_factory=dict),
     ]
     """What the recipe takes, such as `{"start": "2020-05-01", "end": "2020-08-01"}`."""
@@ -74,7 +75,7 @@ class ExpressionImage(Parameters, title="Expression"):
     expression: Annotated[
         dict[str, Any],
         BeforeValidator(as_expression),
-        AfterValidator(_without_credential),
+        AfterValidator(without_credential),
         Field(title="Expression"),
     ]
     """Expression JSON as `ee.serializer.encode` gives it (`result` and `values`); from Python also an `ee.Image`."""
@@ -93,9 +94,31 @@ def _kind_of_image(value: Any) -> str | None:
 
 
 def _as_image(value: Any) -> Any:
-    """Return an `ee.Image` from Python as a dictionary with its expression, and any other value unchanged."""
+    """Return the dictionary that text or an `ee.Image` stands for, and any other value unchanged."""
+    if isinstance(value, str):
+        value = _of_text(value.strip())
+    if isinstance(value, dict) and {"result", "values"} <= value.keys():
+        return {"expression": value}
     expression = as_expression(value)
     return value if expression is value else {"expression": expression}
+
+
+def _of_text(text: str) -> Any:
+    """Return the image that text names: JSON, a recipe, or else an asset."""
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise form_error(
+                "image", text, "it is no JSON", "Give an asset id, a recipe or the JSON of an image"
+            ) from None
+    if text in RECIPES or is_function(text):
+        return {"recipe": text}
+    if text and "/" not in text and not _NOT_IN_IDS.search(text):
+        known = ", ".join(RECIPES)
+        reason = "neither the id of an asset, which has a /, nor a recipe"
+        raise form_error("image", text, reason, f"Give an id such as MODIS/061/MOD13Q1, or one of {known}")
+    return {"asset": text}
 
 
 ImageChoice = Annotated[
@@ -109,33 +132,45 @@ ImageChoice = Annotated[
     ),
     BeforeValidator(_as_image),
     Field(title="Image"),
-    AsTabs(),
+    TextOr("object"),
 ]
 
 
 class Visualization(Parameters):
-    """How bands become 8-bit colours, for PNG and JPEG."""
+    """How bands become 8-bit colours, for PNG and JPEG. Without any value, Earth Engine's own stretch."""
 
     # Hexadecimal colours are checked here. Earth Engine checks names of colours (CSS).
 
-    min: Annotated[float, Field(ge=-LARGEST, le=LARGEST, title="Minimum")] = 0.0
-    """Value shown darkest."""
-    max: Annotated[float, Field(ge=-LARGEST, le=LARGEST, title="Maximum")] = 255.0
-    """Value shown brightest."""
-    palette: Annotated[list[Colour], BeforeValidator(csv), Field(title="Palette", default_factory=list)]
-    """Colours for a single band: hexadecimal such as `["000000", "00ff00"]`, or CSS names."""
+    min: Annotated[float | None, Field(ge=-LARGEST, le=LARGEST, title="Minimum")] = None
+    """Value shown darkest. Empty = 0."""
+    max: Annotated[float | None, Field(ge=-LARGEST, le=LARGEST, title="Maximum")] = None
+    """Value shown brightest. Empty = 255."""
+    palette: Annotated[list[Colour], BeforeValidator(csv), TextOr("array"), Field(title="Palette")] = Field(default=[])
+    """Colours for a single band: hexadecimal such as `000000, 00ff00`, or CSS names."""
     gamma: Annotated[float | None, Field(gt=0, le=10, title="Gamma")] = None
     """Gamma correction."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.max <= self.min:
-            raise form_error("visualization.max", self.max, f"not above min = {self.min}", "Give a larger maximum")
+        low, high = self._range()
+        if high <= low:
+            raise form_error("visualization.max", high, f"not above min = {low}", "Give a larger maximum")
         return self
 
+    def _range(self) -> tuple[float, float]:
+        return 0.0 if self.min is None else self.min, 255.0 if self.max is None else self.max
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is chosen."""
+        return self != Visualization()
+
     def options(self) -> dict[str, Any]:
-        """Return the `VisualizationOptions` of the REST API."""
-        options: dict[str, Any] = {"ranges": [{"min": self.min, "max": self.max}]}
+        """Return the `VisualizationOptions` of the REST API; nothing if nothing is chosen."""
+        if not self.given:
+            return {}
+        low, high = self._range()
+        options: dict[str, Any] = {"ranges": [{"min": low, "max": high}]}
         if self.palette:
             options["paletteColors"] = self.palette
         if self.gamma is not None:

@@ -1,50 +1,82 @@
-"""The Prefect flow of a job: its parameters are stored on the server only if the server can send them again."""
+"""The Prefect flow of a job: plain keyword parameters, which a model checks."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Annotated, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
 from prefect import Flow
 from prefect.context import SettingsContext, get_settings_context
 from prefect.runtime import flow_run
+from pydantic import BaseModel, WithJsonSchema
 
 from flows.batches import one_batch_at_a_time
+from flows.failures import fails_with_one_message
+from flows.form_schema import TextOr, form, in_order
+from flows.run_options import RunOptions
 from flows.stored_value import check_size, check_storable, storable
 from tasks.errors.input import InputError
+from tasks.prefect_io.run_name import name_first
 from tasks.prefect_io.server import server
 from tasks.prefect_io.start_watch import watch_start
 
 P = ParamSpec("P")
-R = TypeVar("R")
+M = TypeVar("M", bound=RunOptions)
+R = TypeVar("R", bound=BaseModel)
+OLD = "parameters"
+"""Name of the one parameter that flows had in earlier versions. A run that still has it is told what to write."""
+OF_PREFECT = ("return_state", "wait_for")
+"""Arguments of a call that are Prefect's."""
 
 
 class Job(Flow[P, R]):
-    """A flow whose raw arguments are checked before Prefect stores them."""
+    """A flow whose parameters are the fields of a model.
+
+    Prefect does not check them: the model does, in its own words. In Python bad input is refused before there is a run.
+    A deployment's run fails with the message.
+    """
+
+    model: type[RunOptions]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # Prefect has overloads
-        """Run the flow. A signal that ends it changes settings of Prefect for what is left of this run alone."""
+        """Run the flow. A signal that ends it changes settings of Prefect for what is left of this run alone.
+
+        Raises:
+            InputError: Parameters are refused. There is no run.
+        """
+        given: dict[str, Any] = dict(kwargs)
+        own = {name: given.pop(name) for name in OF_PREFECT if name in given}
+        given = self.model.read(given).given()
         now = get_settings_context()
         with SettingsContext(profile=now.profile, settings=now.settings):
-            return super().__call__(*args, **kwargs)
+            result: Any = super().__call__(*args, **given, **own)
+            return result  # type: ignore[no-any-return]  # Prefect has overloads
+
+    def with_options(self, *args: Any, **options: Any) -> Job[P, R]:
+        """Return the flow with other options of Prefect. Prefect makes a plain flow of it."""
+        return _of_model(super().with_options(*args, **options), self.model)  # type: ignore[no-any-return]  # as above
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call as Prefect stores them.
+        """Return the arguments of a call that are not the defaults, as Prefect stores them.
 
         Raises:
             BadInputError: The server could not send them again, or they are too large.
         """
-        stored = super().serialize_parameters(parameters)
+        default = {name: each.default for name, each in inspect.signature(self.fn).parameters.items()}
+        chosen = {name: _plain(value) for name, value in parameters.items() if value is not default.get(name)}
+        stored = super().serialize_parameters(chosen)
         for value in stored.values():
             check_storable(value)
         check_size(stored)
         return stored
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments as the flow's function takes them.
+        """Return the arguments unchanged: the flow's function checks them.
 
         A deployment's run was stored before this code could check it. If the server cannot send it again, its stored
         parameters are replaced, so that lists of runs work again.
@@ -55,19 +87,88 @@ class Job(Flow[P, R]):
         except InputError:
             with contextlib.suppress(httpx.HTTPError, TypeError, ValueError), server() as client:
                 client.update_flow_run(UUID(flow_run.id), parameters=storable(parameters))
-        return super().validate_parameters(parameters)
+        return parameters
 
 
-def job(name: str, run_name: Callable[[], str]) -> Callable[[Callable[P, R]], Job[P, R]]:
-    """Return a decorator that makes a function the Prefect flow of a job.
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _of_model(flow: Any, model: type[RunOptions]) -> Any:
+    """Return a flow of Prefect as a job. The signature that others see is without the old parameter."""
+    flow.__class__, flow.model, flow.parameters = Job, model, form(model)
+    flow.__signature__ = _signature(model)
+    return flow
+
+
+def _signature(model: type[BaseModel]) -> inspect.Signature:
+    """Return the fields of a model as keyword parameters, in the order of its form."""
+    taken = []
+    for name in in_order(list(model.model_fields)):
+        field = model.model_fields[name]
+        text = any(isinstance(each, TextOr) for each in field.metadata)
+        kind: Any = Annotated[Any, WithJsonSchema({"type": "string"})] if text else field.annotation
+        default = inspect.Parameter.empty if field.is_required() else field.default
+        taken.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default))
+    return inspect.Signature(taken)
+
+
+def _documented(text: str, model: type[BaseModel]) -> str:
+    """Return a docstring with the fields of a model as its arguments."""
+    fields = {name: model.model_fields[name] for name in in_order(list(model.model_fields))}
+    lines = (f"    {name}: {' '.join((field.description or '').split())}" for name, field in fields.items())
+    return "\n".join([text.rstrip(), "", "Args:", *lines])
+
+
+def _flat(function: Callable[[Any], R], model: type[RunOptions]) -> Callable[..., R]:
+    """Return a function of the fields of a model. What the model refuses is given to the function as an error."""
+    signature = _signature(model)
+    # Prefect binds the stored parameters of a run: it must find no fault, so that the model names what is missing.
+    fields = [each.replace(default=_given(each.default)) for each in signature.parameters.values()]
+    old = inspect.Parameter(OLD, inspect.Parameter.KEYWORD_ONLY, annotation=Any, default=None)
+    default = {each.name: each.default for each in fields}
+
+    def called(**given: Any) -> R:
+        chosen = {name: value for name, value in given.items() if value is not default.get(name)}
+        return function(_read(model, chosen))
+
+    called.__module__, called.__name__, called.__qualname__ = function.__module__, function.__name__, function.__name__
+    called.__signature__ = signature.replace(parameters=[*fields, old])  # type: ignore[attr-defined]  # PEP 362
+    called.__doc__ = _documented(inspect.getdoc(function) or "", model)
+    return called
+
+
+def _given(default: Any) -> Any:
+    return None if default is inspect.Parameter.empty else default
+
+
+def _read(model: type[RunOptions], given: dict[str, Any]) -> RunOptions | InputError:
+    try:
+        return model.read(given)
+    except InputError as error:
+        return error
+
+
+def job(name: str, model: Callable[P, M], run_name: Callable[[M], str]) -> Callable[[Callable[[M], R]], Job[P, R]]:
+    """Return a decorator that makes a function of a model the Prefect flow of a job.
 
     Args:
         name: Name of the flow on the server.
-        run_name: Returns the name of a run.
+        model: Class of the parameters. Its fields become the parameters of the flow.
+        run_name: Returns the first name of a run.
     """
     watch_start()
+    kind: Any = model
 
-    def made(function: Callable[P, R]) -> Job[P, R]:
-        return Job(function, name=name, flow_run_name=run_name, task_runner=one_batch_at_a_time())
+    def first_name() -> str:
+        read: Any = _read(kind, {name: value for name, value in flow_run.parameters.items() if value is not None})
+        return f"{name.removeprefix('extract-')} refused" if isinstance(read, InputError) else run_name(read)
+
+    def made(function: Callable[[M], R]) -> Job[P, R]:
+        flat = _flat(fails_with_one_message(function), kind)
+        flow: Any = Flow(
+            flat, name=name, flow_run_name=partial(name_first, first_name), task_runner=one_batch_at_a_time()
+        )
+        return _of_model(flow, kind)  # type: ignore[no-any-return]  # a flow of Prefect until now
 
     return made

@@ -11,62 +11,67 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from flows.advanced import FARTHEST, AdvancedExtraction, AdvancedRegion, AdvancedTimeseries, Coordinate
+from flows.form_schema import TextOr
+from flows.image_parameters import ExpressionImage, ImageChoice, RecipeImage, StoredImage, without_credential
 from flows.run_options import RunOptions
 from flows.stored_value import storable_geojson
-from flows.validation import FlowParameters, csv, form_error, one_of
+from flows.validation import FlowParameters, csv, form_error, matching, one_of, pairs
 from tasks.earthengine.expression import canonical
-from tasks.plan.choices import MAX_BANDS, MAX_SIDE, Codec, FileFormat, GroupBy, Masks, MissingBands, PerFeature
+from tasks.plan.choices import MAX_BANDS, MAX_SIDE, FileFormat, Masks, Verify
 
 if TYPE_CHECKING:
     from tasks.plan.plan import TileFormat
     from tasks.plan.specs import ImageSpec, PixelSpec
-from flows.image_parameters import ImageChoice, Visualization
 
-FARTHEST = 1e12
-"""Largest coordinate, in units of the CRS: 25,000 times around the earth in metres."""
-MOST_REQUESTS = 1_000_000_000
-"""Largest limit of a plan: four months of requests at 100 a second."""
-Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
+LABEL = r"[\w.-][\w .-]{0,38}[\w.-]|[\w.-]?"
+"""Pattern of a label: a name of a folder in every store."""
 
 
 class Pixels(FlowParameters):
     """Which pixels are read, and how they are stored."""
 
     image: ImageChoice
-    """What is read: an asset, a recipe or an expression."""
+    """Asset id such as `USGS/SRTMGL1_003`, a recipe (`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`,
+    `elevation`, or your own as `module:function`), or the JSON of an expression."""
+    recipe_parameters: Annotated[
+        dict[str, Any],
+        BeforeValidator(pairs),
+        AfterValidator(without_credential),
+        TextOr("object"),
+        Field(title="Recipe parameters"),
+    ] = Field(default={})
+    """Such as `start=2020-05-01, end=2020-08-01` (medians), `asset=..., red=B4, nir=B5` (ndvi), `worst_quality=1`
+    (modis_ndvi), or JSON. Empty or `none` = none."""
     bands: Annotated[
-        Annotated[list[str], Field(max_length=MAX_BANDS)] | None, BeforeValidator(csv), Field(title="Bands")
-    ] = None
-    """Bands in the order of the output; empty = all."""
-    crs: Annotated[str, Field(min_length=1, title="CRS")] = "utm"
-    """Anything pyproj knows (`EPSG:32621`, WKT, PROJ), `utm` for the zone of the data, or `native` for the image's own
-    pixels. The images of a series must then line up."""
-    scale: Annotated[float | None, Field(gt=0, le=FARTHEST, title="Scale")] = None
-    """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty only with `crs=native`."""
-    anchor: Annotated[tuple[Coordinate, Coordinate], BeforeValidator(csv), Field(title="Anchor")] = (0.0, 0.0)
-    """Some pixel corner `[x, y]` in units of the CRS: all corners lie there plus multiples of the scale. Landsat in UTM
-    is `[15, 15]` with a scale of 30. Not used with `crs=native`."""
+        Annotated[list[str], Field(max_length=MAX_BANDS)], BeforeValidator(csv), TextOr("array"), Field(title="Bands")
+    ] = Field(default=[])
+    """In the order of the files, such as `B4, B3, B2`. Empty or `all` = all."""
+    crs: Annotated[str, Field(title="CRS")] = "utm"
+    """`utm`, any CRS that pyproj knows (`EPSG:32621`), or `native` for the image's own pixels."""
+    scale: Annotated[float | None, Field(ge=0, le=FARTHEST, title="Scale")] = None
+    """Pixel size in units of the CRS, such as 30 (metres in UTM). Empty or 0 only with `crs=native`."""
     file_format: Annotated[FileFormat, Field(title="File format")] = "GEO_TIFF"
-    """GEO_TIFF keeps type, mask and georeferencing. NPY, PNG and JPEG are stored as Earth Engine sends them."""
-    codec: Annotated[Codec, Field(title="Compression")] = "zstd"
-    """Compression of GeoTIFF tiles: `zstd` (level 1), `deflate` (opens everywhere, slower) or `none`."""
+    """GEO_TIFF keeps type, mask and place. NPY, PNG and JPEG are stored as Earth Engine sends them."""
     masks: Annotated[Masks, Field(title="Masks")] = "exact"
-    """`exact` keeps every mask bit (computePixels). `nodata` takes masks from Earth Engine's nodata value, for bands of
-    one signed or floating type (getPixels for an asset). `unknown`: zeroes stay, and files say `MASK=unknown`."""
-    visualization: Annotated[Visualization | None, Field(title="Visualization")] = None
-    """How bands become colours; for PNG and JPEG only."""
+    """`exact` keeps each mask bit. `nodata` takes them from Earth Engine's nodata, for signed or floating bands of one
+    type. `unknown`: zeroes stay."""
+    advanced: Annotated[AdvancedExtraction, Field(title="Advanced")] = AdvancedExtraction()
+    """What few runs need: its defaults serve."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         pictures = self.file_format in {"PNG", "JPEG"}
-        if self.visualization is not None and not pictures:
+        if (colours := self.advanced.visualization).given and not pictures:
             raise form_error(
                 "visualization",
-                self.visualization,
+                colours,
                 f"file_format = {self.file_format} stores values, not colours",
                 "Leave visualization empty, or choose PNG or JPEG",
             )
-        if (self.scale is None) != (self.crs.lower() == "native"):
+        if not self.crs.strip():
+            raise form_error("crs", self.crs, "it is empty", "Give `utm`, `native` or a CRS such as EPSG:32621")
+        if (not self.scale) != (self.crs.lower() == "native"):
             raise form_error(
                 "scale",
                 self.scale,
@@ -74,13 +79,20 @@ class Pixels(FlowParameters):
                 + ("empty: the grid is the image's own" if self.scale else "given"),
                 "Give both a CRS and a scale in its units, or crs=native and no scale",
             )
-        if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
-            raise form_error(
-                "bands",
-                self.bands,
-                "a list of bands needs at least one name, and each name once",
-                "Name different bands, or give no list for all bands",
-            )
+        if len(set(self.bands)) < len(self.bands):
+            raise form_error("bands", self.bands, "a band is named twice", "Name each band once")
+        return self
+
+    @model_validator(mode="after")
+    def _of_the_image(self) -> Self:
+        """Check that only a recipe has parameters, and an asset no day."""
+        image = self.image
+        if self.recipe_parameters and (not isinstance(image, RecipeImage) or image.parameters):
+            kind = "the image has them already" if isinstance(image, RecipeImage) else "the image is no recipe"
+            raise form_error("recipe_parameters", self.recipe_parameters, kind, "Leave them empty, or write `none`")
+        if (day := self.advanced.as_of) is not None and getattr(image, "as_of", day) is not None:
+            reason = "the image is an asset, which has no such day" if isinstance(image, StoredImage) else "given twice"
+            raise form_error("as_of", day.isoformat(), reason, "Leave it empty")
         return self
 
     @property
@@ -88,11 +100,16 @@ class Pixels(FlowParameters):
         """Whether pixels outside a region are masked. Not here: there is no region."""
         return False
 
+    def whole_image(self) -> StoredImage | RecipeImage | ExpressionImage:
+        """Return the image with its parameters and its day, wherever these were given."""
+        given = {"parameters": self.recipe_parameters, "as_of": self.advanced.as_of}
+        return self.image.model_copy(update={name: value for name, value in given.items() if value})
+
     def image_spec(self) -> ImageSpec:
         """Return the image to read, as the planner needs it."""
         from tasks.plan.specs import ImageSpec
 
-        image = self.image.model_dump()
+        image = self.whole_image().model_dump()
         return ImageSpec(
             asset=image.get("asset"),
             recipe=image.get("recipe"),
@@ -106,27 +123,26 @@ class Pixels(FlowParameters):
         """Return the format in which each tile is stored."""
         from tasks.plan.plan import TileFormat
 
-        options = None
-        if self.file_format in {"PNG", "JPEG"}:
-            options = canonical(self.visualization.options() if self.visualization else {})
+        pictures = self.file_format in {"PNG", "JPEG"}
         return TileFormat(
             file_format=self.file_format,
-            codec=self.codec if self.file_format == "GEO_TIFF" else "none",
-            masks=self.masks if self.visualization is None and options is None else "exact",  # a picture has no masks
-            visualization=options,
+            codec=self.advanced.codec if self.file_format == "GEO_TIFF" else "none",
+            masks="exact" if pictures else self.masks,  # a picture has no masks
+            visualization=canonical(self.advanced.visualization.options()) if pictures else None,
         )
 
 
 class ExtractionParameters(RunOptions, Pixels):
-    """Parameters of every extraction. Pydantic lists the fields of the last base class first."""
+    """Parameters of every extraction."""
 
     plan_only: Annotated[bool, Field(title="Plan only")] = False
-    """Dry run: show the requests, bytes, best time and a map of the grid, and fetch and write nothing."""
-
-    max_requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS, title="Largest number of requests")] = 100_000
-    """A plan of more is refused before the first: raise it on purpose."""
-    allow_failures: Annotated[bool, Field(title="Allow failures")] = False
-    """Finish although tiles failed, leaving holes. Otherwise products are made of what is there, and the run fails."""
+    """Dry run: show requests, bytes, best time and a map of the grid, and fetch nothing."""
+    label: Annotated[
+        Annotated[str, matching(LABEL, "at most 40 letters, digits, spaces, `_`, `.` and `-`")], Field(title="Label")
+    ] = ""
+    """Your word for the job, such as `itaipu`: in the names of run and folder, and in titles. It changes no pixel."""
+    advanced: Annotated[AdvancedExtraction, Field(title="Advanced")] = AdvancedExtraction()
+    """What few runs need: its defaults serve."""
 
     def pixel_spec(self) -> PixelSpec:
         """Return which pixels to read, as the planner needs it."""
@@ -135,60 +151,52 @@ class ExtractionParameters(RunOptions, Pixels):
         from tasks.plan.specs import PixelSpec
 
         return PixelSpec(
-            bands=self.bands,
+            bands=self.bands or None,
             crs=self.crs,
-            scale=self.scale,
-            anchor=xy_(*self.anchor),
-            max_requests=self.max_requests,
+            scale=self.scale or None,
+            anchor=xy_(*self.advanced.anchor),
+            max_requests=self.advanced.max_requests,
             clip=self.clips,
             tile_format=self.tile_format(),
         )
 
 
-TileSize = Annotated[int, Field(ge=16, le=MAX_SIDE, title="Tile size")]
+Place = list[Coordinate] | dict[str, Any] | str
 Region = Annotated[
-    Annotated[list[Coordinate], Field(title="Box")]
-    | Annotated[dict[str, Any], Field(title="GeoJSON")]
-    | Annotated[str, Field(title="File")]
-    | None,
+    Place | None,
     one_of("a box of four numbers, GeoJSON, or the path of a vector file"),
     AfterValidator(storable_geojson),
+    TextOr("array", "object"),
     Field(title="Region"),
 ]
 Points = Annotated[
-    Annotated[dict[str, Any], Field(title="GeoJSON")] | Annotated[str, Field(title="File")],
+    dict[str, Any] | str,
     one_of("GeoJSON, or the path of a file with points"),
     AfterValidator(storable_geojson),
+    TextOr("object"),
     Field(title="Points"),
 ]
-
-
-Layer = Annotated[str | None, Field(title="Layer")]
 
 
 class ArealParameters(ExtractionParameters):
     """Parameters of an extraction of an area."""
 
-    clip: Annotated[bool | None, Field(title="Clip")] = None
-    """Mask pixels whose centre is outside the region, and leave out tiles outside it. A polygon that covers no centre
-    keeps the pixels it touches. Empty = polygons are clipped, boxes are not. Only for GEO_TIFF with known masks."""
     region: Region = None
-    """Box `[west, south, east, north]` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file.
-    Empty = the whole asset."""
-    layer: Layer = None
-    """Name of the layer of the region's file, such as a GeoPackage; `*` = all layers. Empty = the only one with areas
-    (of a KML, all)."""
-    tile_size: TileSize = 512
-    """Pixels a side of one request; the mosaic does not depend on it."""
+    """Box `west, south, east, north` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file. Empty
+    or `all` = the whole asset."""
+    advanced: Annotated[AdvancedRegion, Field(title="Advanced")] = AdvancedRegion()
+    """What few runs need: its defaults serve."""
 
     @property
     def clips(self) -> bool:
         """Whether pixels outside the region are masked."""
-        return self._can_clip and not isinstance(self.region, list) if self.clip is None else self.clip
+        given = self.advanced.clip
+        return self._can_clip and not isinstance(self.region, list) if given == "auto" else given == "yes"
 
     def pixel_spec(self) -> PixelSpec:
         """Return which pixels to read. Where polygons cannot be clipped, tiles far from them may be left out."""
-        return replace(super().pixel_spec(), leave_out=self.clip is None and not isinstance(self.region, list))
+        leave_out = self.advanced.clip == "auto" and not isinstance(self.region, list)
+        return replace(super().pixel_spec(), leave_out=leave_out)
 
     @property
     def _can_clip(self) -> bool:
@@ -196,12 +204,12 @@ class ArealParameters(ExtractionParameters):
 
     @model_validator(mode="after")
     def _clippable(self) -> Self:
-        if self.clip and not self._can_clip:
+        if self.advanced.clip == "yes" and not self._can_clip:
             reason = f"with file_format = {self.file_format} and masks = {self.masks} pixels cannot be masked"
-            raise form_error("clip", self.clip, reason, "Leave clip empty, or choose GEO_TIFF and masks=exact")
-        if self.layer and not isinstance(self.region, str):
+            raise form_error("clip", "yes", reason, "Use clip=auto, or choose GEO_TIFF and masks=exact")
+        if self.advanced.layer and not isinstance(self.region, str):
             raise form_error(
-                "layer", self.layer, "the region is no file", "Leave layer empty, or give a file as region"
+                "layer", self.advanced.layer, "the region is no file", "Leave layer empty, or give a file as region"
             )
         return self
 
@@ -214,37 +222,30 @@ class TimeseriesParameters(ArealParameters):
     """Every image of a collection between two dates, or since a date, over one grid."""
 
     image: ImageChoice
-    """What is read: an image collection as an asset, a recipe or an expression."""
-    start: Annotated[date, Field(title="First day")]
-    """UTC (with `group_by=solar_day`, solar time), such as 2020-01-01."""
+    """Id of an image collection such as `MODIS/061/MOD13Q1`, a recipe (`modis_ndvi`, or your own as
+    `module:function`), or the JSON of an expression."""
+    start: Annotated[date, Field(title="Start")]
+    """First day, UTC (with `group_by=solar_day`, solar time), such as 2020-01-01."""
     end: Annotated[date | None, Field(title="End")] = None
-    """Day after the last, UTC. Empty = a growing series: each run finds by listing what is new or changed in the
-    collection, fetches just that, and renews table and plot."""
+    """Day after the last, UTC. Empty = a growing series: each run fetches what is new or changed in the collection, and
+    renews table and plot."""
     region: Region
-    """Box `[west, south, east, north]` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file."""
-    group_by: Annotated[GroupBy, Field(title="Group by")] = "auto"
-    """Which images become one. `auto`: those of one acquisition, if their properties name it (Sentinel-1, Sentinel-2,
-    Landsat). `overpass`: also those of one platform and pass, minutes apart. `day`: those of one day, UTC. `solar_day`:
-    those of one day, solar time. `image`: none."""
-    missing_bands: Annotated[MissingBands, Field(title="Missing bands")] = "fail"
-    """If an image lacks a band: `fail` refuses the series and names the image, `skip` leaves it out, `mask` masks the
-    band."""
-    per_feature: Annotated[PerFeature, Field(title="Per feature")] = "tables"
-    """If the region has several features: `tables` gives each its own rows, `files` also its own GeoTIFF of each date,
-    clipped to it, instead of one mosaic; `none` takes them as one area."""
+    """Box `west, south, east, north` in degrees (west > east crosses 180), GeoJSON, or the path of a vector file."""
+    advanced: Annotated[AdvancedTimeseries, Field(title="Advanced")] = AdvancedTimeseries()
+    """What few runs need: its defaults serve."""
 
     @model_validator(mode="after")
     def _cuts(self) -> Self:
-        if self.per_feature == "files" and self.file_format != "GEO_TIFF":
+        if self.advanced.per_feature == "files" and self.file_format != "GEO_TIFF":
             reason = f"with file_format = {self.file_format} no files can be cut from tiles"
-            raise form_error("per_feature", self.per_feature, reason, "Choose GEO_TIFF, or per_feature=tables")
+            raise form_error("per_feature", "files", reason, "Choose GEO_TIFF, or per_feature=tables")
         return self
 
     @model_validator(mode="after")
     def _shows_missing(self) -> Self:
-        if self.missing_bands == "mask" and self.masks == "unknown":
+        if self.advanced.missing_bands == "mask" and self.masks == "unknown":
             reason = "with masks = unknown a band that is missing would be stored as zeroes"
-            raise form_error("missing_bands", self.missing_bands, reason, "Use missing_bands=skip, or masks=exact")
+            raise form_error("missing_bands", "mask", reason, "Use missing_bands=skip, or masks=exact")
         return self
 
     @model_validator(mode="after")
@@ -261,10 +262,7 @@ class PatchesParameters(ExtractionParameters):
     """Square patches of one image around points."""
 
     points: Points
-    """Centres as GeoJSON, or the path of a GeoJSON, GeoParquet, CSV (lon, lat) or other vector file."""
-    layer: Layer = None
-    """Name of the layer of the points' file, such as a GeoPackage; `*` = all layers. Empty = the only one with points
-    (of a KML, all)."""
+    """Path of a table (`.csv` with `lon`, `lat`), GeoJSON, GeoParquet or other vector file, or GeoJSON."""
     size: Annotated[int, Field(ge=1, le=MAX_SIDE, title="Patch size")] = 256
     """Pixels a side of one patch."""
 
@@ -272,15 +270,20 @@ class PatchesParameters(ExtractionParameters):
 class AuditParameters(RunOptions):
     """A check of an output, or of one plan in it."""
 
-    plan: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", title="Plan")] = None
+    plan: Annotated[
+        Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a folder")] | None, Field(title="Plan")
+    ] = None
     """Folder of one plan in the output, such as `region-7e709b739ba8`. Empty = all."""
-    plan_only: Annotated[bool, Field(title="Plan only")] = False
-    """Dry run: show what repair would fetch and pruning would remove, and do neither."""
     repair: Annotated[bool, Field(title="Repair")] = False
     """Fetch what is missing, damaged or failed, and nothing else."""
     prune: Annotated[bool, Field(title="Prune")] = False
     """Remove superseded plans, tiles that no other plan holds, and what killed runs left unfinished. Without it they
     are listed."""
+    verify: Annotated[Verify, Field(title="Verify")] = "quick"
+    """How files are held against their receipts: `quick` by size and time (folder) or checksum (bucket), `full` by
+    reading every byte."""
+    plan_only: Annotated[bool, Field(title="Plan only")] = False
+    """Dry run: show what repair would fetch and pruning would remove, and do neither."""
 
     @property
     def asks_earth_engine(self) -> bool:

@@ -10,8 +10,8 @@ import geopandas
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.area import first_name
 from flows.extraction import extract
-from flows.failures import fails_with_one_message
 from flows.job import job
 from flows.parameters import PatchesParameters
 from flows.results import ExtractionResult
@@ -22,7 +22,6 @@ from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_patches
 from tasks.prefect_io.artifacts import show_patches
 from tasks.prefect_io.flow_run import run_logger
-from tasks.prefect_io.run_name import run_name
 from tasks.prefect_io.task import result_of
 from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
 from tasks.raster.point_names import captions, patch_names, point_names
@@ -76,14 +75,13 @@ def plan(parameters: PatchesParameters, connection: Connection) -> PatchPlan:
         InputError: A parameter is refused.
         EarthEngineError: The metadata cannot be read.
     """
-    points = read_points(parameters.points, parameters.layer or "", note=run_logger().info)
+    points = read_points(parameters.points, parameters.advanced.layer or "", note=run_logger().info)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
     patches, tile_of_point = plan_patches(connection, image, pixels, points=points, size=parameters.size)
     return PatchPlan(patches, points, tile_of_point)
 
 
-@job("extract-patches", run_name)
-@fails_with_one_message
+@job("extract-patches", PatchesParameters, first_name)
 def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     """Extract fixed-size patches around points, each in its own UTM zone or in one CRS, with an index."""
     patches: PatchPlan | None = None

@@ -4,8 +4,8 @@
 # resolve them if they were text.
 from functools import partial
 
+from flows.area import first_name
 from flows.extraction import extract
-from flows.failures import fails_with_one_message
 from flows.job import job
 from flows.parameters import RegionParameters
 from flows.results import ExtractionResult
@@ -15,7 +15,6 @@ from tasks.pictures import quicklook, tile_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_region
 from tasks.prefect_io.flow_run import run_logger
-from tasks.prefect_io.run_name import run_name
 from tasks.raster.region import read_region
 
 
@@ -35,13 +34,12 @@ def plan(parameters: RegionParameters, connection: Connection) -> Plan:
     """
     region = None
     if parameters.region is not None:
-        region = read_region(parameters.region, layer=parameters.layer or "", note=run_logger().info)
+        region = read_region(parameters.region, layer=parameters.advanced.layer or "", note=run_logger().info)
     image, pixels = parameters.image_spec(), parameters.pixel_spec()
-    return plan_region(connection, image, pixels, region=region, tile_size=parameters.tile_size)
+    return plan_region(connection, image, pixels, region=region, tile_size=parameters.advanced.tile_size)
 
 
-@job("extract-region", run_name)
-@fails_with_one_message
+@job("extract-region", RegionParameters, first_name)
 def extract_region(parameters: RegionParameters) -> RegionResult:
     """Extract a region of one image: fetch its tiles, then make one mosaic."""
     extraction = extract(parameters, partial(plan, parameters))

@@ -112,7 +112,7 @@ class Extraction:
             if self.coverage is not None:
                 show_picture(result_of(self.coverage), key="coverage", description="Stored, empty, failed tiles")
             uri = self.store.uri
-            names, side, allowed = self.names, self.suggested_side, parameters.allow_failures
+            names, side, allowed = self.names, self.suggested_side, parameters.advanced.allow_failures
             show_summary(self.plan, self.tiles, self.cost, output=uri, suggested_side=side, names=names)
             show_outputs(result.model_dump())
             check_complete(self.tiles, expected=len(self.plan), output=uri, allow_failures=allowed, names=names)

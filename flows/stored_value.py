@@ -45,7 +45,7 @@ def check_storable(value: object) -> None:
         value: JSON, or a pydantic model.
 
     Raises:
-        BadInputError: It cannot. The message names the part, such as `image.parameters.seed`.
+        BadInputError: It cannot. The message names the part, such as `recipe_parameters.seed`.
     """
     try:
         _check(value, 0)

@@ -8,8 +8,8 @@ from functools import partial
 
 from pydantic import Field
 
+from flows.area import first_name
 from flows.extraction import extract
-from flows.failures import fails_with_one_message
 from flows.job import job
 from flows.parameters import TimeseriesParameters
 from flows.results import Extraction, ExtractionResult
@@ -22,7 +22,6 @@ from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_timeseries
 from tasks.plan.tiles import RegionTiles
 from tasks.prefect_io.flow_run import run_logger
-from tasks.prefect_io.run_name import run_name
 from tasks.products.feature_files import remove_renamed_feature_files
 from tasks.products.features import Features, series_features
 from tasks.products.mosaic import find_mosaics, remove_renamed_mosaics
@@ -68,19 +67,18 @@ def plan(parameters: TimeseriesParameters, connection: Connection, region: Regio
         connection,
         parameters.image_spec(),
         parameters.pixel_spec(),
-        region=region or read_region(parameters.region, layer=parameters.layer or ""),
+        region=region or read_region(parameters.region, layer=parameters.advanced.layer or ""),
         start=parameters.start,
         end=parameters.end,
-        tile_size=parameters.tile_size,
-        group_by=parameters.group_by,
-        missing_bands=parameters.missing_bands,
+        tile_size=parameters.advanced.tile_size,
+        group_by=parameters.advanced.group_by,
+        missing_bands=parameters.advanced.missing_bands,
     )
     report_left_out(whole.left_out)
     return whole if parameters.end is not None else replace(whole, home=series_folder(parameters, whole))
 
 
-@job("extract-timeseries", run_name)
-@fails_with_one_message
+@job("extract-timeseries", TimeseriesParameters, first_name)
 def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """Extract every image of a collection between two dates over one grid: one file for each date, a table and a plot.
 
@@ -88,7 +86,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     """
     assert parameters.region is not None
     # Read once, since a file may change while the run fetches.
-    region = read_region(parameters.region, layer=parameters.layer or "", note=run_logger().info)
+    region = read_region(parameters.region, layer=parameters.advanced.layer or "", note=run_logger().info)
     extraction = extract(parameters, partial(plan, parameters, region=region), growing=parameters.end is None)
     left_out = extraction.plan.left_out
     if extraction.planned_only:
@@ -97,7 +95,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
     files: dict[str, str] = {}
     table = plot = None
     if parameters.file_format in {"GEO_TIFF", "NPY"}:
-        features = series_features(extraction.plan, region, per_feature=parameters.per_feature != "none")
+        features = series_features(extraction.plan, region, per_feature=parameters.advanced.per_feature != "none")
         if nowhere := features.without_pixels:
             more = f" and {len(nowhere) - NAMED} more" if len(nowhere) > NAMED else ""
             run_logger().warning(
@@ -107,7 +105,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
                 more,
             )
         if parameters.file_format == "GEO_TIFF":
-            files = make_files(extraction, features, parameters.per_feature)
+            files = make_files(extraction, features, parameters.advanced.per_feature)
         table, plot = series(store, extraction.plan, tiles, features)
     pictures = [Picture(date, key) for date, key in files.items()] or shown_tiles(extraction)
     picture = extraction.show(contact_sheet(store, extraction.plan, evenly_spaced(pictures)))
@@ -192,8 +190,8 @@ def report_left_out(left_out: Mapping[str, str]) -> None:
 
 def series_folder(parameters: TimeseriesParameters, plan: Plan) -> str:
     """Return the folder for the products of a growing series. It stays the same while the collection grows."""
-    image = parameters.image.model_dump(mode="json", exclude={"as_of"})
+    image = parameters.whole_image().model_dump(mode="json", exclude={"as_of"})
     identity = [image, parameters.start.isoformat(), plan.tiles.json(), plan.format_identity]
     # A series with the defaults has the folder that it had before there were these choices.
-    chosen = parameters.model_dump(include={"group_by", "missing_bands"}, exclude_defaults=True)
+    chosen = parameters.advanced.model_dump(include={"group_by", "missing_bands"}, exclude_defaults=True)
     return f"series-{fingerprint([*identity, chosen] if chosen else identity)[:12]}"

@@ -5,15 +5,19 @@ The form, a schedule, the command line and Python show the same messages.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     GetJsonSchemaHandler,
     ValidationError,
+    ValidationInfo,
     WrapValidator,
     field_validator,
     model_validator,
@@ -22,7 +26,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from flows.form_schema import as_form
 from flows.stored_value import check_storable, texts
-from tasks.errors.input import BadInputError
+from tasks.errors.input import BadInputError, InputError
 from tasks.errors.redaction import HIDDEN, is_token, redacted
 
 
@@ -41,6 +45,13 @@ class Parameters(BaseModel):
         validate_default=True,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take empty text, which a form sends, and null as nothing, where nothing is the default."""
+        default = cls.model_fields[str(info.field_name)].default
+        return default if value in ("", None) and default in ("", None, [], {}) else value
+
     @field_validator("*")
     @classmethod
     def _public(cls, value: Any) -> Any:
@@ -54,12 +65,104 @@ class Parameters(BaseModel):
 
 
 def csv(value: Any) -> Any:
-    """Return the parts of a text such as `a,b,c` from a command line, and any other value unchanged."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """Return the parts of a text such as `a, b, c` or a JSON list; of `all`, none. Return other values unchanged."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _of_json(value)
+    return [] if value.strip() == "all" else [part.strip() for part in value.split(",") if part.strip()]
+
+
+def matching(pattern: str, what: str) -> AfterValidator:
+    """Return a validator for text of a pattern. The form would refuse other text with the pattern itself.
+
+    Args:
+        pattern: Regular expression of the whole text.
+        what: Ends the message: "should be ...".
+    """
+
+    def check(text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(pattern, text):
+            raise PydanticCustomError("pattern", "should be {what}", {"what": what})
+        return text
+
+    return AfterValidator(check)
+
+
+_PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*?)\s*(?:[,;\n]\s*(?=[A-Za-z_]\w*\s*=)|[,;]?\s*$)", re.DOTALL)
+
+
+def pairs(value: Any) -> Any:
+    """Return the values of text such as `start=2020-05-01, max_cloud=60` or of a JSON object; of `none`, none.
+
+    A value that is JSON, such as a number or a list, is read as JSON, and any other is text. Return what is not text
+    unchanged.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text in {"", "none"}:
+        return {}
+    if text.startswith("{"):
+        return _of_json(text)
+    found: dict[str, Any] = {}
+    end = 0
+    while end < len(text):
+        pair = _PAIR.match(text, end)
+        if pair is None or pair[1] in found:
+            raise PydanticCustomError("pairs", "should be written as name=value, name=value, each name once")
+        found[pair[1]] = _of_json(pair[2])
+        end = pair.end()
+    return found
+
+
+def _of_json(text: str) -> Any:
+    """Return the value of JSON text, and other text unchanged."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 class FlowParameters(Parameters):
     """Base of the parameters of a flow. One error reports all that is wrong, one line for each."""
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Return the parameters from plain values.
+
+        Raises:
+            InputError: Values are refused. The message has one line for each.
+        """
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise InputError("\n".join(details["msg"] for details in error.errors())) from None
+
+    def given(self) -> dict[str, Any]:
+        """Return the values that were given, by their names."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+    @classmethod
+    def nested(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with those of `advanced` in their place: the command line and `adhoc` take them beside others.
+
+        Raises:
+            BadInputError: A value is given twice.
+        """
+        inner = set(_models_in(cls.model_fields["advanced"].annotation)[0].model_fields)
+        own = {name: value for name, value in given.items() if name not in inner or name in cls.model_fields}
+        moved = {name: value for name, value in given.items() if name not in own}
+        if not moved:
+            return own
+        advanced = own.get("advanced", {})
+        if isinstance(advanced, BaseModel):
+            advanced = {name: getattr(advanced, name) for name in advanced.model_fields_set}
+        if not isinstance(advanced, Mapping):
+            return own  # it is refused later
+        if twice := sorted(moved.keys() & advanced.keys()):
+            raise BadInputError(twice[0], moved[twice[0]], "given twice, once within advanced", "Give it once")
+        return own | {"advanced": {**advanced, **moved}}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -81,6 +184,8 @@ def _box(value: Any) -> Any:
         return value
     if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
         return [float(part) for part in value.split(",")]
+    if value.strip() == "all":
+        return None
     return json.loads(value) if value.lstrip().startswith(("{", "[")) else value
 
 
@@ -123,6 +228,11 @@ _AS_THE_FORM = {
 }
 
 
+# Parts of an image that are parameters of their own, or are written as the image itself.
+_FLAT = dict.fromkeys(("image.asset", "image.recipe", "image.expression"), "image")
+_FLAT |= {"image.parameters": "recipe_parameters", "image.as_of": "as_of"}
+
+
 def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     """Return the message for one error of pydantic: field, value, reason, what to do."""
     if details["type"] == "bad_input":
@@ -140,29 +250,46 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
             models = _models_in(field.annotation)
         elif details["type"] != "extra_forbidden" or part != str(details["loc"][-1]):
             continue
-        names.append(part)
+        if part != "advanced":  # the names of its fields are those of options
+            names.append(part)
     if details["type"] == "extra_forbidden":
+        if remedy := _moved(model, names):
+            return str(BadInputError(".".join(names), HIDDEN, "no parameter of the flow", remedy))
         known = ", ".join(sorted({name for m in models for name in m.model_fields}))
         # The value may be a secret that was meant for another field.
         return str(BadInputError(".".join(names), HIDDEN, "no such parameter", f"Known parameters: {known}"))
     value = None if details["type"] == "missing" else details["input"]
     if details["type"] in {"block", "secret"} or (names == ["output"] and isinstance(value, dict)):
         value = HIDDEN  # a block holds secrets
-    template = _AS_THE_FORM.get(details["type"])
+    remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
+    name = ".".join(names) or "parameters"
+    return str(BadInputError(_FLAT.get(name, name), value, _reason(details, value), remedy))
+
+
+def _reason(details: ErrorDetails, value: object) -> str:
+    """Return what is wrong with a value."""
     if details["type"] == "missing":
-        reason = "missing"
-    elif template is not None and value is not HIDDEN:
+        return "missing"
+    template = _AS_THE_FORM.get(details["type"])
+    if template is not None and value is not HIDDEN:
         context = details.get("ctx", {})
         if "expected" in context:
             context = context | {"expected": context["expected"].replace(" or ", ", ")}
-        try:
-            reason = template.format(value=value, **context)
-        except (ValueError, RecursionError):  # Python does not write the value: too many digits or levels
-            reason = details["msg"].removeprefix("Input ")
-    else:
-        reason = details["msg"].removeprefix("Input ")
-    remedy = " ".join((field.description or "").split()) if field is not None else "See the list of parameters"
-    return str(BadInputError(".".join(names) or "parameters", value, reason, remedy))
+        with contextlib.suppress(
+            ValueError, RecursionError
+        ):  # Python writes not every value: too many digits or levels
+            return template.format(value=value, **context)
+    return details["msg"].removeprefix("Input ")
+
+
+def _moved(model: type[BaseModel], names: list[str]) -> str | None:
+    """Return where a name is to be given instead; None if it is nowhere."""
+    if names == ["parameters"]:
+        return "Give its fields as parameters of the flow: image=..., region=..., scale=... (see CHANGELOG.md)"
+    inner = _models_in(model.model_fields["advanced"].annotation) if "advanced" in model.model_fields else []
+    if len(names) == 1 and any(names[0] in each.model_fields for each in inner):
+        return f'It is a field of advanced: give advanced={{"{names[0]}": ...}}'
+    return None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -13,13 +13,13 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound, ParameterTypeError
-from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.utilities.callables import parameter_schema
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
 
 from deployments.provision.automation import TAG
 from deployments.provision.declaration import Entry
 from deployments.provision.difference import Thing, Values
+from flows.job import Job
 from tasks.errors.input import BadInputError, InputError
 
 # Setting for the block where Prefect stores results of tasks: https://docs.prefect.io/v3/advanced/results
@@ -86,7 +86,7 @@ class Deployment(Thing):
     """A deployment of a flow, with its schedules."""
 
     entry: Entry
-    flow: Flow[Any, Any]
+    flow: Job[..., Any]
 
     @classmethod
     def load(cls, entry: Entry) -> Deployment:
@@ -97,14 +97,18 @@ class Deployment(Thing):
         """
         field = f"deployment {entry.name}"
         try:
-            flow: Flow[Any, Any] = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
+            flow: Any = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
         except Exception as error:  # an import may raise anything
             reason = f"the entrypoint cannot be imported ({type(error).__name__}: {error})"
             raise BadInputError(f"{field}: entrypoint", entry.entrypoint, reason, "Fix the entrypoint") from error
+        if not isinstance(flow, Job):
+            raise BadInputError(
+                f"{field}: entrypoint", entry.entrypoint, "no flow of Pixel Quarry", "Fix the entrypoint"
+            )
         try:
-            flow.validate_parameters(entry.parameters)
+            flow.model.read(entry.parameters)
             flow.serialize_parameters(entry.parameters)  # the server could not send each run of the deployment again
-        except (ParameterTypeError, InputError, TypeError) as error:
+        except InputError as error:
             remedy = "Fix the declaration"
             raise BadInputError(f"{field}: parameters", "as declared", str(error), remedy) from error
         return cls(entry, flow)
@@ -143,7 +147,7 @@ class Deployment(Thing):
         }
 
     def _form(self) -> dict[str, Any]:
-        return parameter_schema(self.flow).model_dump(mode="json", exclude_unset=True)
+        return self.flow.parameters.model_dump(mode="json")
 
     def read(self, client: SyncPrefectClient) -> Values | None:
         """Return the same values of the deployment on the server."""

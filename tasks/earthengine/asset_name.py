@@ -27,7 +27,7 @@ def asset_path(name: str) -> str:
     """
     if len(name) > LONGEST or not _NAME.fullmatch(name):
         raise BadInputError(
-            "image.asset",
+            "image",
             name,
             "not the name of an asset (parts of letters, digits, '_', '-' and '.', separated by '/')",
             "Give an id such as 'USGS/SRTMGL1_003' or 'projects/my-project/assets/scene'",

@@ -70,14 +70,14 @@ def reflectance(asset: str, **bands: str) -> ee.Image:
     for pattern, reason, remedy in INSTEAD:
         if re.fullmatch(pattern, collection):
             raise BadInputError(
-                "image.parameters.asset", asset, reason, f"Use {remedy.format(id=collection)}/{name}, if it exists"
+                "recipe_parameters.asset", asset, reason, f"Use {remedy.format(id=collection)}/{name}, if it exists"
             )
     for pattern, reflecting, scaling in REFLECTANCE:
         if re.fullmatch(pattern, collection):
             for parameter, band in bands.items():
                 if not re.fullmatch(reflecting, band):
                     raise BadInputError(
-                        f"image.parameters.{parameter}",
+                        f"recipe_parameters.{parameter}",
                         band,
                         f"not a reflectance band of {collection}",
                         f"Give a band whose name has the form {reflecting}",
@@ -86,7 +86,7 @@ def reflectance(asset: str, **bands: str) -> ee.Image:
                 return image.select(list(bands.values())).multiply(scaling.scale).add(scaling.offset)
             return image
     raise BadInputError(
-        "image.parameters.asset",
+        "recipe_parameters.asset",
         asset,
         "the scale and offset of this public collection are not known to the recipe",
         "Write an expression or a recipe of your own that applies what the catalogue page of the collection lists",

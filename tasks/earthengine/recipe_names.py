@@ -13,6 +13,11 @@ ALLOWED = "PIXEL_QUARRY_RECIPES"
 separated by commas."""
 
 
+def is_function(name: str) -> bool:
+    """Return whether a name is that of a function, `module:function`."""
+    return all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")) and ":" in name
+
+
 def allowed() -> set[str]:
     """Return the recipes `module:function` that the operator allows in runs of deployments."""
     return {name.strip() for name in os.environ.get(ALLOWED, "").split(",") if name.strip()}
@@ -28,4 +33,4 @@ def check_allowed(name: str) -> None:
     """
     if name not in RECIPES and name not in allowed():
         remedy = f"Give one of {', '.join(sorted({*RECIPES, *allowed()}))}, or add it to {ALLOWED} where the flow runs"
-        raise BadInputError("image.recipe", name, "not on the list of this deployment", remedy)
+        raise BadInputError("image", name, "not on the list of this deployment", remedy)

@@ -137,9 +137,7 @@ def elevation() -> ee.Image:
 def _between(asset: str, start: date, end: date, region: Box | None, as_of: date | None) -> ee.ImageCollection:
     last = end if as_of is None else min(end, as_of)
     if last <= start:
-        raise BadInputError(
-            "image.as_of", str(as_of), f"not after start = {start}", "Give a later day, or leave it empty"
-        )
+        raise BadInputError("as_of", str(as_of), f"not after start = {start}", "Give a later day, or leave it empty")
     collection = ee.ImageCollection(asset).filterDate(start.isoformat(), last.isoformat())
     if region is None or region == WORLD:
         return collection
@@ -178,7 +176,7 @@ class Recipe:
         except ValidationError as error:
             # A misspelt parameter comes before a missing one, because it explains why the other is missing.
             first = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
-            where = ".".join(map(str, ("image.parameters", *first["loc"])))
+            where = ".".join(map(str, ("recipe_parameters", *first["loc"])))
             value = None if first["type"] == "missing" else first["input"]
             reasons = {"missing": "missing", "extra_forbidden": "no such parameter"}
             reason = reasons.get(first["type"], first["msg"].removeprefix("Input "))
@@ -189,13 +187,11 @@ class Recipe:
         start, end = values.get("start"), values.get("end")
         if isinstance(start, date) and isinstance(end, date) and end <= start:
             raise BadInputError(
-                "image.parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
+                "recipe_parameters.end", end.isoformat(), f"not after start = {start}", "Give a later day, or swap them"
             )
         if as_of is not None and "as_of" not in declared:
             reason = f"recipe {self.name} has no parameter as_of"
-            raise BadInputError(
-                "image.as_of", as_of.isoformat(), reason, "Leave it empty, or declare as_of in your recipe"
-            )
+            raise BadInputError("as_of", as_of.isoformat(), reason, "Leave it empty, or declare as_of in your recipe")
         filled_in = {name: extra[name] for name in FILLED_IN if name in declared}
         try:
             built = self.function(**values, **filled_in)
@@ -203,10 +199,10 @@ class Recipe:
             raise
         except Exception as error:  # a recipe is the user's code, which may raise anything
             reason = f"raised {type(error).__name__}: {error}"
-            raise BadInputError("image.recipe", self.name, reason, "Fix the recipe or its parameters") from error
+            raise BadInputError("image", self.name, reason, "Fix the recipe or its parameters") from error
         if not isinstance(built, ee.ComputedObject):
             reason = f"returns {type(built).__name__}, not an Earth Engine object"
-            raise BadInputError("image.recipe", self.name, reason, "Return an ee.Image or an ee.ImageCollection")
+            raise BadInputError("image", self.name, reason, "Return an ee.Image or an ee.ImageCollection")
         return built
 
     def signature(self) -> str:
@@ -230,7 +226,7 @@ def find(name: str) -> Recipe:
         return _recipe(name, function)
     except (NameError, TypeError, ValueError, PydanticUserError) as error:
         remedy = "Annotate its parameters with types of Python or pydantic, and accept them by keyword"
-        raise BadInputError("image.recipe", name, f"its parameters cannot be read ({error})", remedy) from error
+        raise BadInputError("image", name, f"its parameters cannot be read ({error})", remedy) from error
 
 
 def _recipe(name: str, function: Callable[..., Any]) -> Recipe:
@@ -251,11 +247,11 @@ def _import(name: str) -> Callable[..., Any]:
     remedy = f"Give one of {', '.join(sorted(BUILT_IN))}, or your own as 'module:function'"
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
-        raise BadInputError("image.recipe", name, "no such recipe", remedy)
+        raise BadInputError("image", name, "no such recipe", remedy)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # a user's module can raise anything while it is imported
-        raise BadInputError("image.recipe", name, f"cannot be imported ({error})", remedy) from error
+        raise BadInputError("image", name, f"cannot be imported ({error})", remedy) from error
     if not callable(function):
-        raise BadInputError("image.recipe", name, "is not a function", remedy)
+        raise BadInputError("image", name, "is not a function", remedy)
     return function  # type: ignore[no-any-return]  # a user's function is typed by its annotations at run time

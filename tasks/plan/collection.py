@@ -73,7 +73,7 @@ def open_collection(connection: Connection, spec: ImageSpec, box: Box) -> Collec
         info = read_asset(connection, spec.asset)
         if info.kind != "IMAGE_COLLECTION":
             raise BadInputError(
-                "image.asset",
+                "image",
                 spec.asset,
                 f"is of type {info.kind}, not IMAGE_COLLECTION",
                 "Name a collection, or extract a region of the image",
@@ -96,7 +96,7 @@ class StoredCollection:
 
     connection: Connection
     label: str
-    field: str = "image.asset"
+    field: str = "image"
 
     @property
     def timed(self) -> bool:

@@ -95,7 +95,7 @@ def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> I
         info = read_asset(connection, spec.asset)
         if info.kind != "IMAGE":
             raise BadInputError(
-                "image.asset",
+                "image",
                 spec.asset,
                 f"is of type {info.kind}, not IMAGE",
                 "Name one image, extract a time series of the collection, or use a recipe that makes one image of it",
@@ -130,9 +130,7 @@ def read_asset(connection: Connection, asset: str) -> ImageInfo:
     try:
         return get_asset(connection, asset)
     except Rejected as error:
-        raise BadInputError(
-            "image.asset", asset, error.message, "Check the id in the Earth Engine data catalog"
-        ) from error
+        raise BadInputError("image", asset, error.message, "Check the id in the Earth Engine data catalog") from error
 
 
 def stored_image(info: ImageInfo) -> ImageRecord:
@@ -167,7 +165,7 @@ def build_image(connection: Connection, spec: ImageSpec, region: Box | None) -> 
     except (ee.EEException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = "it refers to itself, or is nested too deeply" if isinstance(error, RecursionError) else error
         remedy = "Give the JSON that ee.serializer.encode returns"
-        raise BadInputError("image.expression", spec.expression, f"not an expression ({why})", remedy) from None
+        raise BadInputError("image", spec.expression, f"not an expression ({why})", remedy) from None
     # The `ee` client decodes an image collection that was filtered or mapped as an ee.Collection.
     return ee.ImageCollection(value) if isinstance(value, ee.Collection) else value
 
@@ -179,13 +177,12 @@ def computed_info(connection: Connection, expression: Mapping[str, Any], spec: I
         BadInputError: Earth Engine refuses the expression, or the expression does not give an image.
         EarthEngineError: Earth Engine does not answer, or denies access.
     """
-    field = "image.recipe" if spec.recipe else "image.expression"
     try:
         return image_info(connection, expression)
     except Rejected as error:
-        raise BadInputError(field, label_of(spec), error.message, "Fix it. No pixels were requested") from error
+        raise BadInputError("image", label_of(spec), error.message, "Fix it. No pixels were requested") from error
     except TypeError as error:
-        raise BadInputError(field, label_of(spec), f"gives {error}, not an image", "Give an ee.Image") from error
+        raise BadInputError("image", label_of(spec), f"gives {error}, not an image", "Give an ee.Image") from error
 
 
 def version_of(spec: ImageSpec) -> str:

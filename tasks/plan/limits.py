@@ -104,7 +104,7 @@ def _check_requests(plan: Plan, field: str, side: int) -> Plan:
     payload = len(plan.request(0).body)
     if payload > MAX_PAYLOAD_BYTES:
         raise BadInputError(
-            "image.expression", f"{payload} bytes", f"longer than {MAX_PAYLOAD_BYTES} bytes", "Simplify the expression"
+            "image", f"{payload} bytes", f"longer than {MAX_PAYLOAD_BYTES} bytes", "Simplify the expression"
         )
     return plan
 

@@ -149,6 +149,9 @@ class Plan:
     tile_format: TileFormat
     home: str | None = None
     """Folder of a growing series. None = the folder has the fingerprint in its name. Not part of its identity."""
+    named: str | None = None
+    """Folder with words that say what it holds. Its end is that of the folder without words. Not part of its
+    identity."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Images of a series that are not in it: why, by id. Not part of its identity."""
 
@@ -235,7 +238,7 @@ class Plan:
     @property
     def folder(self) -> str:
         """Folder in the output where the plan, its receipts and its products are stored. Tiles are beside it."""
-        return self.home or f"{self.name}-{self.fingerprint[:12]}"
+        return self.named or self.home or f"{self.name}-{self.fingerprint[:12]}"
 
     def places(self) -> str:
         """Return a short name for the CRS of its grids: `32721`, `utm` for patches in several zones, `sinusoidal`."""
@@ -272,6 +275,7 @@ class Plan:
             "bands": [asdict(band) for band in self.bands],
             "output": self.tile_format.json(),
             **({} if self.home is None else {"home": self.home}),
+            **({} if self.named is None else {"named": self.named}),
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
@@ -290,8 +294,12 @@ class Plan:
             bands=tuple(Band(**dict(band)) for band in fields.bands),
             tile_format=TileFormat(**dict(fields.output)),
             home=fields.home,
+            named=fields.named,
             left_out=fields.left_out,
         )
         if plan.fingerprint != fields.fingerprint:
             raise ValueError("the plan does not have the fingerprint that is stored with it: it was changed by hand.")
+        kind, _, identity = replace(plan, named=None).folder.rpartition("-")
+        if plan.named and not (plan.named.startswith(f"{kind}-") and plan.named.endswith(f"-{identity}")):
+            raise ValueError(f"its folder {plan.named} is that of another plan: it was changed by hand.")
         return plan

@@ -213,6 +213,7 @@ class PlanFields(BaseModel):
     bands: Annotated[tuple[BandFields, ...], FailFast(), Field(min_length=1, max_length=MAX_BANDS)]
     output: FormatFields
     home: Home | None = None
+    named: Annotated[Text, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] | None = None
     left_out: dict[Annotated[Text, Field(max_length=1_000)], Annotated[Text, Field(max_length=10_000)]] = {}
 
     @model_validator(mode="after")

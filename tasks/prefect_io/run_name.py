@@ -2,51 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
 from uuid import UUID
 
+import coolname.data
 from prefect.runtime import flow_run
 
 from tasks.errors.shown_text import plain
 from tasks.plan.plan import Plan
+from tasks.plan.words import image_of, pixel_of
 from tasks.prefect_io.impatience import ignoring_server_errors
 from tasks.prefect_io.server import server
-from tasks.raster.crs import crs_of
+
+_ours: ContextVar[str | None] = ContextVar("ours", default=None)
+"""The name that this project gave to the run as it began."""
 
 
-def run_name() -> str:
-    """Return the first name of a run, from its parameters: `region sentinel2_median utm 20`."""
-    kind = flow_run.flow_name.removeprefix("extract-")
-    given = flow_run.parameters.get("parameters", {})
-    read = given if isinstance(given, dict) else given.model_dump()
-    image = read.get("image") or {}
-    label = image.get("asset") or image.get("recipe") or image.get("name") or "expression"
-    scale = read.get("scale")
-    return plain(" ".join(filter(None, (kind, label, read.get("crs", "utm"), f"{scale:g}" if scale else ""))))
+def is_made_up(name: str) -> bool:
+    """Return whether Prefect made up a name of a run, such as `honest-otter`: nobody gave it."""
+    words = name.split("-")
+    return len(words) == 2 and _words().issuperset(words)
 
 
-def name_run(plan: Plan, *, dry: bool) -> None:
-    """Rename the flow run by its plan, and tag it: `region sentinel2_median 32721 20m 812 tiles`.
+@cache
+def _words() -> frozenset[str]:
+    config: dict[str, Any] = coolname.data.config
+    lists = [part.get("words", part.get("phrases", ())) for part in config.values()]
+    return frozenset(
+        word for part in lists for each in part for word in (each if isinstance(each, list | tuple) else [each])
+    )
 
-    The tags are the image, the place, and `plan-only` for a dry run. Does nothing outside of a flow run.
+
+def name_first(make: Callable[[], str]) -> str:
+    """Return the name of a run as it begins. A name that a person gave stays.
+
+    Args:
+        make: Returns the name that this project gives.
+    """
+    name: str | None = flow_run.name
+    if name and not is_made_up(name):
+        return name
+    made = plain(make())
+    _ours.set(made)
+    return made
+
+
+def name_run(plan: Plan, *, dry: bool, area: str = "") -> None:
+    """Rename the flow run by its plan, and tag it: `region itaipu sentinel2_median 32721 20m 812 tiles`.
+
+    The tags are the image, the place, the area, and `plan-only` for a dry run. A name that a person gave stays. Does
+    nothing outside of a flow run.
 
     Args:
         plan: The plan.
         dry: Whether the run only plans.
+        area: Label of the run, or what else tells its area from others.
     """
     if not flow_run.id:
         return
     kind = flow_run.flow_name.removeprefix("extract-")
-    image, places = plain(plan.sources[0].name.partition("/")[0]), plain(plan.places())
-    dates = f" {len(plan.sources):,} dates" if len(plan.sources) > 1 else ""
-    name = f"{'plan of ' if dry else ''}{kind} {image} {places} {_pixel(plan)}{dates} {len(plan):,} tiles"
+    image, places = plain(image_of(plan)), plain(plan.places())
+    dates = f"{len(plan.sources):,} dates" if len(plan.sources) > 1 else ""
+    words = ("plan of" if dry else "", kind, plain(area), image, places, pixel_of(plan), dates, f"{len(plan):,} tiles")
     with ignoring_server_errors(), server() as client:
-        tags = {*client.read_flow_run(UUID(flow_run.id)).tags, image, places, *(["plan-only"] if dry else [])}
-        client.update_flow_run(UUID(flow_run.id), name=name, tags=sorted(tags))
-
-
-def _pixel(plan: Plan) -> str:
-    """Return the size of a pixel with its unit, such as `30m` or `0.00025deg`."""
-    grid = plan.grid(0)
-    unit = crs_of(grid.crs).proj.axis_info[0].unit_name
-    short = {"metre": "m", "degree": "deg", "US survey foot": "ft", "foot": "ft"}
-    return f"{abs(grid.affine.a):.6g}{short.get(unit, unit)}"
+        run = client.read_flow_run(UUID(flow_run.id))
+        name = " ".join(filter(None, words)) if run.name == _ours.get() else run.name
+        tags = {*run.tags, image, places, *filter(None, [plain(area)]), *(["plan-only"] if dry else [])}
+        client.update_flow_run(run.id, name=name, tags=sorted(tags))

@@ -40,7 +40,7 @@ def flow(spec: dict):
         with (
             rare_garbage_collection()
         ):  # as the command line and deployments have it: the process is for this run alone
-            state = function(model(**work.known(spec["parameters"], model)), return_state=True)
+            state = function(**model.nested(work.known(spec["parameters"])), return_state=True)
         result = state.result()
         with get_client(sync_client=True) as client:
             record = client.read_flow_run(state.state_details.flow_run_id)

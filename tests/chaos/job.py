@@ -52,7 +52,7 @@ class Job:
     def command(self) -> list[str]:
         """What is typed."""
         options = {
-            "--image.asset": SCENE,
+            "--image": SCENE,
             "--masks": "unknown",
             "--points": self.points,
             "--crs": work.CRS,

@@ -285,7 +285,7 @@ class Place:
         given = self.given(lane)
         image = given.pop("image")["asset"]
         given["region"] = ",".join(map(str, given["region"]))
-        words = ["region", f"--image.asset={image}"]
+        words = ["region", f"--image={image}"]
         words += [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         return self._job("command", words=words, **more)
 

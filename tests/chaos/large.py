@@ -92,7 +92,7 @@ def large(folder: Path, tiles: int) -> list[Sample]:
     with running() as url, prefect_server(folder / "prefect", port=free_port()) as prefect:
         control = Control(url)
         control.begin(seed=0, **QUOTA)
-        command = [sys.executable, "-m", "flows", "patches", "--image.asset", work.SCENE, "--masks", "unknown"]
+        command = [sys.executable, "-m", "flows", "patches", "--image", work.SCENE, "--masks", "unknown"]
         command += ["--points", points, "--crs", work.CRS, "--scale", str(SCALE), "--size", str(SIDE)]
         command += ["--output", str(folder / "output"), "--project", work.PROJECT, "--endpoint", url]
         command += ["--max-requests", str(tiles)]

@@ -22,6 +22,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.parameters import RegionParameters
 from tests.chaos.lane import HANG_S, PHASES, End, Fault, Lane, Place, Watch
 
 ALLOWED = ("complete", "our error", "Prefect's error")
@@ -98,7 +99,7 @@ class Deployment:
                     flow = client.create_flow_from_name("extract-region")
                     entrypoint = "flows.region.extract_region"
                     self._ids[prefect] = client.create_deployment(flow, "chaos", entrypoint=entrypoint, pull_steps=[])
-            given = {"parameters": dict(parameters)}
+            given = RegionParameters.nested(parameters)
             return str(client.create_flow_run_from_deployment(self._ids[prefect], parameters=given).id)
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -26,7 +28,6 @@ from prefect.client.schemas.actions import (
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Pending
-from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 from prefect.workers.process import ProcessJobConfiguration
 
@@ -60,15 +61,29 @@ COMMAND = {"env": "{{ environment }}", "stream_output": "{{ stream_output }}", "
 def test_every_entrypoint_is_a_flow_whose_defaults_and_example_fit_its_model_and_its_form(entry):
     deployment = Deployment.load(entry)
     assert deployment.flow.name in crashed.FLOWS
-    assert entry.parameters["parameters"]["connection"] == SLUGS[0]
-    assert entry.parameters["parameters"]["output"] == VARIABLES["PIXEL_QUARRY_OUTPUT"]
-    form = parameter_schema(deployment.flow).model_dump(mode="json")
+    assert entry.parameters["connection"] == SLUGS[0]
+    assert entry.parameters["output"] == VARIABLES["PIXEL_QUARRY_OUTPUT"]
+    form = deployment.flow.parameters.model_dump(mode="json")
     validate(entry.parameters, form, raise_on_error=True, preprocess=False)
-    wrong = {"parameters": {**entry.parameters["parameters"], "run_retries": -1}}
+    wrong = {**entry.parameters, "advanced": {"run_retries": -1}}
     assert validate(wrong, form, preprocess=False)
-    (example,) = re.findall(r"```json\n(.*?)```", entry.description, re.DOTALL)
-    validate(json.loads(example), form, raise_on_error=True, preprocess=False)
-    deployment.flow.validate_parameters(json.loads(example))
+    (example,) = re.findall(r"```bash\n(.*?)```", entry.description, re.DOTALL)
+    prefect, _, run, path, *words = shlex.split(example.replace("\\\n", " "))
+    assert (prefect, run, path) == ("prefect", "run", deployment.path)
+    assert words[::2] == ["-p"] * (len(words) // 2)
+    given = entry.parameters | {
+        name: as_prefect_reads(value) for name, _, value in (w.partition("=") for w in words[1::2])
+    }
+    validate(given, form, raise_on_error=True, preprocess=False)
+    deployment.flow.model.read(given)
+
+
+def as_prefect_reads(text):
+    """The value of `-p name=text`: JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def test_every_flow_is_deployed():
@@ -240,7 +255,7 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
         kept.read_deployment_by_name(path)
         for path in ("extract-timeseries/incremental", "extract-region/region", "extract-patches/patches")
     )
-    parameters = {"parameters": region.parameters["parameters"] | {"scale": 30}}
+    parameters = region.parameters | {"scale": 30}
 
     kept.update_global_concurrency_limit(LIMIT, GlobalConcurrencyLimitUpdate(limit=10, active=False))
     kept.update_deployment_schedule(incremental.id, incremental.schedules[0].id, active=False)
@@ -256,7 +271,7 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
         "block earth-engine-connection/pixel-quarry: requests_per_second 7 -> 100.0",
         f"limit {LIMIT}: limit 10 -> 40, active false -> true",
         'work pool pixel-quarry: base_job_template.job_configuration.command "bash" -> nothing',
-        "deployment extract-region/region: parameters.parameters.scale 30 -> 20, concurrency_limit 3 -> null",
+        "deployment extract-region/region: parameters.scale 30 -> 20, concurrency_limit 3 -> null",
         "deployment extract-timeseries/incremental: schedules.daily.active false -> true",
         "deployment audit-output/audit: paused true -> false",
         f"automation {crashed.NAME}: enabled false -> true",
@@ -422,7 +437,7 @@ def test_a_key_goes_into_a_secret_field_and_is_never_shown(bare, provision, tmp_
     assert "updated block gcp-credentials/pixel-quarry: service_account_info (not shown) -> (not shown)" in done.lines
     assert document(bare, SLUGS[2]).data["bucket_folder"] == "runs/"
     region = bare.read_deployment_by_name("extract-region/region")
-    assert region.parameters["parameters"]["output"] == "gcs-bucket/pixel-quarry"
+    assert region.parameters["output"] == "gcs-bucket/pixel-quarry"
     # Without the option, the key stays where it is.
     assert (
         provision("--requests-per-second", "50", **bucket).lines[0].startswith("updated block earth-engine-connection")
@@ -482,7 +497,7 @@ def test_results_have_a_place_of_their_own_if_the_operator_says_so(bare, provisi
 # Prefect's own command -----------------------------------------------------------------------------------------------
 
 
-def test_prefect_deploy_makes_the_same_of_the_same_file(kept, provision):
+def test_prefect_deploy_makes_the_same_of_the_same_file_but_for_the_form(kept, provision):
     assert provision().code == 0
     paths = ("extract-timeseries/incremental", "audit-output/audit")
     for path in paths:
@@ -492,6 +507,13 @@ def test_prefect_deploy_makes_the_same_of_the_same_file(kept, provision):
     environment = os.environ | VARIABLES | {"PREFECT_API_URL": PREFECT_API_URL.value()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    made = {each.path: each for each in map(Deployment.load, ENTRIES)}
+    for path in paths:
+        declared, found = made[path].declared, made[path].read(kept)
+        assert {**found, "form": None} == {**declared, "form": None}
+        # Prefect makes a form of the signature: the same fields, text without a picker, and no titles.
+        assert list(found["form"]["properties"]) == list(inspect.signature(made[path].flow).parameters)
+    provision()
     assert provision("--check").lines == ["unchanged: 14 things"]
 
 

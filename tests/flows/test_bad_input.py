@@ -15,6 +15,7 @@ from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks.errors.input import InputError
+from tests.given import bare, parameters_of
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 LAKE = [-54.60, -25.30, -54.55, -25.26]
@@ -55,39 +56,43 @@ JOBS = {
 
 # What all three flows take: name of the case, what is changed, words that the message must hold.
 COMMON = [
-    ("no such asset", {"image": {"asset": "projects/sandbox/assets/nope"}}, ["image.asset", "nope", "catalog"]),
-    ("no such public asset", {"image": {"asset": "NASA/NOPE"}}, ["image.asset", "NASA/NOPE"]),
+    ("no such asset", {"image": {"asset": "projects/sandbox/assets/nope"}}, ["image", "nope", "catalog"]),
+    ("no such public asset", {"image": {"asset": "NASA/NOPE"}}, ["image", "NASA/NOPE"]),
     ("no such band", {"bands": ["B4", "B99"]}, ["bands", "B99", "There are"]),
-    ("no such recipe", {"image": {"recipe": "composite"}}, ["image.recipe", "composite", "sentinel2_median"]),
-    ("no such module", {"image": {"recipe": "no_such_module:f"}}, ["image.recipe", "no_such_module:f", "module:func"]),
-    ("no such function", {"image": {"recipe": "math:f"}}, ["image.recipe", "math:f"]),
-    ("no function at all", {"image": {"recipe": "math:pi"}}, ["image.recipe", "math:pi", "function"]),
-    ("recipe without parameters", {"image": {"recipe": "sentinel2_median"}}, ["image.parameters.start", "takes start"]),
+    ("no such recipe", {"image": {"recipe": "composite"}}, ["image", "composite", "sentinel2_median"]),
+    ("no such module", {"image": {"recipe": "no_such_module:f"}}, ["image", "no_such_module:f", "module:func"]),
+    ("no such function", {"image": {"recipe": "math:f"}}, ["image", "math:f"]),
+    ("no function at all", {"image": {"recipe": "math:pi"}}, ["image", "math:pi", "function"]),
+    (
+        "recipe without parameters",
+        {"image": {"recipe": "sentinel2_median"}},
+        ["recipe_parameters.start", "takes start"],
+    ),
     (
         "recipe parameter of a wrong type",
         {"image": {"recipe": "sentinel2_median", "parameters": {"start": "soon", "end": "2020-01-01"}}},
-        ["image.parameters.start", "soon"],
+        ["recipe_parameters.start", "soon"],
     ),
     (
         "recipe parameter out of bounds",
         {"image": {"recipe": "sentinel2_median", "parameters": S2["parameters"] | {"max_cloud": 101}}},
-        ["image.parameters.max_cloud", "101", "100"],
+        ["recipe_parameters.max_cloud", "101", "100"],
     ),
     (
         "recipe parameter unknown",
         {"image": {"recipe": "sentinel2_median", "parameters": S2["parameters"] | {"colour": "red"}}},
-        ["image.parameters.colour", "red"],
+        ["recipe_parameters.colour", "red"],
     ),
     (
         "recipe dates reversed",
         {"image": {"recipe": "sentinel2_median", "parameters": {"start": "2020-06-01", "end": "2020-05-01"}}},
-        ["image.parameters.end", "2020-05-01", "start"],
+        ["recipe_parameters.end", "2020-05-01", "start"],
     ),
-    ("expression that is none", {"image": {"expression": {"foo": 1}}}, ["image.expression", "foo"]),
+    ("expression that is none", {"image": {"expression": {"foo": 1}}}, ["image", "foo"]),
     (
         "expression with an unknown function",
         {"image": {"expression": call("Image.nope")}},
-        ["image.expression", "Image.nope"],
+        ["image", "Image.nope"],
     ),
     (
         "expression of another kind",
@@ -97,16 +102,16 @@ COMMON = [
     (
         "expression that refers to itself",
         {"image": {"expression": {"result": "0", "values": {"0": {"valueReference": "0"}}}}},
-        ["image.expression", "itself"],
+        ["image", "itself"],
     ),
     (
         "as of a day without growth",
         {"image": {"recipe": "elevation", "as_of": "2020-01-01"}},
-        ["image.as_of", "elevation"],
+        ["as_of", "elevation"],
     ),
-    ("as of before the start", {"image": S2 | {"as_of": "2020-01-01"}}, ["image.as_of", "2020-01-01", "start"]),
-    ("a recipe that is no recipe", {"image": {"recipe": "os:getcwd"}}, ["image.recipe", "os:getcwd", "returns str"]),
-    ("a recipe without names", {"image": {"recipe": "os:path.join"}}, ["image.recipe", "os:path.join"]),
+    ("as of before the start", {"image": S2 | {"as_of": "2020-01-01"}}, ["as_of", "2020-01-01", "start"]),
+    ("a recipe that is no recipe", {"image": {"recipe": "os:getcwd"}}, ["image", "os:getcwd", "returns str"]),
+    ("a recipe without names", {"image": {"recipe": "os:path.join"}}, ["image", "os:path.join"]),
     ("no such CRS", {"crs": "EPSG:99999999"}, ["crs", "EPSG:99999999", "EPSG:32633"]),
     ("CRS of nonsense", {"crs": "round the corner"}, ["crs", "round the corner", "Give"]),
     ("CRS in three dimensions", {"crs": "EPSG:4978"}, ["crs", "EPSG:4978", "horizontal"]),
@@ -144,11 +149,11 @@ REGION = [
 OWN = {
     "region": [
         *REGION,
-        ("a collection", {"image": {"asset": "MODIS/061/MOD13Q1"}}, ["image.asset", "IMAGE_COLLECTION", "time series"]),
+        ("a collection", {"image": {"asset": "MODIS/061/MOD13Q1"}}, ["image", "IMAGE_COLLECTION", "time series"]),
         (
             "a recipe of a collection",
             {"image": {"recipe": "modis_ndvi"}},
-            ["image.recipe", "modis_ndvi", "time series"],
+            ["image", "modis_ndvi", "time series"],
         ),
         ("native grid of a composite", {"image": S2, "crs": "native", "scale": None}, ["crs", "native", "scale"]),
         ("native grid elsewhere", {"region": [1, 1, 2, 2], "crs": "native", "scale": None}, ["region", "touch"]),
@@ -161,8 +166,8 @@ OWN = {
     ],
     "timeseries": [
         *(case for case in REGION if case[0] not in {"outside UTM", "nowhere near"}),
-        ("an image", {"image": {"asset": "USGS/SRTMGL1_003"}, "bands": None}, ["image.asset", "IMAGE", "collection"]),
-        ("a recipe of an image", {"image": S2, "bands": None}, ["image.recipe", "sentinel2_median", "collection"]),
+        ("an image", {"image": {"asset": "USGS/SRTMGL1_003"}, "bands": None}, ["image", "IMAGE", "collection"]),
+        ("a recipe of an image", {"image": S2, "bands": None}, ["image", "sentinel2_median", "collection"]),
         ("nothing then", {"start": "1970-01-01", "end": "1971-01-01"}, ["start", "1970-01-01", "Widen"]),
         (
             "nothing there",
@@ -193,7 +198,7 @@ OWN = {
             {"image": {"recipe": "elevation"}, "points": feature_collection(POINT | {"coordinates": [0, 89]})},
             ["utm", "84"],
         ),
-        ("a collection", {"image": {"asset": "MODIS/061/MOD13Q1"}}, ["image.asset", "IMAGE_COLLECTION"]),
+        ("a collection", {"image": {"asset": "MODIS/061/MOD13Q1"}}, ["image", "IMAGE_COLLECTION"]),
     ],
 }
 
@@ -220,11 +225,11 @@ def test_it_is_refused_before_any_pixel_request(*, flow, model, given, words, pl
     (tmp_path / "nan.csv").write_text("lon,lat\n1,2\n,3\n")
     before = pixel_requests(sandbox_url)
     try:
-        parameters = model.model_validate(place | filled(given, tmp_path))
+        parameters = parameters_of(model, **place | filled(given, tmp_path))
     except ValidationError as error:  # what may be a secret is refused before Prefect could store it
         message = error.errors()[0]["msg"]
     else:
-        state = flow.fn(parameters)
+        state = flow.fn(**parameters.given())
         assert state.is_failed()
         assert isinstance(state.data, InputError)
         message = str(state.data)
@@ -237,7 +242,7 @@ def test_it_is_refused_before_any_pixel_request(*, flow, model, given, words, pl
 
 def test_without_a_project_the_message_says_where_to_put_one(sandbox_url, tmp_path, monkeypatch):
     monkeypatch.delenv("EARTHENGINE_PROJECT", raising=False)
-    state = extract_region.fn(RegionParameters(image={"asset": SCENE}, scale=30, endpoint=sandbox_url))
+    state = bare(extract_region, image=SCENE, scale=30, endpoint=sandbox_url)
     assert "EARTHENGINE_PROJECT" in state.message
 
 
@@ -247,9 +252,7 @@ def test_without_credentials_nothing_is_sent_to_the_real_service(tmp_path, monke
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
-    state = extract_region.fn(
-        RegionParameters(image={"asset": SCENE}, scale=30, project="my-project", output=str(tmp_path / "out"))
-    )
+    state = bare(extract_region, image=SCENE, scale=30, project="my-project", output=str(tmp_path / "out"))
     assert "credentials" in state.message
     assert "earthengine authenticate" in state.message
 
@@ -257,14 +260,13 @@ def test_without_credentials_nothing_is_sent_to_the_real_service(tmp_path, monke
 def test_a_key_file_that_is_none_is_refused_without_its_text(tmp_path):
     key = tmp_path / "key.json"
     key.write_text('{"private_key": "very-secret"}')
-    state = extract_region.fn(
-        RegionParameters(
-            image={"asset": SCENE},
-            scale=30,
-            project="my-project",
-            credentials_file=str(key),
-            output=str(tmp_path / "out"),
-        )
+    state = bare(
+        extract_region,
+        image=SCENE,
+        scale=30,
+        project="my-project",
+        credentials_file=str(key),
+        output=str(tmp_path / "out"),
     )
     assert "credentials_file" in state.message
     assert "very-secret" not in state.message
@@ -273,15 +275,13 @@ def test_a_key_file_that_is_none_is_refused_without_its_text(tmp_path):
 def test_more_bands_than_a_request_may_have_are_refused(place):
     constant = {"functionName": "Image.constant", "arguments": {"value": {"constantValue": [0] * 1024}}}
     expression = {"result": "0", "values": {"0": {"functionInvocationValue": constant}}}
-    state = extract_region.fn(
-        RegionParameters(image={"expression": expression}, scale=30, region=LAKE, tile_size=16, **place)
-    )
+    state = bare(extract_region, image={"expression": expression}, scale=30, region=LAKE, tile_size=16, **place)
     assert "bands = 1152: more than 1024 in one request, mask bands counted" in state.message
 
 
 def test_the_largest_tile_that_is_named_fits(place):
     """The remedy is true: with the size that the message names, the plan is made."""
     given = {"image": {"asset": SCENE}, "scale": 1.0, "region": [-54.7, -25.4, -54.5, -25.2], "masks": "unknown"}
-    refused = extract_region.fn(RegionParameters(**given, tile_size=32768, **place))
+    refused = bare(extract_region, **given, tile_size=32768, **place)
     fits = int(refused.message.split("at most ")[1].split(",")[0])
     assert fits == math.isqrt(50_331_648 // 9)

@@ -12,7 +12,6 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows import batches as fetch_module
-from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks.earthengine.errors import BudgetExhausted, Rejected, Transient
 from tasks.errors import may_pass
@@ -27,6 +26,7 @@ from tasks.prefect_io.server import ServerAwayError
 from tasks.prefect_io.task_retries import if_error_may_pass
 from tasks.storage.store import OutputBusy, OutputFull
 from tests.flows.conftest import forget_requests, pixel_requests, task_runs, turn
+from tests.given import call
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -60,7 +60,7 @@ def results(tmp_path):
 
 
 def region(job, **more):
-    return extract_region(RegionParameters(**job | more), return_state=True)
+    return call(extract_region, **job | more, return_state=True)
 
 
 def batches(state):
@@ -173,7 +173,7 @@ def test_a_first_run_that_wants_little_leaves_the_whole_quota_to_others(job, res
 
 def test_a_runner_in_other_processes_is_refused_before_it_fetches_beside_us(job, results, served):
     flow = extract_region.with_options(task_runner=ProcessPoolTaskRunner(max_workers=1))
-    state = flow(RegionParameters(**job), return_state=True)
+    state = call(flow, **job, return_state=True)
     assert state.is_failed()
     assert "task_runner = 'ProcessPoolTaskRunner'" in state.message
     assert pixel_requests(served) == 0

@@ -11,7 +11,6 @@ import sys
 import pytest
 from cyclopts import App, CycloptsError
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-from pydantic import ValidationError
 
 import flows.parameters
 from deployments.sandbox.process import running
@@ -20,12 +19,14 @@ from flows.command_line import COMMANDS, FAILED, run
 from flows.command_options import command, options
 from flows.parameters import AuditParameters, ExtractionParameters, RegionParameters
 from flows.region import RegionResult
+from tasks.errors.input import InputError
 from tasks.prefect_io.server import ServerAwayError, ServerRefusedError
 from tasks.raster.decode import CorruptPixelsError
 from tests.flows.conftest import heeding_interrupts, turn
+from tests.given import parameters_of
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
-GIVEN = ["--image.asset", "a", "--scale", "30"]
+GIVEN = ["--image", "a/b", "--scale", "30"]
 MODELS = {name: getattr(flows.parameters, each.parameters) for name, each in COMMANDS.items()}
 
 
@@ -45,19 +46,26 @@ def leaves(*arguments):
 
 def help_of(*words, capsys):
     run([*words, "--help"])
+    return plain_help(capsys)
+
+
+def plain_help(capsys):
     return " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
 
 
 def test_the_command_line_says_the_same_as_the_form():
-    image = ["--image.recipe", "ndvi", "--image.parameters", '{"red": "B3"}', "--image.as-of=2020-01-01"]
-    more = ["--region=-1.5,2,3,4", "--scale", "30", "--bands", "B1,B2", "--requests-in-flight", "7", "--clip"]
-    assert parse(RegionParameters, *image, *more) == RegionParameters(
-        image={"recipe": "ndvi", "parameters": {"red": "B3"}, "as_of": "2020-01-01"},
+    image = ["--image", "ndvi", "--recipe-parameters", '{"red": "B3"}', "--as-of=2020-01-01"]
+    more = ["--region=-1.5,2,3,4", "--scale", "30", "--bands", "B1,B2", "--requests-in-flight", "7", "--clip=yes"]
+    assert parse(RegionParameters, *image, *more) == parameters_of(
+        RegionParameters,
+        image="ndvi",
+        recipe_parameters={"red": "B3"},
+        as_of="2020-01-01",
         region=[-1.5, 2, 3, 4],
         scale=30,
         bands=["B1", "B2"],
         requests_in_flight=7,
-        clip=True,
+        clip="yes",
     )
 
 
@@ -72,25 +80,28 @@ def test_the_command_line_says_the_same_as_the_form():
         (["--bands", "1999,植被,B1"], "bands", ["1999", "植被", "B1"]),
         (["--bands", '["a,b", " c"]'], "bands", ["a,b", " c"]),
         (["--anchor=-15,15"], "anchor", (-15.0, 15.0)),
-        (["--no-clip"], "clip", False),
+        (["--clip=no"], "clip", "no"),
+        (["--recipe-parameters", "start=2020-01-01, max=3"], "recipe_parameters", {"start": "2020-01-01", "max": 3}),
         (["--plan-only"], "plan_only", True),
         (["--no-allow-failures"], "allow_failures", False),
         (["--output", "[out]"], "output", "[out]"),
     ],
 )
 def test_an_option_is_read_as_it_is_typed(words, field, value):
-    assert getattr(parse(RegionParameters, *GIVEN, *words), field) == value
+    image = ["--image=ndvi"] if field == "recipe_parameters" else ["--image=a/b"]
+    given = parse(RegionParameters, *image, "--scale=30", *words)
+    assert getattr(given if field in RegionParameters.model_fields else given.advanced, field) == value
 
 
 @pytest.mark.parametrize("layer", ["wells", "007", "*", "a b", "null", "true", "[1]"])
 def test_a_layer_is_text(layer):
     given = parse(RegionParameters, *GIVEN, "--region", "lake.gpkg", "--layer", layer)
-    assert (given.region, given.layer) == ("lake.gpkg", layer)
+    assert (given.region, given.advanced.layer) == ("lake.gpkg", layer)
 
 
 def test_of_a_nested_form_each_field_is_an_option():
     words = ["--file-format=PNG", "--visualization.max=3", "--visualization.palette", "000000,00ff00"]
-    assert parse(RegionParameters, *GIVEN, *words).visualization.options() == {
+    assert parse(RegionParameters, *GIVEN, *words).advanced.visualization.options() == {
         "ranges": [{"min": 0.0, "max": 3.0}],
         "paletteColors": ["000000", "00ff00"],
     }
@@ -99,25 +110,27 @@ def test_of_a_nested_form_each_field_is_an_option():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scale=-3"], "scale = '-3': -3 is less than or equal to the minimum of 0."),
+        (["--scale=-3"], "scale = '-3': -3 is less than the minimum of 0."),
         (["--scale", "30", "--scale", "60"], "scale = ['30', '60']: should be a valid number."),
         (["--scale=30", "--region=[1]", "--region=[2]"], "region = ['[1]', '[2]']: should be a box of four numbers"),
-        (["--scale=30", "--image.recipe=b"], "image = "),
+        (["--scale=30", "--image=b"], "image = ['a/b', 'b']"),
         (["--scale=30", "--codec=zip"], "codec = 'zip': 'zip' is not one of ['zstd', 'deflate', 'none']."),
     ],
 )
 def test_a_wrong_value_is_refused_in_the_words_of_the_form(words, message):
-    with pytest.raises(ValidationError) as caught:
-        parse(RegionParameters, "--image.asset", "a", *words)
-    assert caught.value.errors()[0]["msg"].startswith(message)
+    with pytest.raises(InputError) as caught:
+        parse(RegionParameters, "--image", "a/b", *words)
+    assert str(caught.value).startswith(message)
 
 
 def test_json_that_is_broken_is_refused_for_what_it_should_be():
-    with pytest.raises(ValidationError, match=r"image.parameters = '\{\"a\"': should be a valid dictionary"):
-        parse(RegionParameters, "--image.recipe=ndvi", '--image.parameters={"a"', "--scale=30")
+    with pytest.raises(InputError, match=r"recipe_parameters = '\{\"a\"': should be a valid dictionary"):
+        parse(RegionParameters, "--image=ndvi", '--recipe-parameters={"a"', "--scale=30")
 
 
-@pytest.mark.parametrize("words", [["--colour", "red"], ["--scale"], ["red"], ["--clip=perhaps"], ["--tile.size=3"]])
+@pytest.mark.parametrize(
+    "words", [["--colour", "red"], ["--scale"], ["red"], ["--plan-only=perhaps"], ["--tile.size=3"]]
+)
 def test_what_is_no_option_is_refused(words):
     with pytest.raises(CycloptsError) as caught:
         parse(RegionParameters, *GIVEN, *words)
@@ -128,29 +141,40 @@ def test_the_environment_gives_no_parameter(monkeypatch):
     for name in ExtractionParameters.model_fields:
         monkeypatch.setenv(name.upper(), "leaked")
         monkeypatch.setenv(name, "leaked")
-    assert parse(RegionParameters, *GIVEN) == RegionParameters(image={"asset": "a"}, scale=30)
+    assert parse(RegionParameters, *GIVEN) == parameters_of(RegionParameters, image="a/b", scale=30)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_help_names_every_option_with_the_words_of_the_form(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
-    text = help_of(name, capsys=capsys)
+    run([name, "--help-all"])
+    text = plain_help(capsys)
     model = MODELS[name]
     assert " ".join(model.__doc__.split()) in text
-    for field, schema in model.model_json_schema()["properties"].items():
+    whole = model.model_json_schema()
+    advanced = whole["$defs"][whole["properties"].pop("advanced")["$ref"].rpartition("/")[2]]
+    for field, schema in (*whole["properties"].items(), *advanced["properties"].items()):
+        if "$ref" in schema:  # a form within the form
+            continue
         description = schema["description"].replace("`", "")
         assert " ".join(description.split()).rstrip(".") in text
         for choice in schema.get("enum", ()):
             assert choice in text, field
     for option in options(model):
         assert f"--{option.spelling} " in text
-    assert text.count("[required") == sum(
-        field.is_required() for field_name, field in model.model_fields.items() if field_name != "image"
-    )
-    if "image" in model.model_fields:
-        assert "Give exactly one of --image.asset, --image.recipe and --image.expression." in text
+    assert text.count("[required") == sum(field.is_required() for field in model.model_fields.values())
     if name == "region":
         assert "[at least 16, at most 32768] [default 512]" in text
+
+
+@pytest.mark.parametrize("name", ["region", "timeseries", "patches"])
+def test_help_is_short(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = help_of(name, capsys=capsys)
+    shown = {option.spelling for option in options(MODELS[name]) if f" --{option.spelling} " in text}
+    assert len(shown) == 10
+    assert {"image", "scale", "output", "plan-only"} < shown
+    assert f"--help-all lists {len(options(MODELS[name])) - 10} more options" in text
 
 
 def test_the_list_of_commands_says_what_each_flow_says(capsys, monkeypatch):
@@ -170,9 +194,9 @@ def test_the_list_of_commands_loads_no_flow():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image.asset", SCENE, "--scale=-3"], "scale = '-3': -3 is less than or equal to the minimum of 0."),
-        (["--image.asset", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: there is no band 'B99'."),
-        (["--image.asset", SCENE], "scale = None: with crs = utm it must be given."),
+        (["--image", SCENE, "--scale=-3"], "scale = '-3': -3 is less than the minimum of 0."),
+        (["--image", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: there is no band 'B99'."),
+        (["--image", SCENE], "scale = None: with crs = utm it must be given."),
         (["--scale=30"], "image = None: missing."),
         (["--scale=30", "--colour=secret"], "Unknown option: --colour."),
     ],
@@ -220,13 +244,13 @@ def test_a_prefect_server_that_is_away_leaves_with_1(tmp_path, capsys):
 
 def test_an_unreachable_endpoint_leaves_with_1(prefect_server, tmp_path, capsys):
     words = ["--project=my-project", "--endpoint=http://127.0.0.1:9", f"--output={tmp_path}", "--run-retries=0"]
-    assert leaves("region", "--image.asset", SCENE, "--scale=30", *words) == 1
+    assert leaves("region", "--image", SCENE, "--scale=30", *words) == 1
     assert "Transient: There is no answer from http://127.0.0.1:9 (NewConnectionError)." in capsys.readouterr().err
 
 
 def started(url, output, stderr):
     """A run as a process of its own: 20 tiles that take some seconds."""
-    words = ["--image.asset", SCENE, "--region", "-54.60,-25.30,-54.55,-25.26", "--scale=30", "--tile-size=40"]
+    words = ["--image", SCENE, "--region", "-54.60,-25.30,-54.55,-25.26", "--scale=30", "--tile-size=40"]
     more = ["--requests-in-flight=2", "--project=my-project", f"--endpoint={url}", f"--output={output}"]
     terminal = {"TERM": "xterm", "COLUMNS": "120", "DO_NOT_TRACK": "1"}  # it is Prefect's notice that is not printed
     environment = os.environ | terminal | {"PREFECT_API_URL": get_current_settings().api.url}
@@ -291,9 +315,9 @@ def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
 
 
 def test_the_audit_s_options_are_its_form_s():
-    assert audit_output.parameters.properties.keys() == {"parameters"}
-    assert parse(AuditParameters, "--repair", "--verify=full", "--no-prune") == AuditParameters(
-        repair=True, verify="full"
+    assert audit_output.parameters.properties.keys() == AuditParameters.model_fields.keys()
+    assert parse(AuditParameters, "--repair", "--verify=full", "--no-prune") == parameters_of(
+        AuditParameters, repair=True, verify="full"
     )
 
 
@@ -310,6 +334,6 @@ def test_every_error_of_the_project_ends_a_command_with_one_message(error, capsy
 
     monkeypatch.setattr("flows.start.ready", failing)
     with pytest.raises(SystemExit) as left:
-        run(["region", "--image.asset", SCENE, "--scale=30"])
+        run(["region", "--image", SCENE, "--scale=30"])
     assert left.value.code == FAILED
     assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"

@@ -19,6 +19,7 @@ from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.stored_plan import store_plan
 from tasks.storage.local import LocalStore
 from tests.flows.conftest import UNPACED, pixel_requests
+from tests.given import parameters_of
 from tests.tasks.plan.dated import BOX, A, extracted, write_scene
 
 S2 = {"DATATAKE_IDENTIFIER": "GS2A_20200518T134211_016607_N02.14"}
@@ -38,7 +39,8 @@ def url(folder):
 @pytest.fixture
 def job(url, tmp_path):
     def make(collection, **more):
-        return TimeseriesParameters(
+        return parameters_of(
+            TimeseriesParameters,
             image={"asset": f"projects/sandbox/assets/{collection}"},
             region=BOX,
             crs="native",
@@ -63,7 +65,7 @@ def test_the_images_of_a_series_stand_in_files_table_and_manifest(prefect_server
         write_scene(folder / "day" / f"{name}.tif", pixels, DATE_ACQUIRED="2020-05-18T13:42:25Z", **tags)
     write_scene(folder / "day" / "timeless.tif", A)
     with caplog.at_level(logging.WARNING):
-        result = extract_timeseries(job("day", end="2020-06-01"))
+        result = extract_timeseries(**job("day", end="2020-06-01").given())
 
     right = {
         "2020-05-17": 200.5,
@@ -121,7 +123,7 @@ def test_a_growing_series_of_the_version_before_goes_on_in_its_folder(prefect_se
 
     asked = pixel_requests(url)
     with caplog.at_level(logging.INFO):
-        result = extract_timeseries(growing)
+        result = extract_timeseries(**growing.given())
     assert Path(result.folder).name == before.folder
     assert pixel_requests(url) - asked == 2  # the two images of the 17th, which were one
     assert list(result.files) == ["2020-05-16T100000Z", "2020-05-17T060000Z", "2020-05-17T180000Z", "2020-05-18"]
@@ -148,8 +150,11 @@ BEFORE = {
 def test_the_identity_of_series_of_the_version_before(kind, sandbox_url):
     """Fingerprints and folders that commit af72e67 gave the same jobs."""
     image, how, fingerprint, folder = BEFORE[kind]
-    parameters = TimeseriesParameters(
-        image=image, region=[-54.60, -25.33, -54.58, -25.31], **{"scale": 60, "start": "2020-05-01"} | how
+    parameters = parameters_of(
+        TimeseriesParameters,
+        image=image,
+        region=[-54.60, -25.33, -54.58, -25.31],
+        **{"scale": 60, "start": "2020-05-01"} | how,
     )
     found = plan(parameters, Connection(project="my-project", endpoint=sandbox_url))
     assert (found.fingerprint[:8], found.folder) == (fingerprint, f"series-{folder}")
@@ -158,14 +163,14 @@ def test_the_identity_of_series_of_the_version_before(kind, sandbox_url):
 def test_an_image_without_a_band_blocks_a_growing_series_only_until_a_choice_is_made(prefect_server, folder, job):
     for name, bands, day in [("a", {"B1": A, "B2": A}, "2020-05-16"), ("b", {"B1": A + 1}, "2020-05-17")]:
         write_scene(folder / "bands" / f"{name}.tif", bands, DATE_ACQUIRED=day)
-    state = extract_timeseries(job("bands", bands=["B1", "B2"]), return_state=True)
+    state = extract_timeseries(**job("bands", bands=["B1", "B2"]).given(), return_state=True)
     assert "b has no band B2. Use missing_bands=skip" in str(state.result(raise_on_failure=False))
-    skipped = extract_timeseries(job("bands", bands=["B1", "B2"], missing_bands="skip"))
+    skipped = extract_timeseries(**job("bands", bands=["B1", "B2"], missing_bands="skip").given())
     assert (list(skipped.files), skipped.left_out) == (
         ["2020-05-16"],
         {"projects/sandbox/assets/bands/b": "no band B2"},
     )
-    masked = extract_timeseries(job("bands", bands=["B1", "B2"], missing_bands="mask"))
+    masked = extract_timeseries(**job("bands", bands=["B1", "B2"], missing_bands="mask").given())
     with rasterio.open(masked.files["2020-05-17"]) as file:
         assert file.read(1, masked=True).mean() == 201.5
         assert file.read(2, masked=True).mask.all()

@@ -16,7 +16,6 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Cancelling
 
 from flows import region as flow_of_region
-from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks.prefect_io import run_retries as again
 from tasks.storage import local
@@ -25,6 +24,7 @@ from tasks.storage.store import OutputBusy, OutputDenied, OutputFull, OutputMiss
 from tests.chaos.place import save_block
 from tests.cloud.fault import Fault
 from tests.flows.conftest import BUCKET, UNPACED, forget_requests, pixel_requests, task_runs, turn
+from tests.given import call
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -51,7 +51,7 @@ def job(sandbox):
 
 
 def region(job, **more):
-    return extract_region(RegionParameters(**job | more), return_state=True)
+    return call(extract_region, **job | more, return_state=True)
 
 
 def check_resumes(job, sandbox, state, error, words):
@@ -259,7 +259,7 @@ from flows import region as flow_of_region
 from flows.parameters import RegionParameters
 from flows.region import extract_region
 print("began", flush=True)
-state = extract_region(RegionParameters(**json.loads(sys.argv[1])), return_state=True)
+state = extract_region(**RegionParameters.nested(json.loads(sys.argv[1])), return_state=True)
 print(state.name, state.message, flush=True)
 """
 
@@ -283,13 +283,13 @@ def test_a_cancelled_run_keeps_what_it_has_gives_back_its_slots_and_ends_soon(jo
             answer = client._client.post(
                 "/flow_runs/filter", json={"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
             )
-            own = [run for run in answer.json() if run["parameters"].get("parameters", {}).get("project") == project]
+            own = [run for run in answer.json() if run["parameters"].get("advanced", {}).get("project") == project]
             client.set_flow_run_state(own[0]["id"], Cancelling())
         told = time.monotonic()
         output, errors = process.communicate(timeout=60)
         assert time.monotonic() - told < 30
         answer = client._client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC"}).json()
-        ended = [run for run in answer if run["parameters"].get("parameters", {}).get("project") == project]
+        ended = [run for run in answer if run["parameters"].get("advanced", {}).get("project") == project]
         assert [run["state"]["name"] for run in ended] == ["Crashed" if how.startswith("SIG") else "Cancelled"], errors
         slots = client.read_global_concurrency_limit_by_name(f"tag:earthengine:{project}").active_slots
         assert slots == 0

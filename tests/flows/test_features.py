@@ -16,6 +16,7 @@ from deployments.sandbox.process import running
 from flows.parameters import TimeseriesParameters
 from flows.timeseries import extract_timeseries
 from tests.flows.conftest import UNPACED, forget_requests, pixel_requests
+from tests.given import call, parameters_of
 
 A = np.arange(400, dtype=np.uint16).reshape(20, 20) + 1
 X, Y = 600_000, 7_200_000
@@ -58,7 +59,7 @@ def series(url, tmp_path, prefect_server):
         job = {"image": {"asset": "projects/sandbox/assets/near"}, "start": "2020-06-01", "end": "2020-07-01"}
         grid = {"crs": "EPSG:32621", "scale": 30, "tile_size": 16, "output": str(tmp_path / "out")}
         place = {"project": "my-project", "endpoint": url, "run_retries": 0, **UNPACED}
-        return extract_timeseries(TimeseriesParameters(**job | grid | place | {"region": region} | more))
+        return call(extract_timeseries, **job | grid | place | {"region": region} | more)
 
     return run
 
@@ -153,7 +154,7 @@ def test_far_fields_are_no_mosaic_of_what_lies_between(series, url, caplog, more
 def test_files_of_features_need_geotiff():
     job = {"image": {"asset": "a"}, "start": "2020-01-01", "region": BOX, "scale": 30}
     with pytest.raises(ValueError, match=r"per_feature = 'files': with file_format = NPY .* Choose GEO_TIFF"):
-        TimeseriesParameters(**job, per_feature="files", file_format="NPY")
+        parameters_of(TimeseriesParameters, **job, per_feature="files", file_format="NPY")
 
 
 def test_what_lies_between_far_fields_is_not_requested_as_npy_either(series, url):

@@ -1,6 +1,7 @@
 """The three flows through a real Prefect server, on the sandbox: what they leave on disk and in the UI."""
 
 import csv
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -13,12 +14,14 @@ import rasterio
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_docstrings
+from prefect.utilities.schema_tools import validate
 from pyproj import Transformer
 from rasterio.features import rasterize
 
 from deployments.sandbox.process import running
 from flows.image_parameters import ExpressionImage
-from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.parameters import PatchesParameters, RegionParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
@@ -29,6 +32,7 @@ from tasks.raster.encode import read_geotiff
 from tasks.storage.local import LocalStore
 from tasks.storage.receipt import read_receipts
 from tests.flows.conftest import UNPACED
+from tests.given import call, parameters_of
 from tests.rasters import valid_share
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -41,13 +45,59 @@ def test_every_flow_is_found_by_its_dotted_entrypoint_and_is_one_object(entrypoi
     module, _, name = entrypoint.rpartition(".")
     found = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     assert found is getattr(sys.modules[module], name)
-    assert list(found.parameters.properties) == ["parameters"]
     assert found.description
+    _follows_its_model(found)
+
+
+def _follows_its_model(flow):
+    """Signature, docstring and form have the fields of the model, in one order and with the same defaults."""
+    model, names = flow.model.model_fields, list(inspect.signature(flow).parameters)
+    form = flow.parameters.properties
+    assert names == sorted(form, key=lambda name: form[name]["position"])
+    assert set(names) == set(model)
+    assert names[-1] == "advanced"
+    assert set(flow.parameters.required) == {name for name, field in model.items() if field.is_required()}
+    documented = parameter_docstrings(inspect.getdoc(flow))
+    for name, parameter in inspect.signature(flow).parameters.items():
+        words = " ".join(model[name].description.split())
+        assert " ".join(form[name]["description"].split()).startswith(words)
+        assert documented[name] == words
+        assert form[name]["title"] == model[name].title
+        if not model[name].is_required():
+            assert parameter.default == model[name].default
+            assert form[name].get("default", parameter.default) == parameter.default
+
+
+@pytest.mark.parametrize(("flow", "most"), [(extract_region, 12), (extract_timeseries, 14), (extract_patches, 13)])
+def test_few_fields_come_before_what_is_advanced(flow, most):
+    """Whatever is added goes into `advanced`, unless it decides what is fetched."""
+    assert len(flow.parameters.properties) - 1 <= most
+
+
+@pytest.mark.parametrize("flow", [extract_region, extract_timeseries, extract_patches])
+def test_a_form_offers_no_null_and_no_choice_of_types_but_of_blocks(flow):
+    whole = flow.parameters.model_dump()
+    for schema in (whole, *whole["definitions"].values()):
+        for name, field in schema.get("properties", {}).items():
+            assert field.get("type") != "null", name
+            assert "anyOf" not in field or name in {"output", "connection"}, name
+            assert {"type": "null"} not in field.get("anyOf", []), name
+            assert "default" not in field or field["default"] is not None, name
+
+
+@pytest.mark.parametrize("given", ["-54.6,-25.3,-54.5,-25.2", [-54.6, -25.3, -54.5, -25.2], {"type": "Polygon"}])
+def test_a_server_takes_a_region_as_text_list_or_object(given):
+    """The UI looks up the same definition as text: see `flows.form_schema.form`."""
+    form = extract_region.parameters.model_dump()
+    assert validate({"image": "a/b", "region": given, "bands": ["B4"]}, form, preprocess=True) == []
+    assert validate({"image": "a/b", "region": 3}, form, preprocess=True)
+    shown = form["definitions"][form["properties"]["region"]["$ref"].removeprefix("#/definitions/")]
+    assert shown == {"type": "string"}
 
 
 def test_a_region_becomes_one_mosaic(prefect_server, place):
-    state = extract_region(
-        RegionParameters(image={"asset": SCENE}, region=LAKE, scale=30, tile_size=64, **place), return_state=True
+    state = call(
+        extract_region, image={"asset": SCENE}, region=LAKE, scale=30, tile_size=64, **place, return_state=True
     )
     result = state.result()
     assert (result.stored, result.failed) == (9, 0)
@@ -78,8 +128,8 @@ def test_a_polygon_is_clipped_and_tiles_outside_it_are_not_asked_for(prefect_ser
         ],
     }
     given = {"image": {"asset": SCENE}, "region": triangles, "crs": "EPSG:32721", "scale": 30, "tile_size": 64} | place
-    result = extract_region(RegionParameters(**given))
-    whole = extract_region(RegionParameters(**given, clip=False))
+    result = call(extract_region, **given)
+    whole = call(extract_region, **given, clip=False)
     assert result.stored + result.empty < (whole.stored + whole.empty) / 4
     cut, full = read_geotiff(Path(result.mosaic)), read_geotiff(Path(whole.mosaic))
     assert cut.geobox == full.geobox
@@ -105,8 +155,8 @@ def artifacts_of(state):
 
 
 def test_batches_carry_the_tag_of_their_project(prefect_server, place):
-    state = extract_region(
-        RegionParameters(image={"asset": SCENE}, region=LAKE, scale=300, tile_size=16, **place), return_state=True
+    state = call(
+        extract_region, image={"asset": SCENE}, region=LAKE, scale=300, tile_size=16, **place, return_state=True
     )
     runs = read("/task_runs/filter", flow_runs={"id": {"any_": [str(state.state_details.flow_run_id)]}})
     tagged = {run["name"] for run in runs if "earthengine:my-project" in run["tags"]}
@@ -114,10 +164,14 @@ def test_batches_carry_the_tag_of_their_project(prefect_server, place):
 
 
 def test_a_time_series_becomes_a_file_a_date_and_a_table(prefect_server, place):
-    result = extract_timeseries(
-        TimeseriesParameters(
-            image={"recipe": "modis_ndvi"}, region=LAKE, scale=250, start="2020-01-01", end="2020-02-20", **place
-        )
+    result = call(
+        extract_timeseries,
+        image={"recipe": "modis_ndvi"},
+        region=LAKE,
+        scale=250,
+        start="2020-01-01",
+        end="2020-02-20",
+        **place,
     )
     assert list(result.files) == ["2020-01-01", "2020-01-17", "2020-02-02", "2020-02-18"]
     rasters = {day: read_geotiff(Path(path)) for day, path in result.files.items()}
@@ -140,17 +194,16 @@ def test_a_time_series_becomes_a_file_a_date_and_a_table(prefect_server, place):
 
 
 def test_granules_of_one_day_become_one_file(prefect_server, place):
-    result = extract_timeseries(
-        TimeseriesParameters(
-            image={"asset": "COPERNICUS/S2_SR_HARMONIZED"},
-            bands=["B4", "SCL"],
-            # where the granules 21JYN and 21JYM meet
-            region=[-54.60, -25.33, -54.58, -25.31],
-            scale=60,
-            start="2020-05-01",
-            end="2020-05-20",
-            **place,
-        )
+    result = call(
+        extract_timeseries,
+        image={"asset": "COPERNICUS/S2_SR_HARMONIZED"},
+        bands=["B4", "SCL"],
+        # where the granules 21JYN and 21JYM meet
+        region=[-54.60, -25.33, -54.58, -25.31],
+        scale=60,
+        start="2020-05-01",
+        end="2020-05-20",
+        **place,
     )
     assert list(result.files) == ["2020-05-08T135419Z", "2020-05-18T135419Z"]
     for path in result.files.values():
@@ -170,8 +223,10 @@ def test_patches_become_files_and_an_index(prefect_server, place):
             ]
         ],
     }
-    given = PatchesParameters(image={"asset": SCENE}, points=points, scale=30, size=33, bands=["B4", "B2"], **place)
-    state = extract_patches(given, return_state=True)
+    given = parameters_of(
+        PatchesParameters, image={"asset": SCENE}, points=points, scale=30, size=33, bands=["B4", "B2"], **place
+    )
+    state = extract_patches(**given.given(), return_state=True)
     result = state.result()
     assert (result.stored, result.empty, result.failed) == (2, 1, 0)
     index = geopandas.read_parquet(result.index)
@@ -199,13 +254,18 @@ def test_an_image_built_by_hand_is_extracted_and_the_users_session_stays(prefect
     ensure_client(connection)
     image = ee.Image(SCENE).select("B4").add(1).rename("more").toInt32()
     before = (ee.data.is_initialized(), ee.data._get_state().cloud_api_user_project)
-    parameters = RegionParameters(
-        image=ExpressionImage(expression=image, name="by_hand"), region=LAKE, scale=30, crs="EPSG:32621", **place
+    parameters = parameters_of(
+        RegionParameters,
+        image=ExpressionImage(expression=image, name="by_hand"),
+        region=LAKE,
+        scale=30,
+        crs="EPSG:32621",
+        **place,
     )
     assert parameters.image.expression == encode(image)
-    result = extract_region(parameters)
+    result = extract_region(**parameters.given())
     assert (ee.data.is_initialized(), ee.data._get_state().cloud_api_user_project) == before
-    plain = extract_region(RegionParameters(image={"asset": SCENE}, region=LAKE, scale=30, crs="EPSG:32621", **place))
+    plain = call(extract_region, image={"asset": SCENE}, region=LAKE, scale=30, crs="EPSG:32621", **place)
     ours, theirs = read_geotiff(Path(result.mosaic)), read_geotiff(Path(plain.mosaic))
     assert (ours.values[0] == theirs.values[2].astype(int) + 1).all()
     assert result.fingerprint != plain.fingerprint
@@ -214,17 +274,16 @@ def test_an_image_built_by_hand_is_extracted_and_the_users_session_stays(prefect
 @pytest.mark.parametrize("file_format", ["NPY", "PNG", "JPEG"])
 def test_other_formats_are_stored_as_sent(prefect_server, place, file_format):
     pictures = {"visualization": {"min": 7000, "max": 12000}} if file_format != "NPY" else {}
-    result = extract_region(
-        RegionParameters(
-            image={"asset": SCENE},
-            bands=["B4", "B3", "B2"],
-            region=LAKE,
-            scale=60,
-            tile_size=64,
-            file_format=file_format,
-            **pictures,
-            **place,
-        )
+    result = call(
+        extract_region,
+        image={"asset": SCENE},
+        bands=["B4", "B3", "B2"],
+        region=LAKE,
+        scale=60,
+        tile_size=64,
+        file_format=file_format,
+        **pictures,
+        **place,
     )
     assert result.mosaic is None
     files = [path for path in Path(result.output, "tiles").rglob("*") if path.is_file()]
@@ -238,7 +297,7 @@ def test_other_formats_are_stored_as_sent(prefect_server, place, file_format):
 
 
 def test_the_receipts_say_what_is_on_disk(prefect_server, place):
-    result = extract_region(RegionParameters(image={"asset": SCENE}, region=LAKE, scale=90, tile_size=16, **place))
+    result = call(extract_region, image={"asset": SCENE}, region=LAKE, scale=90, tile_size=16, **place)
     receipts = read_receipts(LocalStore(Path(result.output)), Path(result.folder).name)
     tiles = [tile for _, receipt in receipts for tile in receipt.tiles]
     assert [tile.index for tile in tiles] == list(range(result.stored))
@@ -259,21 +318,21 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
             "output": str(tmp_path),
             **UNPACED,
         }
-        state = extract_region(RegionParameters(**given), return_state=True)
+        state = call(extract_region, **given, return_state=True)
         assert state.is_failed()
         with pytest.raises(ExtractionFailedError, match="User memory limit exceeded"):
             state.result()
         failures = artifacts_of(state)["failures"]
         assert failures["data"].count("TooHeavy: User memory limit exceeded.") >= 1
         assert "landsat8_224078_20200518 r0" in failures["data"]
-        allowed = extract_region(RegionParameters(**given, allow_failures=True))
+        allowed = call(extract_region, **given, allow_failures=True)
         points = {
             "type": "Feature",
             "properties": {"plot_id": "00123"},
             "geometry": {"type": "Point", "coordinates": [-54.58, -25.28]},
         }
         patches = {key: given[key] for key in given if key not in {"region", "tile_size"}} | {"points": points}
-        state = extract_patches(PatchesParameters(**patches, size=100), return_state=True)
+        state = call(extract_patches, **patches, size=100, return_state=True)
         assert "first: 00123" in state.message
         assert json.loads(artifacts_of(state)["failures"]["data"])[0]["name"] == "00123"
     assert allowed.failed >= 1
@@ -284,10 +343,10 @@ def test_tiles_that_are_refused_fail_the_run_and_leave_the_rest(prefect_server, 
 
 def test_tiles_that_are_too_heavy_come_in_parts_and_the_mosaic_is_the_same(prefect_server, place, tmp_path):
     given = {"image": {"asset": SCENE}, "region": LAKE, "scale": 30, "tile_size": 100, "project": "my-project"}
-    whole = extract_region(RegionParameters(**given | place))
+    whole = call(extract_region, **given | place)
     with running(max_pixels=64 * 64) as url:
-        state = extract_region(
-            RegionParameters(**given, endpoint=url, output=str(tmp_path / "parts"), **UNPACED), return_state=True
+        state = call(
+            extract_region, **given, endpoint=url, output=str(tmp_path / "parts"), **UNPACED, return_state=True
         )
     parts = state.result()
     assert Path(parts.mosaic).read_bytes() == Path(whole.mosaic).read_bytes()

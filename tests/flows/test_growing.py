@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from flows.audit import audit_output
-from flows.parameters import AuditParameters, TimeseriesParameters
 from flows.timeseries import extract_timeseries
 from tests.flows.conftest import UNPACED, files, pixel_requests, turn
 from tests.flows.test_flows import artifacts_of
+from tests.given import call
 
 LAKE = [-54.62, -25.30, -54.58, -25.26]
 COLLECTION = "MODIS/061/MOD13Q1"
@@ -28,8 +28,8 @@ def series(served, tmp_path, prefect_server):
             "run_retries": 0,
             **UNPACED,
         }
-        state = extract_timeseries(
-            TimeseriesParameters(**job | {"start": "2020-01-01", "tile_size": 16} | place | more), return_state=True
+        state = call(
+            extract_timeseries, **job | {"start": "2020-01-01", "tile_size": 16} | place | more, return_state=True
         )
         return state, pixel_requests(served) - before
 
@@ -81,7 +81,7 @@ def test_each_run_fetches_just_what_is_new_or_changed(series, served, tmp_path):
     at_once = state.result()
     assert asked == 10 * a_date
     audit = {"output": str(tmp_path / "out"), "run_retries": 0}
-    found = audit_output(AuditParameters(**audit, prune=True))
+    found = call(audit_output, **audit, prune=True)
     assert found.plans[Path(first.folder).name] == dict.fromkeys(found.plans[Path(first.folder).name], 0) | {
         "stored": 10 * a_date
     }

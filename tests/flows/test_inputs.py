@@ -13,6 +13,7 @@ from flows.patches import extract_patches
 from flows.region import extract_region
 from tasks.errors.input import InputError
 from tests.flows.conftest import pixel_requests
+from tests.given import call, parameters_of
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 TABLE = "id;Long;Lat;n;note\n00123;-54,58;-25,28;1;NA\n1e5;-54,57;-25,27;;TRUE\n12345678901234567;-54,56;-25,29;3;\n"
@@ -40,7 +41,7 @@ def test_a_table_s_values_stand_in_the_index(prefect_server, place, tmp_path, ca
     (tmp_path / "sites.csv").write_text(TABLE)
     given = {"image": {"asset": SCENE}, "scale": 30, "size": 16, "points": str(tmp_path / "sites.csv")} | place
     with caplog.at_level(logging.INFO):
-        result = extract_patches(PatchesParameters(**given))
+        result = call(extract_patches, **given)
     index = geopandas.read_parquet(result.index)
     assert index["id"].tolist() == ["00123", "1e5", "12345678901234567"]
     assert [None if pd.isna(n) else n for n in index["n"]] == [1, None, 3]
@@ -55,7 +56,7 @@ def test_a_table_s_values_stand_in_the_index(prefect_server, place, tmp_path, ca
 
 def test_a_layer_is_chosen_and_its_parts_have_rows(prefect_server, place, package):
     given = {"image": {"asset": SCENE}, "scale": 30, "size": 16, "points": str(package)} | place
-    result = extract_patches(PatchesParameters(**given, layer="springs"))
+    result = call(extract_patches, **given, layer="springs")
     index = geopandas.read_parquet(result.index)
     assert index["code"].tolist() == ["010", "010"]
     assert index["part"].tolist() == [0, 1]
@@ -73,14 +74,14 @@ def test_several_layers_are_refused_before_the_first_request(
     prefect_server, place, package, sandbox_url, flow, model, field, layers
 ):
     before = pixel_requests(sandbox_url)
-    parameters = model(image={"asset": SCENE}, scale=30, **{field: str(package)}, **place)
+    parameters = parameters_of(model, image=SCENE, scale=30, **{field: str(package)}, **place)
     with pytest.raises(InputError, match=rf"{field} = .*it has several layers: {layers}"):
-        flow(parameters)
+        flow(**parameters.given())
     assert pixel_requests(sandbox_url) == before
 
 
 def test_a_region_is_all_layers(prefect_server, place, package):
     given = {"image": {"asset": SCENE}, "crs": "EPSG:4326", "scale": 0.0005, "region": str(package)} | place
-    result = extract_region(RegionParameters(**given, layer="*"))
+    result = call(extract_region, **given, layer="*")
     with rasterio.open(result.mosaic) as file:
         assert file.shape == (20, 60)

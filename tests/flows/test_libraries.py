@@ -121,8 +121,8 @@ def job(sandbox_url, tmp_path):
 def flow_of(error_seen):
     """The flow's function without the engine: it returns a failed state, whose error the engine would raise."""
 
-    def flow(parameters):
-        state = extract_region.fn(parameters)
+    def flow(**parameters):
+        state = extract_region.fn(**parameters)
         if state.is_cancelled():
             raise prefect.exceptions.CancelledRun(state.message)
         error_seen.append(state.data)
@@ -158,7 +158,7 @@ def test_a_fault_of_a_library_is_one_error_of_the_project(job, monkeypatch, caps
     words = [f"--{field}={job[field]}" for field in ("region", "crs", "scale", "project", "endpoint", "output")]
     seen.clear()
     with pytest.raises(SystemExit) as ended:
-        command_line.run(["region", "--image.asset", SCENE, "--clip", "--plan-only", *words])
+        command_line.run(["region", "--image", SCENE, "--clip=yes", "--plan-only", *words])
     shown = capsys.readouterr().err
     assert seen, shown
     assert ended.value.code == (command_line.BAD_INPUT if isinstance(seen[0], InputError) else command_line.FAILED)
@@ -181,7 +181,7 @@ def test_what_ends_the_process_is_not_kept(job, monkeypatch):
 
         monkeypatch.setattr("flows.extraction.log_plan", ending)
         with temporary_settings(), pytest.raises(end):
-            extract_region.fn(RegionParameters(**job))
+            extract_region.fn(**RegionParameters.nested(job))
 
 
 def test_a_task_has_one_error_of_the_project_too():

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
+from tests.given import parameters_of
 
 GOOD = {
     RegionParameters: {"image": {"asset": "a/b"}, "scale": 30, "region": [1, 2, 3, 4]},
@@ -27,7 +28,9 @@ GOOD = {
 WRONG = {
     "image": {
         "missing": None,
-        "type": "a/b",
+        "type": 3,
+        "no id": "elevations",
+        "no JSON": "{",
         "empty": {"asset": ""},
         "two": {"asset": "a", "recipe": "b"},
         "none": {},
@@ -37,9 +40,11 @@ WRONG = {
         "expression": {"expression": "text"},
         "name": {"expression": {"result": "0", "values": {}}, "name": "../x"},
     },
+    "recipe_parameters": {"type": 3, "list": [1], "no pair": "start", "twice": "a=1, a=2", "of an asset": {"start": 3}},
+    "label": {"type": 3, "path": "a/b", "long": "a" * 41, "lines": "a\nb"},
+    "as_of": {"type": "soon", "of an asset": "2020-01-01"},
     "bands": {
         "type": 7,
-        "empty": [],
         "twice": ["B1", "B1"],
         "inner type": [1.5],
         "many": [str(i) for i in range(1025)],
@@ -95,7 +100,7 @@ WRONG = {
     "computation_limit": {"type": "long", "negative": -1, "large": 1e9, "nan": math.nan},
     "hedged_share": {"type": "few", "negative": -0.01, "large": 0.02, "nan": math.nan},
     "requests_per_second": {"type": "many", "zero": 0, "negative": -1, "large": 1e9, "nan": math.nan},
-    "workload_tag": {"type": 3, "empty": "", "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
+    "workload_tag": {"type": 3, "capitals": "Run 7", "end": "run-", "long": "a" * 64, "lines": "run\n"},
     "plan_only": {"type": "perhaps"},
     "layer": {"type": 3},
     "max_requests": {"type": "all", "zero": 0},
@@ -129,6 +134,10 @@ OWN = {
 }
 
 
+# Parts of an image that are parameters of their own.
+NAMED = {"image": ["image", "recipe_parameters", "as_of"]}
+
+
 def matrix():
     for model, good in GOOD.items():
         for field, wrongs in {**WRONG, **OWN[model]}.items():
@@ -147,10 +156,12 @@ def matrix():
 @pytest.mark.parametrize(("model", "given", "field"), list(matrix()))
 def test_bad_input_is_named_with_its_value_and_a_remedy(model, given, field):
     with pytest.raises(ValidationError) as caught:
-        model.model_validate(given)
+        parameters_of(model, **given)
     (error,) = caught.value.errors()
     message = error["msg"]
-    assert message.startswith((f"{field} = ", f"{field}.")), message
+    assert message.startswith(tuple(f"{name}{end}" for name in NAMED.get(field, [field]) for end in (" = ", "."))), (
+        message
+    )
     reason, _, remedy = message.partition(": ")[2].partition(". ")
     assert reason
     assert len(remedy) > 10
@@ -159,7 +170,8 @@ def test_bad_input_is_named_with_its_value_and_a_remedy(model, given, field):
 
 def test_the_matrix_covers_every_field():
     for model in GOOD:
-        assert set(model.model_fields) == set(WRONG) | (set(OWN[model]) & set(model.model_fields))
+        fields = {*model.model_fields, *type(model.model_fields["advanced"].default).model_fields} - {"advanced"}
+        assert fields == {*WRONG, *OWN[model]}
 
 
 @pytest.mark.parametrize("model", list(GOOD), ids=lambda model: model.__name__)
@@ -172,13 +184,13 @@ def test_every_field_says_what_it_is(model):
 @pytest.mark.parametrize(("model", "good"), list(GOOD.items()), ids=lambda value: getattr(value, "__name__", ""))
 def test_good_input_survives_the_api(model, good):
     """What a form or a schedule sends (JSON) is what Python gives."""
-    parameters = model.model_validate(good)
+    parameters = parameters_of(model, **good)
     assert model.model_validate_json(parameters.model_dump_json()) == parameters
 
 
 def test_several_errors_are_told_at_once():
     with pytest.raises(ValidationError) as caught:
-        RegionParameters(image={"asset": ""}, scale=-1)
+        parameters_of(RegionParameters, image={"asset": ""}, scale=-1)
     assert caught.value.errors()[0]["msg"].count("\n") == 1
 
 
@@ -186,10 +198,16 @@ def test_several_errors_are_told_at_once():
     ("image", "kind"),
     [
         ({"asset": "a"}, StoredImage),
+        ("a/b", StoredImage),
+        ("ndvi", RecipeImage),
+        ("my.module:function", RecipeImage),
+        ('{"asset": "a"}', StoredImage),
+        ('{"result": "0", "values": {}}', ExpressionImage),
+        ({"result": "0", "values": {}}, ExpressionImage),
         ({"recipe": "r", "parameters": {"a": 1}, "as_of": "2020-01-01"}, RecipeImage),
         ({"expression": {"result": "0", "values": {}}}, ExpressionImage),
         (StoredImage(asset="a"), StoredImage),
     ],
 )
 def test_an_image_is_of_the_kind_that_was_given(image, kind):
-    assert isinstance(RegionParameters(image=image, scale=30).image, kind)
+    assert isinstance(parameters_of(RegionParameters, image=image, scale=30).image, kind)

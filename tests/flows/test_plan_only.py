@@ -8,12 +8,13 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 
 from flows.audit import audit_output
-from flows.parameters import AuditParameters, PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.patches import extract_patches
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tests.flows.conftest import files, pixel_requests, task_runs
 from tests.flows.test_flows import artifacts_of
+from tests.given import call
 
 LAKE = [-54.62, -25.30, -54.58, -25.26]
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -42,18 +43,18 @@ JOBS = {
     ),
 }
 NAMES = {
-    "region": "plan of region landsat8_224078_20200518 32721 30m 1 tiles",
-    "timeseries": "plan of timeseries MOD13Q1 sinusoidal 231.656m 4 dates 4 tiles",
-    "patches": "plan of patches landsat8_224078_20200518 32721 30m 1 tiles",
+    "region": "plan of region 25.28S 54.60W landsat8_224078_20200518 32721 30m 1 tiles",
+    "timeseries": "plan of timeseries 25.28S 54.60W MOD13Q1 sinusoidal 231.656m 4 dates 4 tiles",
+    "patches": "plan of patches 25.28S 54.60W landsat8_224078_20200518 32721 30m 1 tiles",
 }
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_it_shows_the_plan_and_a_map_and_fetches_and_writes_nothing(prefect_server, served, place, tmp_path, kind):
-    flow, model, job = JOBS[kind]
+    flow, _, job = JOBS[kind]
     place = place | {"endpoint": served}
     before = pixel_requests(served)
-    state = flow(model(**job, **place, plan_only=True), return_state=True)
+    state = call(flow, **job, **place, plan_only=True, return_state=True)
     result = state.result()
     assert pixel_requests(served) == before
     assert files(tmp_path) == {}
@@ -71,12 +72,12 @@ def test_it_shows_the_plan_and_a_map_and_fetches_and_writes_nothing(prefect_serv
 
 
 def test_an_audit_repairs_and_prunes_nothing(prefect_server, served, place, tmp_path):
-    _, model, job = JOBS["region"]
+    *_, job = JOBS["region"]
     place = place | {"endpoint": served}
-    extract_region(model(**job, **place))
+    call(extract_region, **job, **place)
     next((tmp_path / "out" / "tiles").rglob("*.tif")).unlink()
     before, asked = files(tmp_path), pixel_requests(served)
-    state = audit_output(AuditParameters(**place, repair=True, prune=True, plan_only=True), return_state=True)
+    state = call(audit_output, **place, repair=True, prune=True, plan_only=True, return_state=True)
     assert state.is_failed()
     assert "1 missing" in state.message
     assert (files(tmp_path), pixel_requests(served)) == (before, asked)

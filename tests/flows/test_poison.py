@@ -8,16 +8,16 @@ from uuid import uuid4
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tasks.earthengine.errors import Transient
-from tasks.errors.input import BadInputError
+from tasks.errors.input import InputError
 from tasks.prefect_io import run_retries
 from tasks.prefect_io.heartbeat import FLOWS, mark_the_silent
 from tests.flows.conftest import deep
+from tests.given import call
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -48,7 +48,7 @@ def lists(client):
 def test_an_extraction_completes_beside_it(client, planted, place):
     with pytest.raises(PrefectHTTPStatusError, match="500"):
         lists(client)
-    state = extract_region(RegionParameters(**JOB | place), return_state=True)
+    state = call(extract_region, **JOB | place, return_state=True)
     assert state.is_completed()
     assert state.result().stored > 0
 
@@ -82,8 +82,8 @@ def test_a_run_that_the_server_does_not_show_keeps_its_own_error(fault, monkeypa
     ("given", "field"),
     [
         ({"max_requests": 2**70}, "max_requests"),
-        ({"image": {"recipe": "m:f", "parameters": {"seed": -(2**64)}}}, "image.parameters.seed"),
-        ({"image": {"recipe": "m:f", "parameters": {"seed": math.inf}}}, "image.parameters.seed"),
+        ({"image": "m:f", "recipe_parameters": {"seed": -(2**64)}}, "recipe_parameters.seed"),
+        ({"image": "m:f", "recipe_parameters": {"seed": math.inf}}, "recipe_parameters.seed"),
         ({"image": {"recipe": "m:f", "parameters": {"list": deep(250)}}}, "image.parameters.list"),
         ({"crs": "\ud800"}, "crs"),
         ({"region": {"type": "Point", "coordinates": [1.123456] * 60_000}}, "parameters"),
@@ -91,10 +91,9 @@ def test_a_run_that_the_server_does_not_show_keeps_its_own_error(fault, monkeypa
     ids=["number", "recipe", "infinite", "deep", "half a character", "large"],
 )
 def test_raw_arguments_are_refused_before_the_server_has_a_run(client, given, field, place):
-    """A flow may be called with a dictionary, which Prefect would store before our models see it."""
     before = client.request("POST", "/flow_runs/count", json={}).json()
-    with pytest.raises(BadInputError, match=rf"^{field}") as refused:
-        extract_region(JOB | place | given)
+    with pytest.raises(InputError, match=rf"^{field}") as refused:
+        call(extract_region, **JOB | place | given)
     assert field != "parameters" or "the path of a file" in str(refused.value)
     assert client.request("POST", "/flow_runs/count", json={}).json() == before
 
@@ -102,7 +101,9 @@ def test_raw_arguments_are_refused_before_the_server_has_a_run(client, given, fi
 @pytest.mark.parametrize("planted", FLOWS[:1], indirect=True)
 def test_a_deployment_s_run_that_was_stored_can_be_sent_again_once_it_starts(client, planted, monkeypatch):
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", planted)
-    with pytest.raises(ParameterTypeError, match=r"max_requests = 1180591620717411303424"):
-        extract_region.validate_parameters({"parameters": JOB | {"max_requests": 2**70}})
+    poisoned = JOB | {"advanced": {"max_requests": 2**70}}
+    assert extract_region.validate_parameters(poisoned) is poisoned
+    state = extract_region.fn(**poisoned)
+    assert state.message.startswith("InputError: max_requests = 1180591620717411303424")
     kept = next(run for run in lists(client).json() if run["id"] == planted)
-    assert kept["parameters"]["parameters"] == JOB | {"max_requests": str(2**70)}
+    assert kept["parameters"] == JOB | {"advanced": {"max_requests": str(2**70)}}

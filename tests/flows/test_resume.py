@@ -12,12 +12,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from deployments.sandbox.process import running
 from flows.audit import audit_output
 from flows.command_line import run
-from flows.parameters import AuditParameters, RegionParameters, TimeseriesParameters
+from flows.parameters import AuditParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks.errors.run import AuditError
 from tasks.extraction import batching
 from tests.flows.conftest import UNPACED, files, forget_requests, pixel_requests, task_runs
+from tests.given import call, parameters_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
@@ -41,7 +42,7 @@ def job(sandbox, output):
 
 
 def region(job, **more):
-    return extract_region(RegionParameters(**job | more), return_state=True)
+    return call(extract_region, **job | more, return_state=True)
 
 
 def test_a_whole_job_that_is_run_again_fetches_nothing_and_takes_no_slot(job, sandbox, output, monkeypatch):
@@ -71,7 +72,9 @@ def test_a_whole_job_that_is_run_again_fetches_nothing_and_takes_no_slot(job, sa
 
 
 def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(job, sandbox, output):
-    given = AuditParameters(**{key: job[key] for key in ("project", "endpoint", "output", "run_retries")})
+    given = parameters_of(
+        AuditParameters, **{key: job[key] for key in ("project", "endpoint", "output", "run_retries")}
+    )
     region(job)
     whole = {stored.key: output.store.get(stored.key) for stored in output.store.list("tiles/")}
     keys = sorted(whole)
@@ -88,7 +91,7 @@ def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     else:
         output.store.put(silent, changed)
-    quick, full = (audit_output(given.model_copy(update={"verify": v}), return_state=True) for v in ("quick", "full"))
+    quick, full = (audit_output(**given.given(), verify=v, return_state=True) for v in ("quick", "full"))
     found = quick.message.splitlines()
     assert quick.is_failed()
     assert sum("missing: its file is gone" in line for line in found) == 3
@@ -102,7 +105,7 @@ def test_what_is_deleted_changed_or_cut_is_named_by_the_audit_and_fetched_again(
     assert region(job, verify="full").is_completed()
     assert pixel_requests(sandbox) == before + 6
     assert {stored.key: output.store.get(stored.key) for stored in output.store.list("tiles/")} == whole
-    assert audit_output(given, return_state=True).result().plans != {}
+    assert audit_output(**given.given(), return_state=True).result().plans != {}
 
 
 def test_the_audit_s_exit_code_says_whether_all_is_whole(job, output, capsys):
@@ -118,7 +121,7 @@ def test_the_audit_s_exit_code_says_whether_all_is_whole(job, output, capsys):
 
 
 def test_the_audit_of_an_output_that_is_not_there_fails_and_makes_none(tmp_path):
-    state = audit_output(AuditParameters(output=str(tmp_path / "none"), run_retries=0), return_state=True)
+    state = call(audit_output, output=str(tmp_path / "none"), run_retries=0, return_state=True)
     assert state.message.startswith("AuditError: There is no plan in this output")
     assert list(tmp_path.iterdir()) == []
 
@@ -127,8 +130,10 @@ def test_repair_fetches_just_what_is_missing(job, sandbox, output):
     region(job)
     key = next(iter(output.store.list("tiles/"))).key
     output.store.delete(key)
-    given = AuditParameters(**{k: job[k] for k in ("project", "endpoint", "output", "run_retries")}, repair=True)
-    result = audit_output(given)
+    given = parameters_of(
+        AuditParameters, **{k: job[k] for k in ("project", "endpoint", "output", "run_retries")}, repair=True
+    )
+    result = audit_output(**given.given())
     assert [counts["stored"] for counts in result.plans.values()] == [TILES]
     assert pixel_requests(sandbox) == TILES + 1
 
@@ -163,9 +168,9 @@ def test_a_further_date_is_all_that_is_fetched(sandbox, tmp_path):
         "output": str(tmp_path),
         **UNPACED,
     }
-    first = extract_timeseries(TimeseriesParameters(**given, end="2020-02-10"))
+    first = call(extract_timeseries, **given, end="2020-02-10")
     old = files(tmp_path)
-    second = extract_timeseries(TimeseriesParameters(**given, end="2020-03-01"))
+    second = call(extract_timeseries, **given, end="2020-03-01")
     assert (len(first.files), len(second.files)) == (3, 4)
     assert pixel_requests(sandbox) == second.stored == first.stored * 4 // 3
     now = files(tmp_path)
@@ -183,9 +188,9 @@ def test_an_asset_that_was_updated_is_fetched_anew_and_its_old_plan_is_supersede
         assert (pixel_requests(url), second.fingerprint != first.fingerprint) == (2 * TILES, True)
         now = files(tmp_path / "out")
         assert {key: now[key] for key in old} == old
-        given = AuditParameters(**{k: job[k] for k in ("project", "endpoint", "output", "run_retries")})
-        assert audit_output(given).superseded == [Path(first.folder).name]
-        pruned = audit_output(given.model_copy(update={"prune": True}))
+        given = parameters_of(AuditParameters, **{k: job[k] for k in ("project", "endpoint", "output", "run_retries")})
+        assert audit_output(**given.given()).superseded == [Path(first.folder).name]
+        pruned = audit_output(**given.given(), prune=True)
         assert pruned.pruned > TILES
         assert not Path(first.folder).exists()
         assert {key for key in now if key not in files(tmp_path / "out")} <= set(old)
@@ -193,7 +198,7 @@ def test_an_asset_that_was_updated_is_fetched_anew_and_its_old_plan_is_supersede
         assert pixel_requests(url) == 2 * TILES
         Path(second.output, next(key for key in files(Path(second.output)) if key.startswith("tiles/"))).unlink()
         os.utime(tmp_path / "scenes" / "landsat8_224078_20200518.tif", ns=(1, 1))
-        late = audit_output(given.model_copy(update={"repair": True}), return_state=True)
+        late = audit_output(**given.given(), repair=True, return_state=True)
     assert late.is_failed()
     assert "was updated since it was planned" in late.message
 

@@ -9,11 +9,12 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 
 from flows.audit import audit_output
-from flows.parameters import AuditParameters, RegionParameters
+from flows.parameters import RegionParameters
 from flows.region import extract_region
 from tests.cloud.fault import Fault
 from tests.cloud.tokens import service_account_info
 from tests.flows.conftest import BUCKET, UNPACED, files
+from tests.given import call, parameters_of
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -59,20 +60,20 @@ def test_no_secret_is_in_anything_that_a_run_leaves(sandbox_url, cloud, tmp_path
         "run_retries": 0,
         **UNPACED,
     }
-    parameters = RegionParameters(**given)
+    parameters = parameters_of(RegionParameters, **given)
     assert parameters.output == "gcs-bucket/secret-bucket"
-    whole = extract_region(parameters, return_state=True)
-    again = extract_region(parameters, return_state=True)
-    audited = audit_output(AuditParameters(output="gcs-bucket/secret-bucket", run_retries=0), return_state=True)
+    whole = extract_region(**parameters.given(), return_state=True)
+    again = extract_region(**parameters.given(), return_state=True)
+    audited = call(audit_output, output="gcs-bucket/secret-bucket", run_retries=0, return_state=True)
     assert [state.name for state in (whole, again, audited)] == ["Completed"] * 3
     failed = []
     for fault in ({"status": 401}, {"status": 403}, {"status": 400, "message": json.dumps(key)}):
         cloud.faults[:] = [Fault(match="POST /upload/", **fault)]
-        failed.append(extract_region(RegionParameters(**given | {"scale": 90}), return_state=True))
+        failed.append(call(extract_region, **given | {"scale": 90}, return_state=True))
     cloud.faults.clear()
     cloud.refuse_tokens = True
     cloud.expire_tokens()
-    failed.append(extract_region(parameters, return_state=True))
+    failed.append(extract_region(**parameters.given(), return_state=True))
     assert {state.name for state in failed} == {"Failed"}
     time.sleep(3)  # logs are sent in bundles
     states = [whole, again, audited, *failed]

@@ -20,9 +20,10 @@ from flows.parameters import AuditParameters
 from flows.region import RegionResult
 from flows.start import ready
 from tasks.prefect_io.heartbeat import HEARTBEAT_S, heartbeats
+from tests.given import parameters_of
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
-REGION = ["region", "--image.asset", SCENE, "--scale=30", "--region=-54.60,-25.30,-54.55,-25.26"]
+REGION = ["region", "--image", SCENE, "--scale=30", "--region=-54.60,-25.30,-54.55,-25.26"]
 # What takes longest to import, and nobody needs who only reads or refuses parameters.
 HEAVY = {"prefect", "ee", "rasterio", "geopandas", "pandas", "matplotlib", "google.cloud", "numpy", "shapely", "pyproj"}
 
@@ -58,7 +59,7 @@ def test_help_imports_neither_prefect_nor_the_client_nor_gdal(name):
     ("words", "told"),
     [
         ([*REGION, "--scale", "x"], "scale = "),
-        (["region", "--image.asset", SCENE, "--scale=-1"], "scale = '-1': -1 is less than or equal to the minimum"),
+        (["region", "--image", SCENE, "--scale=-1"], "scale = '-1': -1 is less than the minimum"),
         ([*REGION, "--tile-size=5"], "tile_size = "),
         ([*REGION, "--output=ftp://elsewhere"], "output = 'ftp://elsewhere': nothing can be written to ftp://"),
         ([*REGION, "--output=gs://-"], "output = 'gs://-': a bucket has a name of 3 to 222 lower-case letters"),
@@ -123,7 +124,7 @@ def test_a_run_that_we_start_tells_that_it_is_alive_more_often_unless_its_user_h
         return get_current_settings().flows.heartbeat_frequency
 
     before = frequency()
-    with ready("flows.audit", "audit_output", AuditParameters(output=str(tmp_path))) as flow:
+    with ready("flows.audit", "audit_output", parameters_of(AuditParameters, output=str(tmp_path))) as flow:
         assert (flow.name, frequency()) == ("audit-output", HEARTBEAT_S)
     assert frequency() == before
     with temporary_settings({"flows.heartbeat_frequency": 60}), heartbeats():

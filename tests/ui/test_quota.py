@@ -25,10 +25,8 @@ def test_the_sandbox_never_sees_more_in_flight_than_the_quota(up):
     runs = {}
     for name, changes in jobs.items():
         deployment = ask(f"{api}/deployments/name/{name}", "GET", None)
-        parameters = deployment["parameters"]["parameters"] | changes
-        started = ask(
-            f"{api}/deployments/{deployment['id']}/create_flow_run", "POST", {"parameters": {"parameters": parameters}}
-        )
+        parameters = deployment["parameters"] | changes
+        started = ask(f"{api}/deployments/{deployment['id']}/create_flow_run", "POST", {"parameters": parameters})
         runs[started["id"]] = None
     end = time.monotonic() + 240
     while None in runs.values() and time.monotonic() < end:

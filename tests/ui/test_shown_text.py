@@ -24,10 +24,8 @@ IDS = [
 def start(ui, name, **fields):
     """Start a run of a deployment with other fields, and return its id."""
     (deployment,) = ask(f"{ui.up.url}/api/deployments/filter", "POST", {"deployments": {"name": {"any_": [name]}}})
-    given = {**deployment["parameters"]["parameters"], **fields}
-    made = ask(
-        f"{ui.up.url}/api/deployments/{deployment['id']}/create_flow_run", "POST", {"parameters": {"parameters": given}}
-    )
+    given = {**deployment["parameters"], **fields}
+    made = ask(f"{ui.up.url}/api/deployments/{deployment['id']}/create_flow_run", "POST", {"parameters": given})
     ended = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda run: run["state_type"] not in {"COMPLETED", "FAILED", "CRASHED"}),
         wait=tenacity.wait_fixed(1),

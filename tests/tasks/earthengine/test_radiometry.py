@@ -117,8 +117,8 @@ def test_every_landsat_of_level_2_is_converted(collection, connection):
         ("LANDSAT/LC08/C02/T1/x", "B4", "B5", "Use LANDSAT/LC08/C02/T1_TOA/x"),
         ("NOAA/GOES/16/MCMIPC/x", "CMI_C02", "CMI_C03", "scale and offset of this public collection are not known"),
         ("COPERNICUS/S3/OLCI/x", "Oa08_radiance", "Oa17_radiance", "not known"),
-        ("LANDSAT/LC08/C02/T1_L2/x", "ST_B10", "SR_B5", "image.parameters.red = 'ST_B10'"),
-        ("LANDSAT/LC08/C02/T1_L2/x", "SR_B4", "QA_PIXEL", "image.parameters.nir = 'QA_PIXEL'"),
+        ("LANDSAT/LC08/C02/T1_L2/x", "ST_B10", "SR_B5", "recipe_parameters.red = 'ST_B10'"),
+        ("LANDSAT/LC08/C02/T1_L2/x", "SR_B4", "QA_PIXEL", "recipe_parameters.nir = 'QA_PIXEL'"),
         ("MODIS/061/MOD13Q1/2020_01_01", "NDVI", "EVI", "not a reflectance band of MODIS/061/MOD13Q1"),
     ],
 )

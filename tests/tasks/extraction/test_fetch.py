@@ -90,15 +90,12 @@ def test_two_processes_that_share_a_tag_never_pass_the_quota(prefect_server, tmp
     """Each would like all ten; the sandbox, which would take any number, counts what it gets."""
     script = """
 import sys
-from flows.parameters import PatchesParameters
 from flows.patches import extract_patches
 points = [[-54.6 + 0.0005 * i, -25.3 + 0.0002 * int(sys.argv[3])] for i in range(60)]
 features = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": p}} for p in points]
-result = extract_patches(PatchesParameters(
-    image={"asset": "projects/sandbox/assets/landsat8_224078_20200518"}, masks="unknown", scale=30, size=16,
-    points={"type": "FeatureCollection", "features": features}, output=sys.argv[2], endpoint=sys.argv[1],
-    project="shared-project", requests_in_flight=10, requests_per_second=1000,
-))
+result = extract_patches(image="projects/sandbox/assets/landsat8_224078_20200518", masks="unknown", scale=30, size=16,
+    points={"type": "FeatureCollection", "features": features}, output=sys.argv[2], advanced={"endpoint": sys.argv[1],
+    "project": "shared-project", "requests_in_flight": 10, "requests_per_second": 1000})
 assert result.stored == 60, result
 """
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}

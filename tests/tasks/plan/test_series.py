@@ -343,7 +343,7 @@ def test_images_without_a_time_are_named_if_the_others_are_of_other_dates(collec
 def test_a_function_that_loses_the_time_is_named(collection, ask):
     name = collection(HOURS)
     lost = expression(ask, name, lambda c: c.map(lambda image: image.multiply(2)))
-    with pytest.raises(BadInputError, match=r"image.expression = 'made'.*system:time_start.*copyProperties"):
+    with pytest.raises(BadInputError, match=r"image = 'made'.*system:time_start.*copyProperties"):
         plan_of(ask, lost, start=START)
     half_lost = expression(ask, name, lambda c: c.map(lambda image: image.multiply(2)).merge(c))
     plan = plan_of(ask, half_lost, start=START)

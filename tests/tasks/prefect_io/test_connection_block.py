@@ -15,6 +15,7 @@ from tasks.extraction.hedge import HEDGE
 from tasks.prefect_io.connection_block import EarthEngineConnection, open_account
 from tasks.prefect_io.flow_session import fetch_session
 from tests.cloud.tokens import service_account_info
+from tests.given import parameters_of
 
 GIVEN = {"image": {"asset": "a"}, "scale": 30}
 
@@ -33,7 +34,7 @@ def saved(prefect_server):
 
 def test_a_run_does_what_its_connection_says(saved):
     slug = saved(requests_in_flight=80, requests_per_second=50, lane_requests_in_flight=20, workload_tag="night")
-    account = RegionParameters(**GIVEN, connection=slug).connect()
+    account = parameters_of(RegionParameters, **GIVEN, connection=slug).connect()
     assert (account.connection.project, account.connection.endpoint) == ("my-project", HIGH_VOLUME)
     assert (account.quota, account.workload_tag) == (80, "night")
     # A lane is a quarter of the quota, and so begins a quarter of its requests a second.
@@ -42,7 +43,7 @@ def test_a_run_does_what_its_connection_says(saved):
 
 def test_a_run_gets_its_share_of_the_rate_once(saved, sandbox_url):
     slug = saved(endpoint=sandbox_url, requests_in_flight=80, requests_per_second=50, lane_requests_in_flight=20)
-    account = RegionParameters(**GIVEN, connection=slug).connect()
+    account = parameters_of(RegionParameters, **GIVEN, connection=slug).connect()
     with fetch_session(account, Deadlines(), HEDGE) as session:
         permits = session.permits
         # Permits scale the rate by the slots that are held: a quarter of the quota, a quarter of the rate.
@@ -51,18 +52,18 @@ def test_a_run_gets_its_share_of_the_rate_once(saved, sandbox_url):
 
 def test_what_a_run_says_itself_goes_before(saved):
     slug = saved(requests_in_flight=80, requests_per_second=50)
-    given = RegionParameters(**GIVEN, connection=slug, requests_in_flight=40, workload_tag="mine")
+    given = parameters_of(RegionParameters, **GIVEN, connection=slug, requests_in_flight=40, workload_tag="mine")
     account = given.connect()
     assert (account.quota, account.workload_tag) == (80, "mine")
     assert (account.pace.in_flight, account.pace.own_per_second) == (40, 25)
     with pytest.raises(BadInputError, match=f"requests_in_flight = 81: above the quota of {slug}, which is 80"):
-        RegionParameters(**GIVEN, connection=slug, requests_in_flight=81).connect()
+        parameters_of(RegionParameters, **GIVEN, connection=slug, requests_in_flight=81).connect()
 
 
 def test_a_reference_of_a_form_is_the_slug(saved):
     slug = saved()
     document = EarthEngineConnection.load(slug.partition("/")[2])._block_document_id
-    given = RegionParameters(**GIVEN, connection={"$ref": {"block_document_id": str(document)}})
+    given = parameters_of(RegionParameters, **GIVEN, connection={"$ref": {"block_document_id": str(document)}})
     assert given.connection == slug
 
 
@@ -71,7 +72,7 @@ def test_its_key_signs_with_earth_engine_s_scopes_and_is_shown_nowhere(saved):
     key = GcpCredentials(service_account_info=info, project="other-project")
     key.save(f"key-{uuid4().hex[:8]}")
     slug = saved(credentials=key)
-    parameters = RegionParameters(**GIVEN, connection=slug)
+    parameters = parameters_of(RegionParameters, **GIVEN, connection=slug)
     account = parameters.connect()
     credentials = account.connection.credentials()
     assert credentials.service_account_email == info["client_email"]
@@ -124,6 +125,6 @@ def test_an_endpoint_that_is_not_google_s_is_no_run_s_to_name(monkeypatch):
     """Who may start a run must not send credentials of the machine elsewhere; its operator may."""
     elsewhere = "https://earthengine.example.com"
     with pytest.raises(BadInputError, match="neither Google's nor on this machine"):
-        RegionParameters(**GIVEN, project="my-project", endpoint=elsewhere).connect()
+        parameters_of(RegionParameters, **GIVEN, project="my-project", endpoint=elsewhere).connect()
     monkeypatch.setenv("EARTHENGINE_ENDPOINT", elsewhere)
-    assert RegionParameters(**GIVEN, project="my-project").connect().connection.endpoint == elsewhere
+    assert parameters_of(RegionParameters, **GIVEN, project="my-project").connect().connection.endpoint == elsewhere

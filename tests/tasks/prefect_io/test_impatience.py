@@ -10,6 +10,7 @@ from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.job import job
+from flows.parameters import AuditParameters
 from tasks.prefect_io import impatience
 from tasks.prefect_io.impatience import LEAVING_S, RETRIES, hurry, impatient
 from tasks.prefect_io.server import ServerAwayError, ServerGoneError
@@ -33,8 +34,8 @@ def test_patience_ends_for_the_block_and_for_good_after_a_signal(end, retries):
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_a_signal_has_ended_leaves_the_next_one_its_patience():
-    @job("interrupted", lambda: "interrupted")
-    def interrupted():
+    @job("interrupted", AuditParameters, lambda _: "interrupted")
+    def interrupted(parameters: AuditParameters):
         with impatient():
             raise KeyboardInterrupt
 

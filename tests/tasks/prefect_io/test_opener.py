@@ -24,6 +24,7 @@ from tasks.storage.local import LocalStore
 from tasks.storage.store import StorageError
 from tests.cloud.fake import fake
 from tests.cloud.tokens import service_account_info
+from tests.given import parameters_of
 
 GIVEN = {"image": {"asset": "a/b"}, "crs": "native"}
 
@@ -72,7 +73,7 @@ def test_a_block_that_is_not_saved_is_refused_with_what_to_do(bucket_block, kind
     with pytest.raises(ValueError, match=rf"not saved\. Save it \(`block\.save\('name'\)`\), or give '{slug}/name'"):
         slug_of(block)
     with pytest.raises(ValidationError, match=r"output = .*the block is not saved\. Save it"):
-        RegionParameters(**GIVEN, output=block)
+        parameters_of(RegionParameters, **GIVEN, output=block)
 
 
 def test_a_folder_is_made_and_known_by_its_whole_path(tmp_path, monkeypatch):
@@ -153,7 +154,7 @@ def test_a_block_and_a_reference_to_one_become_its_slug(folder_block):
     )
     for given in references:
         assert slug_of(given) == folder_block.slug
-        parameters = RegionParameters(**GIVEN, output=given)
+        parameters = parameters_of(RegionParameters, **GIVEN, output=given)
         assert parameters.output == folder_block.slug
         assert json.loads(parameters.model_dump_json())["output"] == folder_block.slug
         assert RegionParameters.model_validate_json(parameters.model_dump_json()) == parameters
@@ -165,13 +166,13 @@ def test_a_reference_to_no_block_is_refused_by_its_number(prefect_server, refere
     with pytest.raises(ValueError, match=f"there is no block {number}"):
         slug_of({"$ref": reference(number)})
     with pytest.raises(ValidationError, match=f"output = .*there is no block {number}"):
-        RegionParameters(**GIVEN, output={"$ref": reference(number)})
+        parameters_of(RegionParameters, **GIVEN, output={"$ref": reference(number)})
 
 
 @pytest.mark.parametrize("reference", [{"block_document_id": "x"}, {}, "x", None, 7, []], ids=str)
 def test_a_reference_that_is_none_is_bad_input(prefect_server, reference):
     with pytest.raises(ValidationError, match="output = "):
-        RegionParameters(**GIVEN, output={"$ref": reference})
+        parameters_of(RegionParameters, **GIVEN, output={"$ref": reference})
 
 
 @pytest.mark.parametrize("slug", ["local-file-system/not-there", "gcs-bucket/not-there"])
@@ -188,7 +189,7 @@ def test_a_bucket_of_a_block_is_its_slug_and_holds_no_secret(prefect_server, buc
     number = bucket_block.save(name)
     key = bucket_block.gcp_credentials.service_account_info.get_secret_value()
     for given in (bucket_block, {"$ref": {"block_document_id": str(number)}}, f"gcs-bucket/{name}"):
-        parameters = RegionParameters(**GIVEN, output=given)
+        parameters = parameters_of(RegionParameters, **GIVEN, output=given)
         shown = parameters.model_dump_json()
         assert json.loads(shown)["output"] == f"gcs-bucket/{name}"
         for text in (shown, repr(parameters), str(parameters.model_dump())):
