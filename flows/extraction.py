@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 from flows.area import area_of
@@ -84,6 +85,15 @@ def extract(
         coverage=coverage.submit(output.store, plan, tiles),
         suggested_side=session.sizes.suggested_side,
     )
+
+
+def composite_dates(parameters: ExtractionParameters) -> str:
+    """Return the dates of a composite, from the parameters of its recipe, for pictures; empty = it has none."""
+    image = parameters.image
+    given = image.parameters if isinstance(image, RecipeImage) else {}
+    with contextlib.suppress(KeyError, ValueError):
+        return " to ".join(date.fromisoformat(str(given[name])).isoformat() for name in ("start", "end"))
+    return ""
 
 
 def check_recipe_allowed(parameters: ExtractionParameters) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.area import first_name
-from flows.extraction import extract
+from flows.extraction import composite_dates, extract
 from flows.job import job
 from flows.parameters import PatchesParameters
 from flows.results import ExtractionResult
@@ -20,11 +20,12 @@ from tasks.patch_index import patch_index
 from tasks.pictures import contact_sheet
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_patches
+from tasks.plan.tiles import PatchTiles
 from tasks.prefect_io.artifacts import show_patches
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.task import result_of
 from tasks.products.pictures import Picture, Thumbnails, evenly_spaced
-from tasks.raster.point_names import captions, patch_names, point_names
+from tasks.raster.point_names import captions, id_property, patch_names, point_names
 from tasks.raster.points import read_points
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
@@ -61,6 +62,19 @@ class PatchPlan(NamedTuple):
             {"point": name, "lon": place.x, "lat": place.y, "status": tile.status, "file": tile.key or ""}
             for name, place, tile in zip(names, shown, own, strict=False)
         ]
+
+    def note(self, shown: int, stored: int) -> str:
+        """Return the words of a picture about the patches on it.
+
+        Args:
+            shown: Number of patches that are shown.
+            stored: Number of patches that have pixels.
+        """
+        assert isinstance(self.plan.tiles, PatchTiles)
+        side, more = self.plan.tiles.size, "" if shown == stored else ", evenly spaced in the order of the points"
+        name = id_property(self.points)
+        captions = f"captions: property {name}" if name else "captions: rows from 0, longitude and latitude"
+        return f"{shown:,} of {stored:,} patches of {side} x {side} pixels{more}; {captions}"
 
     def first_points(self) -> dict[int, int]:
         """Return the row of the first point of each patch, by the number of the patch."""
@@ -109,8 +123,14 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     by_point = sorted(tiles, key=lambda tile: first[tile.index])
     shown = evenly_spaced([tile for tile in by_point if tile.key is not None])
     labels = captions(patches.points, [first[tile.index] for tile in shown])
-    pictures = [Picture(label, t.key, t.crc32c) for label, t in zip(labels, shown, strict=True) if t.key is not None]
-    sheet = contact_sheet(store, patches.plan, pictures, thumbnails)
+    pictures = [
+        Picture(label, tile.key, tile.crc32c, tile.index)
+        for label, tile in zip(labels, shown, strict=True)
+        if tile.key is not None
+    ]
+    note = patches.note(len(shown), sum(tile.key is not None for tile in tiles))
+    dates = composite_dates(parameters)
+    sheet = contact_sheet(store, patches.plan, pictures, thumbnails, note=note, dates=dates)
     show_patches(patches.rows(tiles), points=len(patches.points))
     picture, table = extraction.show(sheet), result_of(index)
     result = PatchesResult(**extraction.result(), index=extraction.path(table), quicklook=picture)

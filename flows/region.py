@@ -5,7 +5,7 @@
 from functools import partial
 
 from flows.area import first_name
-from flows.extraction import extract
+from flows.extraction import composite_dates, extract
 from flows.job import job
 from flows.parameters import RegionParameters
 from flows.results import ExtractionResult
@@ -46,11 +46,11 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
     if extraction.planned_only:
         return RegionResult(**extraction.result())
     store, tiles = extraction.store, extraction.tiles
-    key = None
+    key, dates = None, composite_dates(parameters)
     if parameters.file_format == "GEO_TIFF":
         key = mosaic(store, extraction.plan, tiles, source=0, name="mosaic")
-        picture = extraction.show(quicklook(store, extraction.plan, key))
+        picture = extraction.show(quicklook(store, extraction.plan, key, dates=dates))
     else:
-        picture = extraction.show(tile_sheet(store, extraction.plan, tiles))
+        picture = extraction.show(tile_sheet(store, extraction.plan, tiles, dates=dates))
     result = RegionResult(**extraction.result(), mosaic=extraction.path(key), quicklook=picture)
     return extraction.finish(parameters, result)

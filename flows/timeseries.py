@@ -25,7 +25,7 @@ from tasks.prefect_io.flow_run import run_logger
 from tasks.products.feature_files import remove_renamed_feature_files
 from tasks.products.features import Features, series_features
 from tasks.products.mosaic import find_mosaics, remove_renamed_mosaics
-from tasks.products.pictures import Picture, evenly_spaced
+from tasks.products.pictures import Picture, evenly_spaced, shown_of
 from tasks.raster.region import Region, read_region
 from tasks.series import feature_files, series
 
@@ -108,7 +108,9 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
             files = make_files(extraction, features, parameters.advanced.per_feature)
         table, plot = series(store, extraction.plan, tiles, features)
     pictures = [Picture(date, key) for date, key in files.items()] or shown_tiles(extraction)
-    picture = extraction.show(contact_sheet(store, extraction.plan, evenly_spaced(pictures)))
+    shown = evenly_spaced(pictures)
+    note = shown_of([each.label for each in pictures], [each.label for each in shown], "images")
+    picture = extraction.show(contact_sheet(store, extraction.plan, shown, note=note))
     result = TimeseriesResult(
         **extraction.result(),
         files={date: extraction.path(key) for date, key in files.items()},
@@ -157,8 +159,10 @@ def shown_tiles(extraction: Extraction) -> list[Picture]:
     whole = extraction.plan
     if not isinstance(whole.tiles, RegionTiles) or whole.tile_format.file_format != "GEO_TIFF":
         return []
-    labels = ((tile, *whole.locate(tile.index)) for tile in evenly_spaced(extraction.tiles) if tile.key is not None)
-    return [Picture(f"{source.label} {whole.tiles.name(n)}", tile.key or "") for tile, source, n in labels]
+    labels = ((tile, *whole.locate(tile.index)) for tile in extraction.tiles if tile.key is not None)
+    return [
+        Picture(f"{source.label} {whole.tiles.name(n)}", tile.key or "", tile=tile.index) for tile, source, n in labels
+    ]
 
 
 def make_mosaics(extraction: Extraction) -> dict[str, str]:

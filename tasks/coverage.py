@@ -12,6 +12,6 @@ from tasks.storage.store import Store
 
 
 @core_task("coverage")
-def coverage(store: Store, plan: Plan, tiles: Sequence[TileReceipt]) -> bytes:
+def coverage(store: Store, plan: Plan, tiles: Sequence[TileReceipt], *, label: str = "") -> bytes:
     """Write the coverage map and return it as PNG: see :func:`tasks.products.coverage.make_coverage`."""
-    return make_coverage(store, plan, tiles)
+    return make_coverage(store, plan, tiles, label=label)

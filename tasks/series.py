@@ -14,9 +14,11 @@ from tasks.storage.store import Store
 
 
 @core_task("summarise-series")
-def series(store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features) -> tuple[str, str]:
+def series(
+    store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features, *, label: str = ""
+) -> tuple[str, str]:
     """Write the table and the plot of a time series and return their keys: see :mod:`tasks.products.series`."""
-    return make_series(store, plan, tiles, features)
+    return make_series(store, plan, tiles, features, label=label)
 
 
 @core_task("feature-files", run_name="feature files {name}")

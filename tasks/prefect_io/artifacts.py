@@ -77,10 +77,10 @@ def show_audit(audit: Audit, store: Store) -> None:
         table_artifact(faults, key="faults", description=f"{audit.fault_count} tiles have a fault")
 
 
-def show_grid(plan: Plan, stored: Sequence[TileReceipt]) -> None:
+def show_grid(plan: Plan, stored: Sequence[TileReceipt], *, label: str = "") -> None:
     """Publish the artifact `grid`: a map of the plan's tiles, in which those already stored are marked."""
     with ignoring_server_errors():
-        png = draw(plan, stored, without=Status.PLANNED)
+        png = draw(plan, stored, without=Status.PLANNED, label=label)
         show_picture(png, key="grid", description="Tiles to fetch, and tiles already stored")
 
 

@@ -6,19 +6,26 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from hashlib import sha256
+
+import orjson
 
 from tasks.plan.plan import Plan
 from tasks.products.features import Features
+from tasks.products.headings import quantity_of, title, where
 from tasks.products.mosaic import of_source
 from tasks.products.product import Product, acquisitions, made_of
 from tasks.products.zonal import NOTHING, Zonal, ZoneSummary, combined_bands, zonal
 from tasks.raster.areas import Area, renamed
+from tasks.raster.house_style import Heading
 from tasks.raster.series_plot import SeriesPoint, plot_series
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import Store
 
 # Part of the identity of the table. To be raised when the same tiles give another table.
 VERSION = 3
+# Part of the identity of the plot. To be raised when it looks otherwise.
+PLOT_VERSION = 1
 COLUMNS = ("date", "band", "valid_share", "mean", "min", "max", "image", "time_start", "time_end", "images")
 # Characters of a label that are the day of the image.
 DAY = len("2020-05-18")
@@ -27,7 +34,12 @@ RESERVED = ("feature", *COLUMNS)
 
 
 def make_series(
-    store: Store, plan: Plan, tiles: Sequence[TileReceipt], features: Features | None = None
+    store: Store,
+    plan: Plan,
+    tiles: Sequence[TileReceipt],
+    features: Features | None = None,
+    *,
+    label: str = "",
 ) -> tuple[str, str]:
     """Write the statistics of each band on each date as a table (CSV) and a plot (PNG); return both keys.
 
@@ -46,21 +58,34 @@ def make_series(
         plan: The plan.
         tiles: Receipts of all its tiles, in order.
         features: The areas. None = all pixels that the receipts count.
+        label: What the user calls the job; empty = nothing. It is shown in the plot.
     """
     areas = features.areas if features else ()
     about = [[area.name, dict(area.properties)] for area in areas]
     made = made_of(tiles, VERSION, features and features.identity, about, *acquisitions(plan))
     identity = features.identity if features else ""
-    table, plot = (Product(store, plan.folder, f"series.{suffix}", made, identity) for suffix in ("csv", "png"))
+    heading = plot_heading(plan, label)
+    table = Product(store, plan.folder, "series.csv", made, identity)
     if areas or table.is_of_another_area:
-        name = f"series-{identity[:12]}"
-        table, plot = (Product(store, plan.folder, f"{name}.{suffix}", made, identity) for suffix in ("csv", "png"))
+        table = Product(store, plan.folder, f"series-{identity[:12]}.csv", made, identity)
+    drawn = sha256(orjson.dumps([made, PLOT_VERSION, *heading])).hexdigest()
+    plot = Product(store, plan.folder, table.name.replace(".csv", ".png"), drawn, identity)
     if table.is_there and plot.is_there:
         return table.key, plot.key
     points = feature_points(store, plan, tiles, features) if features else series_points(plan, tiles)
     table.put(encoded(points, areas))
-    title = f"{plan.sources[0].time or ''} to {plan.sources[-1].time or ''}".replace("T00:00:00+00:00", "")
-    return table.key, plot.put(plot_series(points, title=title, names=[area.name for area in areas]))
+    quantities = {band.id: quantity_of(plan, band.id) for band in plan.bands}
+    png = plot_series(points, heading=heading, names=[area.name for area in areas], quantities=quantities)
+    return table.key, plot.put(png)
+
+
+def plot_heading(plan: Plan, label: str = "") -> Heading:
+    """Return the words above the plot of a series."""
+    left = len(plan.left_out)
+    others = f"; {left:,} of the collection left out, such as {next(iter(plan.left_out))}" if left else ""
+    return Heading(
+        title(plan, label=label), (where(plan), f"Mean of the valid pixels of {len(plan.sources):,} images{others}")
+    )
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:

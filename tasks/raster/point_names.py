@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.raster.house_style import has_letters
 from tasks.raster.own_ids import id_properties, tell_apart
 
 if TYPE_CHECKING:
     import geopandas
 
-LAST_LETTER = "\u04ff"
-"""The last letter that the font of pictures has: the end of Cyrillic, after Latin and Greek."""
 SHOWN = 3
 """Number of points of one patch that are named."""
 
@@ -25,17 +24,25 @@ def ids(points: geopandas.GeoDataFrame) -> list[str] | None:
 
     Points of one MultiPoint share its properties. Each of them has its number in the property `part`, and so in its id.
     """
+    name = id_property(points)
+    return None if name is None else _texts(points, name)
+
+
+def id_property(points: geopandas.GeoDataFrame) -> str | None:
+    """Return the name of the property whose texts are the ids of points: see :func:`ids`."""
     for column in id_properties(points.columns):
-        if column == points.geometry.name or points[column].isna().any():
-            continue
-        texts = [_text(value) for value in points[column]]
-        if len(set(texts)) < len(texts) and "part" in points.columns:
-            count = Counter(texts)
-            pairs = zip(texts, points["part"], strict=True)
-            texts = [text if count[text] == 1 else f"{text} part {_text(part)}" for text, part in pairs]
-        if tell_apart(texts):
-            return texts
+        if column != points.geometry.name and not points[column].isna().any() and tell_apart(_texts(points, column)):
+            return column
     return None
+
+
+def _texts(points: geopandas.GeoDataFrame, column: str) -> list[str]:
+    texts = [_text(value) for value in points[column]]
+    if len(set(texts)) < len(texts) and "part" in points.columns:
+        count = Counter(texts)
+        pairs = zip(texts, points["part"], strict=True)
+        texts = [text if count[text] == 1 else f"{text} part {_text(part)}" for text, part in pairs]
+    return texts
 
 
 def point_names(points: geopandas.GeoDataFrame) -> list[str]:
@@ -46,7 +53,7 @@ def point_names(points: geopandas.GeoDataFrame) -> list[str]:
 def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
     """Return short texts beside pictures: the id of a point, or else its row, with its longitude and latitude.
 
-    An id with letters beyond Latin, Greek and Cyrillic is replaced by the row.
+    An id with letters that no font on this machine has is replaced by the row.
 
     Args:
         points: The points in WGS 84.
@@ -55,7 +62,7 @@ def captions(points: geopandas.GeoDataFrame, rows: Sequence[int]) -> list[str]:
     names, texts = ids(points), []
     for row in rows:
         name = names[row] if names else ""
-        if not name or not name.isprintable() or max(name) > LAST_LETTER:
+        if not name or not has_letters(name):
             place = points.geometry.iloc[row]
             name = f"row {row} ({place.x:.4f}, {place.y:.4f})"
         texts.append(name)

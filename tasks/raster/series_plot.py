@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from tasks.raster import house_style as style
+from tasks.raster.colours import AS_STORED, Quantity
+from tasks.raster.house_style import Heading
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+WIDTH, HEIGHT = 870, 430
+"""Size of the plot of one quantity, pixels."""
+LEGEND = 250
+"""Width of a name in the legend, pixels."""
 MOST = 10
 """Largest number of features with a line each. Of more, the mean over all is shown."""
 
@@ -42,47 +56,94 @@ class SeriesPoint:
     """Ids of the images that it is made of."""
 
 
-def plot_series(points: Sequence[SeriesPoint], *, title: str, names: Sequence[str] = ()) -> bytes:
-    """Return a PNG plot: the mean of each band over time, and below it the share of valid pixels, %.
+def plot_series(
+    points: Sequence[SeriesPoint],
+    *,
+    heading: Heading,
+    names: Sequence[str] = (),
+    quantities: Mapping[str, Quantity] = MappingProxyType({}),
+) -> bytes:
+    """Return a PNG plot: the mean of each band over time in physical units, and below it the share of valid pixels, %.
+
+    Bands of another quantity have axes of their own.
 
     Args:
         points: The points of each feature and band, in order of time.
-        title: Title of the plot.
+        heading: The words above.
         names: Names of the features; empty = the region is one area.
+        quantities: What the numbers of the bands stand for. Of other bands, the numbers are shown as they are.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    for label, own in _lines(points, names):
-        times = [point.time for point in own]
-        means = [math.nan if p.mean is None else p.mean for p in own]
-        upper.plot(times, means, marker="o", markersize=3, label=_label(label))
-        lower.plot(times, [math.nan if p.valid_share is None else 100 * p.valid_share for p in own])
+    lines = _lines(points, names)
+    kinds = list(dict.fromkeys(quantities.get(own[0].band, AS_STORED) for _, own in lines)) or [AS_STORED]
+    figure = style.new_figure(WIDTH, HEIGHT + 170 * (len(kinds) - 1), layout="constrained")
+    *upper, lower = figure.subplots(len(kinds) + 1, 1, sharex=True, height_ratios=[3] * len(kinds) + [1.2])
     if len(names) > MOST:
-        title += f": mean of all {len(names)} features (the table has a row for each)"
-    upper.set_title(title)
-    upper.set_ylabel("mean of valid pixels")
-    upper.legend(loc="best")
-    lower.set_ylabel("valid, %")
+        more = f"Mean of all {len(names):,} features; the table has a row for each"
+        heading = heading._replace(lines=(*heading.lines, more))
+    style.add_heading(figure, heading, WIDTH)
+    marker = 3.5 if max((len(own) for _, own in lines), default=0) <= 120 else 1.5
+    for number, (label, own) in enumerate(lines):
+        quantity = quantities.get(own[0].band, AS_STORED)
+        look = _look(number) | {"marker": "o", "markersize": marker, "linewidth": 1.3}
+        times = [point.time for point in own]
+        means = [math.nan if p.mean is None else p.mean * quantity.scale + quantity.offset for p in own]
+        upper[kinds.index(quantity)].plot(times, means, label=_label(label), **look)
+        lower.plot(times, [math.nan if p.valid_share is None else 100 * p.valid_share for p in own], **look)
+    for axes, quantity in zip(upper, kinds, strict=True):
+        _finish(axes, quantity.text, quantity.formula)
+    _finish(lower, "valid pixels, %")
     lower.set_ylim(-5, 105)
-    for text in (upper.title, *upper.get_legend().get_texts()):
-        text.set_parse_math(False)  # a name with two $ is no formula
-    figure.autofmt_xdate()
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return file.getvalue()
+    _date(lower)
+    _add_legend(figure, [line for axes in upper for line in axes.lines])
+    return style.encoded(figure, trim=True)
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Return colour and style of a line. There are ten colours, each in four styles."""
+    import matplotlib as mpl
+
+    colours = mpl.color_sequences[style.CYCLE]
+    return {"color": colours[number % len(colours)], "linestyle": ("-", "--", ":", "-.")[number // len(colours) % 4]}
+
+
+def _finish(axes: Axes, label: str, formula: str = "") -> None:
+    """Put axes into the house style, with their quantity."""
+    style.dress(axes)
+    axes.grid(color=style.GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    lines = [each for part in (label, formula) for each in style.wrapped(part, 230)]
+    axes.set_ylabel("\n".join(lines), fontproperties=style.font(style.SMALL), color=style.INK)
+
+
+def _add_legend(figure: Figure, lines: Sequence[Line2D]) -> None:
+    """Name the lines below the plot, in as many columns as there is room for."""
+    widest = max((style.text_width(str(line.get_label())) for line in lines), default=0.0) + 50
+    figure.legend(
+        handles=lines,
+        loc="upper left",
+        bbox_to_anchor=(0, -style.GAP / (float(figure.get_size_inches()[1]) * style.DPI)),
+        borderaxespad=0,
+        borderpad=0,
+        ncols=max(1, int(WIDTH / widest)),
+        frameon=False,
+        prop=style.font(),
+        labelcolor=style.INK,
+        columnspacing=1.4,
+    )
+
+
+def _date(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=12)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set(fontproperties=style.font(style.SMALL), color=style.INK)
 
 
 def _label(name: str) -> str:
-    """Return a name for the legend, which leaves out what begins with `_`, in characters that its font has."""
-    from matplotlib.font_manager import findfont, get_font
-
-    font = get_font(findfont("DejaVu Sans"))  # it comes with matplotlib
-    shown = "".join(c if font.get_char_index(ord(c)) else f"\\u{ord(c):04x}" for c in name)
-    shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
+    """Return a name for the legend, which leaves out what begins with `_`."""
+    shown = style.fitted(name, LEGEND, style.SMALL)
     return f"'{shown}'" if shown.startswith("_") else shown
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from enum import IntEnum
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
+from tasks.raster import house_style as style
 from tasks.raster.frame import Frame, framed, joined, outlines, painted
+from tasks.raster.house_style import Heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,15 +41,8 @@ COLOURS = {
     Status.MISSING: "#ee8a00",
     Status.FAILED: "#96001e",
 }
-INK, PALE, LINE, GRID = "#222222", "#666666", "#bbbbbb", "#ececec"
-
-DPI = 100
-WIDTH, HEIGHT = 900, 600
-"""Size of the picture, pixels."""
-LEFT, BOTTOM, TOP, RIGHT = 72, 62, 78, 30
-"""Margins around the axes, pixels."""
-BARS_LEFT, BARS_GAP = 650, 120
-"""Left edge of the bars of a series, and the space for their labels, pixels."""
+WIDTH, HEIGHT = 870, 450
+"""Size of the map, with the bars of a series, pixels."""
 
 OUTLINED = 8
 """Shorter side from which a tile is drawn as a polygon with an outline, pixels."""
@@ -59,6 +53,8 @@ MARK = 5
 MARKED_SHARE = 1 / 10
 """Largest share of the map that the marks of one status cover, unless each is already a single pixel."""
 MAX_BARS, MAX_LABELS = 120, 50
+LABEL = 110
+"""Width of the labels of bars, pixels."""
 KM_PER_DEGREE = 111.2
 
 
@@ -66,11 +62,11 @@ def coverage_map(
     corners: NDArray[np.float64],
     status: ArrayLike,
     *,
-    title: str,
+    heading: Heading,
     labels: Sequence[str] = (),
     region: BaseGeometry | None = None,
 ) -> bytes:
-    """Return a PNG, 900 x 600 px: a map of tiles by status and, for a series, a bar of counts for each date.
+    """Return a PNG, 900 px wide: a map of tiles by status and, for a series, a bar of counts for each date.
 
     For a series, the map shows the worst status of each tile on any date. The exception is a tile that is empty on some
     dates and stored on the others, which is drawn as stored. The same input gives the same bytes. A million tiles take
@@ -80,29 +76,47 @@ def coverage_map(
         corners: Longitude and latitude of the tile corners, degrees, shape (tile, 4, 2), as a ring that starts at the
             outer corner of the first pixel. A tile with a corner that is not finite is counted but not drawn.
         status: `Status` of each tile for each source, shape (source, tile), or (tile,) for one source.
-        title: Title above the map, on one line.
+        heading: The words above the map.
         labels: Names of the sources, such as dates, from top to bottom. Required if there is more than one source.
         region: The requested region, a polygon in WGS 84. It is drawn as an outline.
 
     Raises:
         ValueError: The shapes do not match, or a status is not known.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    figure = coverage_figure(corners, status, heading=heading, labels=labels, region=region)
+    return style.encoded(figure, trim=True)
 
+
+def coverage_figure(
+    corners: NDArray[np.float64],
+    status: ArrayLike,
+    *,
+    heading: Heading,
+    labels: Sequence[str] = (),
+    region: BaseGeometry | None = None,
+) -> Figure:
+    """Return the figure of :func:`coverage_map`. Its axes are the map and, for a series, the bars."""
     table = _checked(corners, status, labels)
-    figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = style.new_figure(WIDTH, HEIGHT, layout="constrained")
     series = len(table) > 1
-    right = BARS_LEFT - BARS_GAP if series else WIDTH - RIGHT
-    left_out = _draw_map(_axes(figure, LEFT, right), corners, _worst(table), region, right - LEFT)
+    both = figure.subplots(1, 2, width_ratios=[1.7, 1], gridspec_kw={"wspace": 0.05}) if series else [figure.subplots()]
+    for axes in both:
+        style.dress(axes)
     counts = np.stack([np.count_nonzero(table == kind, axis=1) for kind in Status], axis=1)
     if series:
-        _draw_bars(_axes(figure, BARS_LEFT, WIDTH - RIGHT), counts, labels)
-    _draw_words(figure, title, table.shape, counts.sum(axis=0), left_out)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-        return file.getvalue()
+        _draw_bars(both[1], counts, labels)
+    finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(corners), axis=(1, 2))
+    shapes = joined(corners[finite])
+    middle = (shapes[..., 0].min() + shapes[..., 0].max()) / 2 if len(shapes) else 0.0
+    rings = outlines(region, float(middle))
+    frame = _fill(both[0], np.concatenate([shapes.min(axis=1), shapes.max(axis=1), *rings]))
+    worst = _worst(table)
+    _draw_tiles(both[0], shapes, worst[finite[: len(worst)]], frame, rings)
+    style.add_heading(
+        figure, heading._replace(lines=(*heading.lines, _notes(table.shape, len(corners) - len(shapes)))), WIDTH
+    )
+    _draw_key(figure, counts.sum(axis=0), frame)
+    return figure
 
 
 def _checked(corners: NDArray[np.float64], status: ArrayLike, labels: Sequence[str]) -> NDArray[np.uint8]:
@@ -131,29 +145,30 @@ def _worst(table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return worst
 
 
-def _axes(figure: Figure, left: int, right: int) -> Axes:
-    """Add axes between two columns of pixels."""
-    height = HEIGHT - BOTTOM - TOP
-    axes = figure.add_axes((left / WIDTH, BOTTOM / HEIGHT, (right - left) / WIDTH, height / HEIGHT))
-    axes.tick_params(labelsize=8, color=LINE, labelcolor=INK)
-    axes.spines[:].set_color(LINE)
-    axes.set_axisbelow(True)
-    return axes
+def _fill(axes: Axes, points: NDArray[np.float64]) -> Frame:
+    """Return the frame around points that fills the axes, which the layout then leaves as they are."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+
+    def frame_now() -> Frame:
+        box = axes.get_window_extent()
+        frame = framed(points, width=round(box.width), height=round(box.height))
+        _draw_degrees(axes, frame)
+        return frame
+
+    frame_now()  # the size of the axes depends on the labels of their ticks
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return frame_now()
 
 
-def _draw_map(
-    axes: Axes, corners: NDArray[np.float64], worst: NDArray[np.uint8], region: BaseGeometry | None, width: int
-) -> int:
-    """Draw the tiles and the region. Return the number of tiles that cannot be placed on the map."""
+def _draw_tiles(
+    axes: Axes, shapes: NDArray[np.float64], worst: NDArray[np.uint8], frame: Frame, rings: list[NDArray[np.float64]]
+) -> None:
+    """Draw the tiles, shape (tile, 4, 2), and the outline of the region."""
     from matplotlib.collections import LineCollection, PolyCollection
 
-    finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(corners), axis=(1, 2))
-    shapes = joined(corners[finite])
-    worst = worst[finite[: len(worst)]]
     low, high = shapes.min(axis=1), shapes.max(axis=1)
-    rings = outlines(region, float(low[:, 0].min() + high[:, 0].max()) / 2 if len(low) else 0.0)
-    frame = framed(np.concatenate([low, high, *rings]), width=width, height=HEIGHT - BOTTOM - TOP)
-    _draw_degrees(axes, frame)
     boxes = np.concatenate([frame.pixels(low), frame.pixels(high)], axis=1)[: len(worst)]
     outlined = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= OUTLINED
     if np.count_nonzero(outlined) > MAX_POLYGONS:
@@ -163,9 +178,7 @@ def _draw_map(
     colours = [COLOURS[Status(kind)] for kind in worst[outlined][order]]
     axes.add_collection(PolyCollection(polygons, facecolors=colours, edgecolors="white", linewidths=0.7))
     _draw_tiny(axes, boxes[~outlined], worst[~outlined], frame)
-    axes.add_collection(LineCollection(rings, colors=INK, linewidths=1.1, zorder=3))
-    _draw_scale(axes, frame)
-    return len(corners) - len(shapes)
+    axes.add_collection(LineCollection(rings, colors=style.INK, linewidths=1.1, zorder=3))
 
 
 def _draw_tiny(axes: Axes, boxes: NDArray[np.float64], worst: NDArray[np.uint8], frame: Frame) -> None:
@@ -189,7 +202,7 @@ def _draw_degrees(axes: Axes, frame: Frame) -> None:
 
     axes.set_xlim(frame.west, frame.east)
     axes.set_ylim(frame.south, frame.north)
-    axes.grid(color=GRID, linewidth=0.8)
+    axes.grid(color=style.GRID, linewidth=0.8)
     sides = (
         (axes.xaxis, "EW", frame.west, frame.east, frame.width // 95, 540),
         (axes.yaxis, "NS", frame.south, frame.north, frame.height // 60, 90),
@@ -206,20 +219,6 @@ def _degree(value: float, decimals: int, letters: str) -> str:
     turned = (value + 180) % 360 - 180 if letters == "EW" else value
     text = f"{abs(turned):.{decimals}f}"
     return f"{text}°{'' if float(text) in {0, 180} else letters[int(turned < 0)]}"
-
-
-def _draw_scale(axes: Axes, frame: Frame) -> None:
-    """Draw a scale bar below a map of at most 30 degrees of latitude. In a taller map the scale varies too much."""
-    if frame.north - frame.south > 30:
-        return
-    per_km = frame.down / KM_PER_DEGREE
-    longest = 110 / per_km
-    step = 10.0 ** math.floor(math.log10(longest))
-    length = next(step * factor for factor in (5, 2, 1) if step * factor <= longest)
-    text = f"{length:,.0f} km" if length >= 1 else f"{1000 * length:.3g} m"
-    start, y = 1 - length * per_km / frame.width, (20 - BOTTOM) / frame.height
-    axes.plot([start, 1], [y, y], transform=axes.transAxes, clip_on=False, color=INK, lw=2.5, solid_capstyle="butt")
-    axes.text(start - 6 / frame.width, y, text, transform=axes.transAxes, size=8, color=INK, ha="right", va="center")
 
 
 def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> None:
@@ -240,43 +239,52 @@ def _draw_bars(axes: Axes, counts: NDArray[np.int64], labels: Sequence[str]) -> 
         width = np.where(means[:, kind] > 0, np.maximum(means[:, kind], least), 0)
         axes.barh(rows, width, left=ends[:, kind] - width, color=colour, height=0.8 if len(rows) <= MAX_LABELS else 1)
     step = -(-len(rows) // MAX_LABELS)
-    longest = 18  # a day and a time
-    shown = [labels[start] for start in starts[::step]]
-    names = [label if len(label) <= longest else f"{label[: longest - 1]}…" for label in shown]
-    axes.set_yticks(rows[::step], labels=names, parse_math=False)
-    axes.tick_params(axis="y", length=0, labelsize=min(8.0, 320 / len(names), 112 / max(map(len, names))))
+    size = min(style.SMALL, 300 / len(starts[::step]))
+    names = [style.fitted(labels[start], LABEL, size) for start in starts[::step]]
+    axes.set_yticks(rows[::step], labels=names)
+    axes.tick_params(axis="y", length=0, labelsize=size)
     axes.set_ylim(max(len(rows), 6) - 0.4, -0.6)
     axes.set_xlim(0, tiles)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if tiles < 10_000 else 2, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("tiles" if group == 1 else f"tiles (each bar is the mean of {group} dates)", size=8, color=INK)
+    words = "tiles" if group == 1 else f"tiles (each bar is the mean of {group} dates)"
+    axes.set_xlabel(words, fontproperties=style.font(style.SMALL), color=style.INK)
 
 
-def _draw_words(figure: Figure, title: str, shape: tuple[int, ...], totals: NDArray[np.int64], left_out: int) -> None:
-    """Draw the title, the legend with counts, and the notes."""
+def _notes(shape: tuple[int, ...], left_out: int) -> str:
+    sources, tiles = shape
+    notes = ["North is up"]
+    if sources > 1:
+        notes.append(
+            f"{sources:,} dates x {tiles:,} tile{'s' if tiles != 1 else ''}: the map has the worst of all dates"
+        )
+    if left_out:
+        notes.append(f"{left_out:,} tiles cannot be placed on it")
+    return "; ".join(notes)
+
+
+def _draw_key(figure: Figure, totals: NDArray[np.int64], frame: Frame) -> None:
+    """Draw the legend with counts, and the scale bar of a map of at most 30 degrees of latitude.
+
+    In a taller map the scale varies too much.
+    """
     from matplotlib.patches import Patch
 
-    line = " ".join(title.split())
-    line = line if len(line) <= 76 else f"{line[:75]}…"
-    left, seen = LEFT / WIDTH, [kind for kind in Status if totals[kind]]
-    figure.text(left, 1 - 26 / HEIGHT, line, size=12, weight="bold", color=INK, va="center", parse_math=False)
+    seen = [kind for kind in Status if totals[kind]]
     figure.legend(
         handles=[Patch(color=COLOURS[kind], label=f"{kind.name.lower()} {totals[kind]:,}") for kind in seen],
-        loc="center left",
-        bbox_to_anchor=(left, 1 - 55 / HEIGHT),
+        loc="upper left",
+        bbox_to_anchor=(0, -style.GAP / HEIGHT),
         borderaxespad=0,
         borderpad=0,
         ncols=len(Status),
         frameon=False,
-        fontsize=9.5,
+        prop=style.font(),
+        labelcolor=style.INK,
         handlelength=1.1,
         handleheight=1.1,
         columnspacing=1.8,
     )
-    sources, tiles = shape
-    notes = [f"{tiles:,} tile{'s' if tiles != 1 else ''}"]
-    if sources > 1:
-        notes = [f"{sources:,} dates x {notes[0]}; colour: worst status of all dates"]
-    if left_out:
-        notes.append(f"{left_out:,} cannot be placed on this map")
-    figure.text(left, 20 / HEIGHT, "\n".join(notes), size=8, color=PALE, va="center")
+    if frame.north - frame.south <= 30:
+        bar = style.scale_bar(1000 * KM_PER_DEGREE / frame.down)
+        style.anchor(figure, bar, "upper right", (WIDTH, -style.GAP))

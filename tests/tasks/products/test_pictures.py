@@ -104,7 +104,7 @@ def drawn(monkeypatch):
     inner = coverage.coverage_map
 
     def counting(*given, **more):
-        made.append(more["title"])
+        made.append(more["heading"].title)
         return inner(*given, **more)
 
     coverage._drawn.cache_clear()

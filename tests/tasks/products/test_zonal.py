@@ -26,6 +26,7 @@ from tasks.raster import series_plot
 from tasks.raster.areas import areas
 from tasks.raster.clip import touching
 from tasks.raster.crs import crs_of
+from tasks.raster.house_style import Heading
 from tasks.raster.raster import Raster
 from tasks.raster.region import Region
 from tasks.raster.series_plot import SeriesPoint
@@ -410,4 +411,6 @@ def test_the_plot_of_many_features_is_their_mean(tmp_path):
     ((label, (mean,)),) = series_plot._lines(points, [str(n) for n in range(11)])
     assert (label, mean.mean) == ("a", sum(n * n for n in range(11)) / 55)
     assert [label for label, _ in series_plot._lines(points[:2], ["x", "y"])] == ["x", "y"]
-    assert series_plot.plot_series(points, title="t", names=[str(n) for n in range(11)]).startswith(b"\x89PNG")
+    assert series_plot.plot_series(points, heading=Heading("t"), names=[str(n) for n in range(11)]).startswith(
+        b"\x89PNG"
+    )

@@ -1,7 +1,5 @@
 """Points are shown by what their users call them."""
 
-import unicodedata
-
 import geopandas
 import numpy as np
 import pytest
@@ -9,8 +7,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.raster.contact_sheet import _font
-from tasks.raster.point_names import LAST_LETTER, captions, ids, patch_names, point_names
+from tasks.raster.point_names import captions, id_property, ids, patch_names, point_names
 
 
 def frame(**columns):
@@ -49,15 +46,9 @@ def test_points_of_one_patch_are_named_together():
     assert names == {0: "A, C, D and 2 more", 1: "B"}
 
 
-def test_the_font_has_every_letter_of_a_caption():
-    """A letter that a font lacks is drawn as its box."""
-    font = _font()
-    box = bytes(font.getmask("\U0010ffff"))
-    letters = [chr(code) for code in range(32, ord(LAST_LETTER) + 1) if unicodedata.category(chr(code))[0] in "LNP"]
-    assert [letter for letter in letters if bytes(font.getmask(letter)) == box] == ["\u037f"]  # of Arvanitika, alone
-
-
 def test_a_caption_is_the_id_or_the_row_and_place():
-    assert captions(frame(id=["Ñandú", "植被"]), [1, 0]) == ["row 1 (1.0000, 0.2500)", "Ñandú"]
+    assert captions(frame(id=["Ñandú", "𓀀"]), [1, 0]) == ["row 1 (1.0000, 0.2500)", "Ñandú"]
     assert captions(frame(crop=["a", "a"]), [1]) == ["row 1 (1.0000, 0.2500)"]
     assert ids(frame(crop=["a", "a"])) is None
+    assert id_property(frame(crop=["a", "a"])) is None
+    assert id_property(frame(crop=["a", "a"], plot=["1", "2"])) == "plot"
