@@ -62,13 +62,19 @@ class _Room(NamedTuple):
     """How many times wider (above 1) or higher (below 1, its inverse) a pixel is drawn than it is."""
 
     @property
+    def caption(self) -> int:
+        """Height of the caption of a panel."""
+        return CAPTION if self.rows * self.columns > 1 else 0
+
+    @property
     def panels(self) -> tuple[int, int]:
         """Width and height of all panels."""
-        caption = CAPTION if self.rows * self.columns > 1 else 0
-        return (
-            self.columns * (self.width + GAP) - GAP,
-            self.rows * (self.height + GAP + caption) - GAP,
-        )
+        return self.columns * (self.width + GAP) - GAP, self.rows * (self.height + GAP + self.caption) - GAP
+
+    def corner(self, panel: int) -> tuple[float, float]:
+        """Return the left and the top of a panel."""
+        row, column = divmod(panel, self.columns)
+        return column * (self.width + GAP), row * (self.height + GAP + self.caption) + self.caption
 
     @property
     def whole(self) -> int:
@@ -92,23 +98,15 @@ def map_sheet(panels: Sequence[Panel], *, key: Key, heading: Heading, box: GeoBo
     room = _room(len(panels), columns, rows * below.stretch, longest)
     wide, high = room.panels
     figure = style.new_figure(room.whole, high)
-    single = len(panels) == 1
-    grid = figure.add_gridspec(
-        *(room.rows, room.columns),
-        left=0,
-        right=wide / room.whole,
-        bottom=0,
-        top=1 if single else 1 - CAPTION / high,
-        wspace=GAP / room.width,
-        hspace=(GAP + CAPTION) / room.height,
-    )
+    # One pair of axes in pixels of the picture. A pair for each panel would take a second for 36.
+    axes = figure.add_axes((0, 0, wide / room.whole, 1), xlim=(0, wide), ylim=(high, 0), autoscale_on=False)
+    axes.set_axis_off()
     for number, panel in enumerate(panels):
-        axes = figure.add_subplot(grid[divmod(number, room.columns)])
-        _draw(axes, panel, box, (columns, rows), room.width)
+        _draw(axes, panel, box, (room.width / columns, room.height / rows), room.corner(number))
     lines = [*heading.lines, *_notes(below, room)]
     style.add_heading(figure, heading._replace(lines=tuple(lines)), room.whole)
     _add_legend(figure, key, room)
-    _add_ground(figure, figure.axes[0], below, room)
+    _add_ground(figure, below, columns / room.width, room)
     return style.encoded(figure, trim=True)
 
 
@@ -129,29 +127,35 @@ def _room(count: int, columns: int, rows: float, longest: int) -> _Room:
     return _Room(width, height, -(-count // across), across, beside, stretch)
 
 
-def _draw(axes: Axes, panel: Panel, box: GeoBox, most: tuple[int, int], width: int) -> None:
-    """Draw a panel to scale in the corner of axes that hold the largest one, on hatches where it has no data."""
+def _draw(axes: Axes, panel: Panel, box: GeoBox, factors: tuple[float, float], corner: tuple[float, float]) -> None:
+    """Draw a panel on hatches, which show where it has no data.
+
+    Args:
+        axes: Axes in pixels of the picture, y down.
+        panel: The panel.
+        box: The grid of the first raster.
+        factors: Width and height of a pixel of the raster, pixels of the picture.
+        corner: Left and top of the panel.
+    """
     from matplotlib.patches import Rectangle
 
-    height, across = panel.shape
-    axes.set_axis_off()
-    paper = Rectangle((0, 0), across, height, hatch="////", linewidth=0, zorder=-1)
+    left, top = corner
+    width, height = panel.shape[1] * factors[0], panel.shape[0] * factors[1]
+    paper = Rectangle((left, top), width, height, hatch="////", linewidth=0, zorder=-1)
     paper.set(facecolor=style.NO_DATA, edgecolor=style.HATCH, hatch_linewidth=0.6)
     axes.add_patch(paper)
-    enlarged = width / most[0] >= 1
     axes.imshow(
         upright(panel.pixels, box.affine),
-        extent=(0, across, height, 0),
+        extent=(left, left + width, top + height, top),
         aspect="auto",
-        interpolation="nearest" if enlarged else "auto",
+        interpolation="nearest" if factors[0] >= 1 else "auto",
         interpolation_stage="rgba",
     )
-    axes.add_patch(Rectangle((0, 0), across, height, fill=False, edgecolor=style.LINE, linewidth=0.6, clip_on=False))
-    axes.set_xlim(0, most[0])
-    axes.set_ylim(most[1], 0)
+    frame = Rectangle((left, top), width, height, fill=False, edgecolor=style.LINE, linewidth=0.6, clip_on=False)
+    axes.add_patch(frame)
     if panel.caption:
         caption = style.fitted(panel.caption, width, style.SMALL)
-        axes.set_title(caption, loc="left", pad=2.5, color=style.INK, fontproperties=style.font(style.SMALL))
+        axes.text(left, top - 3, caption, va="bottom", color=style.INK, fontproperties=style.font(style.SMALL))
 
 
 def _notes(below: Ground, room: _Room) -> list[str]:
@@ -234,13 +238,13 @@ def _add_colour_bar(figure: Figure, key: Key, words: str, corner: tuple[float, f
     return top - drop - broad - 26
 
 
-def _add_ground(figure: Figure, axes: Axes, below: Ground, room: _Room) -> None:
-    """Draw the scale bar and the north arrow."""
+def _add_ground(figure: Figure, below: Ground, columns: float, room: _Room) -> None:
+    """Draw the scale bar, for so many columns of a raster in a pixel of the picture, and the north arrow."""
     from matplotlib.offsetbox import HPacker
 
     parts: list[Artist] = []
-    if below.metres is not None and axes.get_xlim()[1] > 0:
-        parts.append(style.scale_bar(below.metres * axes.get_xlim()[1] / room.width))
+    if below.metres is not None:
+        parts.append(style.scale_bar(below.metres * columns))
     if below.north is not None:
         parts.append(_north_arrow(below.north))
     if not parts:
