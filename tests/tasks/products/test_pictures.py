@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from matplotlib.text import Text
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
@@ -14,12 +15,13 @@ from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import PatchTiles
 from tasks.products import coverage
 from tasks.products.coverage import Status, draw, draw_ahead
-from tasks.products.pictures import Picture, Thumbnails, evenly_spaced, make_contact_sheet
+from tasks.products.pictures import Picture, Thumbnails, evenly_spaced, make_contact_sheet, make_tile_sheet, shown_of
+from tasks.raster import house_style
 from tasks.raster.crs import crs_of
 from tasks.raster.raster import Raster
 from tasks.storage.address import open_store
 from tasks.storage.checksum import crc32c
-from tasks.storage.receipt import TileReceipt
+from tasks.storage.receipt import TileObject, TileReceipt
 from tests.rasters import encode_geotiff
 
 COUNT = 4
@@ -129,3 +131,56 @@ def test_plans_that_differ_by_name_alone_have_maps_of_their_own(plan, monkeypatc
     draw_ahead(plan, [])
     draw_ahead(other, [])
     assert made == ["a: 4 tiles", "b: 4 tiles"]
+
+
+def said_on(monkeypatch, make):
+    """The words on a picture, in the order of drawing."""
+    seen = []
+    encoded = house_style.encoded
+
+    def looking(figure, **given):
+        figure.draw_without_rendering()
+        seen.extend(each.get_text() for each in figure.findobj(Text) if each.get_text())
+        return encoded(figure, **given)
+
+    monkeypatch.setattr(house_style, "encoded", looking)
+    assert make()
+    return seen
+
+
+def test_a_sheet_says_what_where_when_and_what_it_does_not_show(plan, tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    shown = [Picture("A-7", "tiles/0.tif", write(store, "tiles/0.tif", 7), 0)]
+    note = shown_of(["A-7", "B"], ["A-7"], "patches")
+    said = said_on(
+        monkeypatch, lambda: make_contact_sheet(store, plan, shown, note=note, label="farm", dates="May to June")
+    )
+    assert {"farm: a, May to June", "A-7", "B1: stored value"} <= set(said)
+    assert "1 of 2 patches are shown, evenly spaced; not B" in said
+    assert "EPSG:32632 (UTM zone 32N) · 10 m pixels" in " ".join(said)
+
+
+def test_tiles_that_earth_engine_drew_have_the_legend_of_their_visualization(plan, tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    with io.BytesIO() as file:
+        Image.new("RGBA", (8, 8), "green").save(file, "PNG")
+        store.put("tiles/0.png", file.getvalue())
+    options = '{"paletteColors":["ff0000","00ff00"],"ranges":[{"max":300,"min":250}]}'
+    drawn = replace(plan, tile_format=TileFormat(file_format="PNG", visualization=options))
+    own = (TileObject(key="tiles/0.png", size=1),)
+    tiles = [replace(tile, status="stored", objects=own) for tile in receipts(plan)[:1]]
+    said = said_on(monkeypatch, lambda: make_tile_sheet(store, drawn, tiles))
+    assert {"B1: stored value", "250", "300", "Colours by Earth Engine: band B1"} <= set(said)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "text"),
+    [
+        (3, 3, "3 of 3 dates"),
+        (4, 3, "3 of 4 dates are shown, evenly spaced; not 3"),
+        (500, 36, "36 of 500 dates are shown, evenly spaced; not 464 others, such as 36, 37 and 499"),
+    ],
+)
+def test_the_dates_that_are_left_out_are_named_or_counted(count, shown, text):
+    names = [str(number) for number in range(count)]
+    assert shown_of(names, names[:shown], "dates") == text

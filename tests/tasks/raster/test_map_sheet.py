@@ -2,6 +2,7 @@
 
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib as mpl
 import numpy as np
@@ -206,3 +207,13 @@ def test_same_pixels_same_bytes_whatever_the_user_set_for_matplotlib():
     assert made[0] == made[1]
     assert set(Image.open(io.BytesIO(made[0])).info) <= {"dpi"}
     assert not re.search(rb"[Mm]atplotlib|20\d\d-", made[0])
+
+
+def test_pictures_may_be_drawn_in_many_threads():
+    panels = [Panel(str(n), filled(60, 100), (60, 100)) for n in range(4)]
+
+    def made(_):
+        return map_sheet.map_sheet(panels, key=PLAIN, heading=TITLE, box=NORTH_UP, longest=90)
+
+    with ThreadPoolExecutor(6) as threads:
+        assert len(set(threads.map(made, range(12)))) == 1
