@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import shapely
 from tasks.earthengine.quantities import quantity
 from tasks.errors.input import InputError
 from tasks.plan.plan import Plan
-from tasks.plan.tiles import PixelGrid, RegionTiles, corners, is_code
+from tasks.plan.tiles import PatchTiles, PixelGrid, RegionTiles, corners, is_code
 from tasks.plan.units import plural, unit
 from tasks.raster import globe
 from tasks.raster.colours import AS_STORED, Quantity
@@ -50,6 +51,7 @@ def when(plan: Plan) -> str:
     return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
 
 
+@functools.lru_cache(maxsize=4)  # all pictures of a run ask; equal plans have one place
 def where(plan: Plan) -> str:
     """Return the place of a plan, its CRS, and the size of its pixels."""
     grid = plan.grid(0)
@@ -92,10 +94,17 @@ def _extent(plan: Plan) -> str:
             return "" if outline is None else degrees(globe.bounds(outline))
     except InputError:  # a part lies outside the map of the CRS
         return ""
-    grids, zones = (plan.tiles.grid(number) for number in range(len(plan.tiles))), plan.tiles.zones()
-    middles = corners(grids).mean(axis=1)
-    for number, name in enumerate(plan.tiles.names):
-        chosen = zones == number
+    assert isinstance(plan.tiles, PatchTiles)
+    return _around(plan.tiles)
+
+
+def _around(patches: PatchTiles) -> str:
+    """Return the box around the middles of patches."""
+    grid, half = patches.grid(0), patches.size / 2
+    a, b, d, e = grid.affine.a, grid.affine.b, grid.affine.d, grid.affine.e
+    middles = np.column_stack([patches.left + (a + b) * half, patches.top + (d + e) * half])
+    for number, name in enumerate(patches.crs):
+        chosen = patches.zone == number
         middles[chosen] = np.column_stack(transformer(name, WGS84).transform(*middles[chosen].T))
     middles = middles[np.isfinite(middles).all(axis=1)]
     return degrees(globe.bounds(shapely.MultiPoint(middles))) if len(middles) else ""

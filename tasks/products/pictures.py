@@ -18,8 +18,8 @@ from tasks.plan.tiles import RegionTiles
 from tasks.products.headings import common_quantity, title, where
 from tasks.products.stored_tiles import missing_named, read_bytes
 from tasks.raster.colours import Key, colour_key
-from tasks.raster.house_style import Heading
-from tasks.raster.map_sheet import Panel, map_sheet
+from tasks.raster.house_style import PAGE, Heading
+from tasks.raster.map_sheet import Panel, map_sheet, side_of
 from tasks.raster.thumbnail import Thumbnail, shown_bands, thumbnail
 from tasks.storage.checksum import crc32c
 from tasks.storage.receipt import TileReceipt
@@ -27,12 +27,10 @@ from tasks.storage.store import StorageError, Store
 
 T = TypeVar("T")
 
-# Longest side of a quicklook, in pixels.
-PICTURE_SIZE = 800
 # Largest number of pictures on a contact sheet.
 SHEET = 36
-# Longer side of each of them in pixels, if they are many and if they are few.
-CELL, LARGE_CELL, FEW = 160, 240, 9
+# Longer side of each of them, as it is read, in pixels.
+CELL = 240
 # Longest list of the names that a sheet does not show.
 NAMED = 6
 
@@ -99,7 +97,7 @@ class Thumbnails:
 
 
 def _thumbnail(plan: Plan, file: IO[bytes]) -> Thumbnail:
-    return thumbnail(file, bands=_shown(plan), max_size=LARGE_CELL)
+    return thumbnail(file, bands=_shown(plan), max_size=CELL)
 
 
 def make_quicklook(store: Store, plan: Plan, key: str, *, label: str = "", dates: str = "") -> tuple[str, bytes]:
@@ -116,11 +114,11 @@ def make_quicklook(store: Store, plan: Plan, key: str, *, label: str = "", dates
         The key of the picture and its PNG bytes.
     """
     with Picture("", key).opened(store) as file:
-        look = thumbnail(file, bands=_shown(plan), max_size=PICTURE_SIZE)
+        look = thumbnail(file, bands=_shown(plan), max_size=PAGE)
     colours = _colours(plan, [look])
     heading = Heading(title(plan, label=label, dates=dates), (where(plan), *_about(plan, colours)))
     panel = Panel("", colours.rgba(look), look.shape)
-    png = map_sheet([panel], key=colours, heading=heading, box=_box(plan), longest=PICTURE_SIZE)
+    png = map_sheet([panel], key=colours, heading=heading, box=_box(plan), longest=PAGE)
     return _write(store, plan, png), png
 
 
@@ -159,8 +157,8 @@ def make_contact_sheet(
         colours = _drawn_by_earth_engine(plan)
         panels = [_drawn(store, picture) for picture in pictures]
     heading = Heading(title(plan, label=label, dates=dates), (where(plan), *_about(plan, colours), note))
-    cell = CELL if len(panels) > FEW else LARGE_CELL
-    png = map_sheet(panels, key=colours, heading=heading, box=_box(plan, pictures[0].tile), longest=cell)
+    longest = side_of(len(panels)) if len(panels) > 1 else PAGE
+    png = map_sheet(panels, key=colours, heading=heading, box=_box(plan, pictures[0].tile), longest=longest)
     return _write(store, plan, png), png
 
 
@@ -218,7 +216,7 @@ def _drawn(store: Store, picture: Picture) -> Panel:
     with picture.opened(store) as file, Image.open(file) as opened:
         image = opened.convert("RGBA")
         shape = (image.height, image.width)
-        image.thumbnail((LARGE_CELL, LARGE_CELL))
+        image.thumbnail((CELL, CELL))
         return Panel(picture.label, np.asarray(image), shape)
 
 

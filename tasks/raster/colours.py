@@ -141,7 +141,7 @@ def colour_key(looks: Sequence[Thumbnail], *, bands: Sequence[str], quantity: Qu
     drawn = sum(np.count_nonzero(np.logical_and.reduce(look.valid)) for look in looks)
     no_data = 1 - drawn / pixels
     if len(bands) == 1 and (values := _classes(data[0], quantity)):
-        texts = [number(value * quantity.scale + quantity.offset) for value in values]
+        texts = [f"{value * quantity.scale + quantity.offset:,.7g}" for value in values]
         classes = tuple(zip(texts, _class_colours(len(values)), strict=True))
         return Key(bands=tuple(bands), quantity=quantity, values=values, classes=classes, no_data=no_data)
     found = [_physical(each, quantity) for each in data]

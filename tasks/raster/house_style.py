@@ -10,7 +10,7 @@ import functools
 import io
 import math
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -27,6 +27,8 @@ TITLE, TEXT, SMALL = 12.0, 9.0, 8.0
 DPI = 100
 MARGIN, GAP = 14, 12
 """Paper around a picture, and between its parts, pixels."""
+PAGE = 698
+"""Width of what a picture shows, pixels. With its margin, the Prefect UI then shows it as it is on most screens."""
 BAR = 110
 """Length that a scale bar may have, pixels."""
 MAP = "viridis"
@@ -109,7 +111,7 @@ def wrapped(text: str, width: float, size: float = TEXT, weight: str = "normal",
     if not line:
         return []
     letters = max(8, int(len(line) * width / max(text_width(line, size, weight), 1)))
-    return textwrap.wrap(line, letters, max_lines=most, placeholder=" …")
+    return textwrap.wrap(line, letters, max_lines=most, placeholder=" …", break_on_hyphens=False)
 
 
 def number(value: float) -> str:
@@ -121,19 +123,19 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
-def new_figure(width: float, height: float, *, layout: str | None = None) -> Figure:
+def new_figure(width: float, height: float, *, layout: Literal["constrained"] | None = None) -> Figure:
     """Return an empty figure for drawing in any thread.
 
     Args:
         width: Its width, pixels.
         height: Its height, pixels.
-        layout: Name of a layout engine of matplotlib, such as `constrained`.
+        layout: Layout engine of matplotlib. None = everything is where it is put.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     size = (width / DPI, height / DPI)
-    figure = Figure(figsize=size, dpi=DPI, facecolor=PAPER, edgecolor=LINE, linewidth=1, layout=layout)  # type: ignore[arg-type]
+    figure = Figure(figsize=size, dpi=DPI, facecolor=PAPER, edgecolor=LINE, linewidth=1, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

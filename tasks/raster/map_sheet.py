@@ -110,6 +110,12 @@ def map_sheet(panels: Sequence[Panel], *, key: Key, heading: Heading, box: GeoBo
     return style.encoded(figure, trim=True)
 
 
+def side_of(count: int) -> int:
+    """Return the longer side of so many panels with which a sheet is as wide as a page, pixels."""
+    columns = min(max(math.ceil(math.sqrt(count)), 3), 6)
+    return (style.PAGE + GAP) // columns - GAP
+
+
 def _room(count: int, columns: int, rows: float, longest: int) -> _Room:
     """Return the sizes of a sheet of panels whose largest has so many columns, and rows of the same length."""
     most = max(columns, rows)
@@ -121,9 +127,10 @@ def _room(count: int, columns: int, rows: float, longest: int) -> _Room:
     stretch = max(least / width, 1.0) / max(least / height, 1.0)
     width, height = max(1, round(max(width, least))), max(1, round(max(height, least)))
     beside = count == 1 and height > 1.25 * width and height >= 300
-    # As close to a square as possible, and as wide as a page.
+    # As close to a square as possible, and not wider than a page.
     cell = height + GAP + CAPTION
-    across = min(count, max(1, round(math.sqrt(count * cell / (width + GAP)))))
+    across = min(count, round(math.sqrt(count * cell / (width + GAP))), int((style.PAGE + GAP) / (width + GAP)))
+    across = max(1, across)
     return _Room(width, height, -(-count // across), across, beside, stretch)
 
 
@@ -218,7 +225,7 @@ def _add_legend(figure: Figure, key: Key, room: _Room) -> None:
 def _add_colour_bar(figure: Figure, key: Key, words: str, corner: tuple[float, float], room: _Room) -> float:
     """Draw a colour bar below a place, and return where it ends, pixels from the lower edge of the panels."""
     from matplotlib.offsetbox import VPacker
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     (left, top), high = corner, room.panels[1]
     across = BESIDE if room.beside else room.whole - 170
@@ -233,8 +240,9 @@ def _add_colour_bar(figure: Figure, key: Key, words: str, corner: tuple[float, f
     bar.outline.set_edgecolor(style.LINE)
     style.dress(axes)
     bar.locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
-    bar.formatter = FuncFormatter(lambda value, _: style.number(value))
+    bar.formatter = ScalarFormatter(useOffset=False)
     bar.update_ticks()
+    axes.xaxis.get_offset_text().set(fontproperties=style.font(style.SMALL), color=style.INK)
     return top - drop - broad - 26
 
 

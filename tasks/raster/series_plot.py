@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-WIDTH, HEIGHT = 870, 430
+WIDTH, HEIGHT = style.PAGE, 380
 """Size of the plot of one quantity, pixels."""
 LEGEND = 250
 """Width of a name in the legend, pixels."""
@@ -135,9 +135,9 @@ def _add_legend(figure: Figure, lines: Sequence[Line2D]) -> None:
 def _date(axes: Axes) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(minticks=3, maxticks=12)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=12)  # type: ignore[no-untyped-call]  # it has no types
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # it has no types
     axes.xaxis.get_offset_text().set(fontproperties=style.font(style.SMALL), color=style.INK)
 
 

@@ -41,7 +41,7 @@ COLOURS = {
     Status.MISSING: "#ee8a00",
     Status.FAILED: "#96001e",
 }
-WIDTH, HEIGHT = 870, 450
+WIDTH, HEIGHT = style.PAGE, 420
 """Size of the map, with the bars of a series, pixels."""
 
 OUTLINED = 8
@@ -53,7 +53,7 @@ MARK = 5
 MARKED_SHARE = 1 / 10
 """Largest share of the map that the marks of one status cover, unless each is already a single pixel."""
 MAX_BARS, MAX_LABELS = 120, 50
-LABEL = 110
+LABEL = 100
 """Width of the labels of bars, pixels."""
 KM_PER_DEGREE = 111.2
 
@@ -66,7 +66,7 @@ def coverage_map(
     labels: Sequence[str] = (),
     region: BaseGeometry | None = None,
 ) -> bytes:
-    """Return a PNG, 900 px wide: a map of tiles by status and, for a series, a bar of counts for each date.
+    """Return a PNG, about 726 px wide: a map of tiles by status and, for a series, a bar of counts for each date.
 
     For a series, the map shows the worst status of each tile on any date. The exception is a tile that is empty on some
     dates and stored on the others, which is drawn as stored. The same input gives the same bytes. A million tiles take

@@ -48,7 +48,7 @@ def test_a_series_is_drawn_with_gaps_where_nothing_is_valid():
     days = [(0, 1.0, 5.0), (16, 0.0, None), (17, 1.0, inf), (18, 1.0, -inf), (19, 1.0, nan), (29, None, 7.0)]
     png = plot_series(points_of(days, ("NDVI", "EVI")), heading=Heading("2020"))
     drawn = Image.open(io.BytesIO(png))
-    assert drawn.width < 960
+    assert drawn.width < 760
     assert len(drawn.convert("RGB").getcolors(10**6)) > 50
     assert png == plot_series(points_of(days, ("NDVI", "EVI")), heading=Heading("2020"))
     assert set(drawn.info) <= {"dpi"}
