@@ -18,7 +18,7 @@ from tasks.plan.tiles import RegionTiles
 from tasks.products.headings import common_quantity, title, where
 from tasks.products.stored_tiles import missing_named, read_bytes
 from tasks.raster.colours import Key, colour_key
-from tasks.raster.house_style import PAGE, Heading
+from tasks.raster.house_style import PAGE, TALL, Heading
 from tasks.raster.map_sheet import Panel, map_sheet, side_of
 from tasks.raster.thumbnail import Thumbnail, shown_bands, thumbnail
 from tasks.storage.checksum import crc32c
@@ -113,12 +113,15 @@ def make_quicklook(store: Store, plan: Plan, key: str, *, label: str = "", dates
     Returns:
         The key of the picture and its PNG bytes.
     """
+    box = _box(plan)
+    rows, columns = box.shape
+    most = round(max(rows, columns) * min(PAGE / columns, TALL / rows))  # not more than is drawn
     with Picture("", key).opened(store) as file:
-        look = thumbnail(file, bands=_shown(plan), max_size=PAGE)
+        look = thumbnail(file, bands=_shown(plan), max_size=min(most, PAGE))
     colours = _colours(plan, [look])
     heading = Heading(title(plan, label=label, dates=dates), (where(plan), *_about(plan, colours)))
     panel = Panel("", colours.rgba(look), look.shape)
-    png = map_sheet([panel], key=colours, heading=heading, box=_box(plan), longest=PAGE)
+    png = map_sheet([panel], key=colours, heading=heading, box=box, longest=PAGE)
     return _write(store, plan, png), png
 
 

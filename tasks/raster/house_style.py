@@ -27,8 +27,9 @@ TITLE, TEXT, SMALL = 12.0, 9.0, 8.0
 DPI = 100
 MARGIN, GAP = 14, 12
 """Paper around a picture, and between its parts, pixels."""
-PAGE = 698
-"""Width of what a picture shows, pixels. With its margin, the Prefect UI then shows it as it is on most screens."""
+PAGE, TALL = 698, 610
+"""Width of what a picture shows, and height of a map, pixels. The Prefect UI then shows it as it is, and as a whole, in
+a window of 1280 x 900 pixels."""
 BAR = 110
 """Length that a scale bar may have, pixels."""
 MAP = "viridis"

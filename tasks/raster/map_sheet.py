@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.offsetbox import OffsetBox
 
-NARROWEST = 480
-"""Width of the words, if the panels are narrower, pixels."""
+NARROWEST, WORDS = 480, 600
+"""Width of the words, if the panels are narrower, below and beside them, pixels."""
 BESIDE = 250
 """Width of the legend beside a tall picture, pixels."""
 GAP = style.GAP
@@ -80,7 +80,7 @@ class _Room(NamedTuple):
     def whole(self) -> int:
         """Width of the sheet without its margin."""
         wide = self.panels[0]
-        return wide + GAP + BESIDE if self.beside else max(wide, NARROWEST)
+        return max(wide + GAP + BESIDE, WORDS) if self.beside else max(wide, NARROWEST)
 
 
 def map_sheet(panels: Sequence[Panel], *, key: Key, heading: Heading, box: GeoBox, longest: int) -> bytes:
@@ -119,7 +119,7 @@ def side_of(count: int) -> int:
 def _room(count: int, columns: int, rows: float, longest: int) -> _Room:
     """Return the sizes of a sheet of panels whose largest has so many columns, and rows of the same length."""
     most = max(columns, rows)
-    factor = min(longest / most, max(TINY / most, LARGEST))
+    factor = min(longest / most, style.TALL / rows, max(TINY / most, LARGEST))
     if factor > 1:
         factor = max(math.floor(factor), factor * SMALLEST if factor < 2 else 1)
     width, height = columns * factor, rows * factor
