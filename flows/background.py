@@ -31,7 +31,7 @@ def in_background(*functions: Callable[[], object]) -> None:
         threading.Thread(target=call, name="ahead", daemon=True).start()
 
 
-def prepare_products(plan: Plan, stored: Iterable[TileReceipt]) -> None:
+def prepare_products(plan: Plan, stored: Iterable[TileReceipt], *, label: str = "") -> None:
     """Draw the coverage map, and import the libraries that the manifest needs.
 
     A run of hours does this at its start. If its container has too little memory for these products, that shows at
@@ -40,6 +40,7 @@ def prepare_products(plan: Plan, stored: Iterable[TileReceipt]) -> None:
     Args:
         plan: The plan that the run fetches.
         stored: Receipts of the tiles that were stored before the run.
+        label: What the user calls the job, for the title of the map; empty = nothing.
     """
-    draw_ahead(plan, stored)
+    draw_ahead(plan, stored, label=label)
     preload(plan)

@@ -63,6 +63,14 @@ def where(plan: Plan) -> str:
     return BETWEEN.join(filter(None, (_extent(plan), crs, f"{size} pixels")))
 
 
+def left_out(plan: Plan) -> str:
+    """Return how many images of the collection are not in a series, and the first of them; empty = none."""
+    if not plan.left_out:
+        return ""
+    first, count = next(iter(plan.left_out)), len(plan.left_out)
+    return f"{count:,} image{'s' if count > 1 else ''} of the collection left out of the series, such as {first}"
+
+
 def quantity_of(plan: Plan, band: str) -> Quantity:
     """Return what the numbers of a band stand for."""
     return quantity(origin(plan), band)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tasks.plan.plan import Plan
 from tasks.plan.tiles import RegionTiles
-from tasks.products.headings import common_quantity, title, where
+from tasks.products.headings import common_quantity, left_out, title, where
 from tasks.products.stored_tiles import missing_named, read_bytes
 from tasks.raster.colours import Key, colour_key
 from tasks.raster.house_style import PAGE, TALL, Heading
@@ -159,7 +159,9 @@ def make_contact_sheet(
     else:
         colours = _drawn_by_earth_engine(plan)
         panels = [_drawn(store, picture) for picture in pictures]
-    heading = Heading(title(plan, label=label, dates=dates), (where(plan), *_about(plan, colours), note))
+    heading = Heading(
+        title(plan, label=label, dates=dates), (where(plan), *_about(plan, colours), note, left_out(plan))
+    )
     longest = side_of(len(panels)) if len(panels) > 1 else PAGE
     png = map_sheet(panels, key=colours, heading=heading, box=_box(plan, pictures[0].tile), longest=longest)
     return _write(store, plan, png), png

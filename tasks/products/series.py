@@ -12,7 +12,7 @@ import orjson
 
 from tasks.plan.plan import Plan
 from tasks.products.features import Features
-from tasks.products.headings import quantity_of, title, where
+from tasks.products.headings import left_out, quantity_of, title, where
 from tasks.products.mosaic import of_source
 from tasks.products.product import Product, acquisitions, made_of
 from tasks.products.zonal import NOTHING, Zonal, ZoneSummary, combined_bands, zonal
@@ -81,11 +81,9 @@ def make_series(
 
 def plot_heading(plan: Plan, label: str = "") -> Heading:
     """Return the words above the plot of a series."""
-    left = len(plan.left_out)
-    others = f"; {left:,} of the collection left out, such as {next(iter(plan.left_out))}" if left else ""
-    return Heading(
-        title(plan, label=label), (where(plan), f"Mean of the valid pixels of {len(plan.sources):,} images{others}")
-    )
+    count = len(plan.sources)
+    words = f"Mean of the valid pixels of {count:,} image{'s' if count != 1 else ''}"
+    return Heading(title(plan, label=label), (where(plan), words, left_out(plan)))
 
 
 def series_points(plan: Plan, tiles: Sequence[TileReceipt]) -> list[SeriesPoint]:

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from tasks.plan.plan import Band, Plan, Source, TileFormat
 from tasks.plan.tiles import PatchTiles, RegionTiles
-from tasks.products.headings import degrees, title, where
+from tasks.products.headings import degrees, left_out, title, where
 from tasks.raster.crs import SINUSOIDAL, crs_of
 from tasks.raster.tiling import Tiling
 
@@ -90,3 +90,9 @@ def test_patches_lie_between_their_middles_and_name_each_zone():
     text = where(replace(plan_of(), tiles=tiles))
     assert "45.2° to 46.1° N, 9.0° to 15.0° E" in text
     assert "EPSG:32632 (UTM zone 32N) and EPSG:32633 (UTM zone 33N)" in text
+
+
+def test_images_that_are_left_out_are_counted_and_one_is_named():
+    assert left_out(plan_of()) == ""
+    assert "1 image of the collection" in left_out(replace(plan_of(), left_out={"M/2020": "it has no time"}))
+    assert left_out(replace(plan_of(), left_out={"a": "", "b": ""})).endswith("such as a")
