@@ -22,20 +22,31 @@ def area_of(parameters: ExtractionParameters) -> str:
     >>> area_of(RegionParameters(image="a/b", scale=30, region=[-54.66, -25.42, -54.53, -25.10]))
     '25.26S 54.60W'
     """
-    if parameters.label:
-        return parameters.label
-    if isinstance(parameters, ArealParameters):
-        given: Any = parameters.region
-    else:
-        given = parameters.points if isinstance(parameters, PatchesParameters) else None
-    if isinstance(given, str):
-        return PurePath(given).name.split(".")[0]
+    if name := called(parameters):
+        return name
+    given = _given(parameters)
     if isinstance(given, Mapping):
-        return _name_of(given) or _place_of(given)
+        return _place_of(given)
     if isinstance(given, list) and len(given) == 4:
         west, south, east, north = given
         return _place((west + (east + 360 if west > east else east)) / 2, (south + north) / 2)
     return ""
+
+
+def called(parameters: ExtractionParameters) -> str:
+    """Return what the user calls the area: the label, the file or the property; empty if it has no name."""
+    given = _given(parameters)
+    if parameters.label:
+        return parameters.label
+    if isinstance(given, str):
+        return PurePath(given).name.split(".")[0]
+    return _name_of(given) if isinstance(given, Mapping) else ""
+
+
+def _given(parameters: ExtractionParameters) -> Any:
+    if isinstance(parameters, ArealParameters):
+        return parameters.region
+    return parameters.points if isinstance(parameters, PatchesParameters) else None
 
 
 def first_name(parameters: ExtractionParameters) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
-from flows.area import area_of
+from flows.area import area_of, called
 from flows.background import LARGE, in_background, prepare_products
 from flows.batches import fetch_plan
 from flows.failures import note_stored
@@ -82,14 +82,14 @@ def extract(
         store=output.store,
         cost=cost,
         manifest=manifest.submit(output.store, plan, tiles),
-        coverage=coverage.submit(output.store, plan, tiles),
+        coverage=coverage.submit(output.store, plan, tiles, label=called(parameters)),
         suggested_side=session.sizes.suggested_side,
     )
 
 
 def composite_dates(parameters: ExtractionParameters) -> str:
     """Return the dates of a composite, from the parameters of its recipe, for pictures; empty = it has none."""
-    image = parameters.image
+    image = parameters.whole_image()
     given = image.parameters if isinstance(image, RecipeImage) else {}
     with contextlib.suppress(KeyError, ValueError):
         return " to ".join(date.fromisoformat(str(given[name])).isoformat() for name in ("start", "end"))
@@ -124,7 +124,7 @@ class Job:
         self._log(known)
         self._show(len(known.tiles))
         tiles = in_order(known)
-        show_grid(self.plan, tiles)
+        show_grid(self.plan, tiles, label=called(self.parameters))
         return Extraction(plan=self.plan, tiles=tiles, store=self.output.store)
 
     def fetch_all(self) -> tuple[tuple[TileReceipt, ...], Cost]:
@@ -171,7 +171,7 @@ class Job:
         checkpoint = self._look_up(plan)
         started, hedged_before = time.monotonic(), self.session.tally.hedged
         stored = (known or checkpoint).tiles
-        prepare = partial(prepare_products, self.plan, stored.values())
+        prepare = partial(prepare_products, self.plan, stored.values(), label=called(self.parameters))
         is_large = len(plan) - len(checkpoint.tiles) >= LARGE
         early, late = ([prepare], []) if is_large else ([], [prepare])
 

@@ -10,7 +10,7 @@ import geopandas
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.area import first_name
+from flows.area import called, first_name
 from flows.extraction import composite_dates, extract
 from flows.job import job
 from flows.parameters import PatchesParameters
@@ -130,7 +130,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     ]
     note = patches.note(len(shown), sum(tile.key is not None for tile in tiles))
     dates = composite_dates(parameters)
-    sheet = contact_sheet(store, patches.plan, pictures, thumbnails, note=note, dates=dates)
+    sheet = contact_sheet(store, patches.plan, pictures, thumbnails, note=note, label=called(parameters), dates=dates)
     show_patches(patches.rows(tiles), points=len(patches.points))
     picture, table = extraction.show(sheet), result_of(index)
     result = PatchesResult(**extraction.result(), index=extraction.path(table), quicklook=picture)

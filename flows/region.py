@@ -4,7 +4,7 @@
 # resolve them if they were text.
 from functools import partial
 
-from flows.area import first_name
+from flows.area import called, first_name
 from flows.extraction import composite_dates, extract
 from flows.job import job
 from flows.parameters import RegionParameters
@@ -49,8 +49,8 @@ def extract_region(parameters: RegionParameters) -> RegionResult:
     key, dates = None, composite_dates(parameters)
     if parameters.file_format == "GEO_TIFF":
         key = mosaic(store, extraction.plan, tiles, source=0, name="mosaic")
-        picture = extraction.show(quicklook(store, extraction.plan, key, dates=dates))
+        picture = extraction.show(quicklook(store, extraction.plan, key, label=called(parameters), dates=dates))
     else:
-        picture = extraction.show(tile_sheet(store, extraction.plan, tiles, dates=dates))
+        picture = extraction.show(tile_sheet(store, extraction.plan, tiles, label=called(parameters), dates=dates))
     result = RegionResult(**extraction.result(), mosaic=extraction.path(key), quicklook=picture)
     return extraction.finish(parameters, result)

@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import Field
 
-from flows.area import first_name
+from flows.area import called, first_name
 from flows.extraction import extract
 from flows.job import job
 from flows.parameters import TimeseriesParameters
@@ -106,11 +106,11 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
             )
         if parameters.file_format == "GEO_TIFF":
             files = make_files(extraction, features, parameters.advanced.per_feature)
-        table, plot = series(store, extraction.plan, tiles, features)
+        table, plot = series(store, extraction.plan, tiles, features, label=called(parameters))
     pictures = [Picture(date, key) for date, key in files.items()] or shown_tiles(extraction)
     shown = evenly_spaced(pictures)
     note = shown_of([each.label for each in pictures], [each.label for each in shown], "images")
-    picture = extraction.show(contact_sheet(store, extraction.plan, shown, note=note))
+    picture = extraction.show(contact_sheet(store, extraction.plan, shown, note=note, label=called(parameters)))
     result = TimeseriesResult(
         **extraction.result(),
         files={date: extraction.path(key) for date, key in files.items()},
