@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ class Command:
     flow: str
     parameters: str
     help: str
+    form: str = "flows.parameters"
+    """Module of the parameters."""
+    made: str | None = None
+    """Function that makes the command, as ``module:name``. None = it runs the flow, and prints its result as JSON."""
 
     def load(self, *, everything: bool) -> Callable[..., None]:
         """Return the function that runs the flow, with its options in its signature.
@@ -36,10 +41,17 @@ class Command:
         Args:
             everything: Whether its help lists all options.
         """
-        from flows import parameters
+        if self.made is not None:
+            made: Callable[..., None] = pkgutil.resolve_name(self.made)(everything=everything)
+            return made
         from flows.command_options import command
 
-        return command(getattr(parameters, self.parameters), self._run, everything=everything)
+        return command(self.model(), self._run, everything=everything)
+
+    def model(self) -> type[RunOptions]:
+        """Return the class of the parameters."""
+        model: type[RunOptions] = pkgutil.resolve_name(f"{self.form}:{self.parameters}")
+        return model
 
     def _run(self, given: RunOptions) -> None:
         from flows.start import ready
@@ -70,6 +82,14 @@ COMMANDS = {
         "flows.patches", "extract_patches", "PatchesParameters", "Square patches of one image around points."
     ),
     "audit": Command("flows.audit", "audit_output", "AuditParameters", "A check of an output, or of one plan in it."),
+    "doctor": Command(
+        "flows.doctor",
+        "examine",
+        "DoctorParameters",
+        "A check of this machine, the sign-in, Earth Engine, the output and the Prefect server, as a table.",
+        form="flows.doctor_parameters",
+        made="flows.doctor_command:doctor",
+    ),
 }
 
 

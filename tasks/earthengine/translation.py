@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 TEXT_LIMIT = 500
 """Maximum number of characters of an answer in a message."""
 
-_SIGN_IN = (
+SIGN_IN = (
     "Sign in again (`earthengine authenticate` or `gcloud auth application-default login`), "
     "or check the service-account key."
 )
-_ENABLE = (
+ENABLE = (
     "Enable the Earth Engine API in the Google Cloud project (`gcloud services enable earthengine.googleapis.com`)."
 )
-_REGISTER = "Register the Google Cloud project for Earth Engine: https://code.earthengine.google.com/register."
-_ROLES = (
+REGISTER = "Register the Google Cloud project for Earth Engine: https://code.earthengine.google.com/register."
+ROLES = (
     "Give the account two roles in the project: Service Usage Consumer and Earth Engine Resource Viewer "
     "(https://developers.google.com/earth-engine/guides/access_control)."
 )
@@ -98,7 +98,7 @@ TABLE: tuple[Row, ...] = (
     # An answer with a status below 400 is only translated if it does not hold what was requested.
     Row(range(100, 400), "", Transient, "a proxy or a captive portal answered"),
     Row(range(500, 1000), "", Transient, f"{_RPC}: INTERNAL, UNAVAILABLE and their like"),
-    Row(401, "", Denied, f"{_RPC}: UNAUTHENTICATED", _SIGN_IN),
+    Row(401, "", Denied, f"{_RPC}: UNAUTHENTICATED", SIGN_IN),
     Row(402, "", BudgetExhausted, _HTTP, _RESUME),
     Row(407, "", Denied, _HTTP, "Check the user and password of the proxy."),
     Row(429, r"limit '[^']*per (minute|second|100 seconds)", Throttled, _USAGE),
@@ -106,9 +106,9 @@ TABLE: tuple[Row, ...] = (
     Row(429, "", Throttled, f"{_RPC}: RESOURCE_EXHAUSTED", _CROWDED),
     Row(403, r"rate[_ ]?limit[_ ]?exceeded|too many (concurrent|requests)", Throttled, "googleapiclient/http.py"),
     Row(403, rf"{_BUDGET}|dailyLimitExceeded|\bquotaExceeded", BudgetExhausted, f"usageLimits; {_TIERS}", _RESUME),
-    Row(_ANY, _OFF, Denied, f"{_REASON}: SERVICE_DISABLED", _ENABLE),
-    Row(_ANY, _UNREGISTERED, Denied, f"{_GUIDES}/access", _REGISTER),
-    Row(_ANY, r"permission to use project|USER_PROJECT_DENIED", Denied, f"{_REASON}: USER_PROJECT_DENIED", _ROLES),
+    Row(_ANY, _OFF, Denied, f"{_REASON}: SERVICE_DISABLED", ENABLE),
+    Row(_ANY, _UNREGISTERED, Denied, f"{_GUIDES}/access", REGISTER),
+    Row(_ANY, r"permission to use project|USER_PROJECT_DENIED", Denied, f"{_REASON}: USER_PROJECT_DENIED", ROLES),
     Row(_ANY, _NO_ACCESS, Denied, f"{_RPC}: PERMISSION_DENIED", _SHARE),
     Row(403, "", Denied, f"{_RPC}: PERMISSION_DENIED", _DENIED),
     Row(_ANY, _MEMORY, TooHeavy, _DEBUGGING, _SMALLER),
@@ -139,6 +139,12 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> Earth
     return row.kind(message, status, _seconds(headers.get("Retry-After"), headers.get("Date")))
 
 
+def parted(error: EarthEngineError) -> tuple[str, str]:
+    """Return the message of an error without its remedy, and the remedy; "" if it has none."""
+    remedy = next((row.remedy for row in TABLE if row.remedy and error.message.endswith(row.remedy)), "")
+    return error.message.removesuffix(remedy).strip(), remedy
+
+
 def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.0) -> EarthEngineError:
     """Return the error for an exception of urllib3 or google.auth, if no complete answer came from an endpoint.
 
@@ -154,7 +160,7 @@ def from_exception(error: Exception, endpoint: str, *, may_compute_s: float = 0.
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
         if _passes(error):
             return Transient(f"Google's token server was not reached or did not answer ({name}). Check the network.")
-        return Denied(f"The credentials were refused ({name}). {_SIGN_IN}")
+        return Denied(f"The credentials were refused ({name}). {SIGN_IN}")
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return Transient(
             f"The answer was not complete within the deadline ({name}). "

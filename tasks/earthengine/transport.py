@@ -108,7 +108,7 @@ def fetch(
         check_workload_tag(workload_tag)  # a valid tag needs no escapes in JSON
         body = b'{"workloadTag":"%s",%s' % (workload_tag.encode(), body[1:])
     path = request.path(connection.project)
-    headers, data = _exchange(
+    headers, data = exchange(
         connection, "POST", path, body, largest=request.largest, beyond=Transient, deadlines=deadlines
     )
     if not data.startswith(_PIXELS):
@@ -140,10 +140,10 @@ def send(
         EarthEngineError: See :func:`fetch`. ``TooHeavy``: the answer is larger.
     """
     path = f"{path}?{urlencode(params)}" if params else path
-    return _exchange(connection, method, path, data, largest=largest, beyond=TooHeavy)[1]
+    return exchange(connection, method, path, data, largest=largest, beyond=TooHeavy)[1]
 
 
-def _exchange(
+def exchange(
     connection: Connection,
     method: str,
     path: str,
@@ -154,6 +154,15 @@ def _exchange(
     deadlines: Deadlines = DEADLINES,
 ) -> tuple[Mapping[str, str], bytes]:
     """Send a request, and return the headers and the decompressed body of its answer.
+
+    Args:
+        connection: Connection to Earth Engine.
+        method: HTTP method.
+        path: Path below /v1/, with its query.
+        body: Body of the request. None = it has none.
+        largest: Largest number of bytes that the answer may hold, decompressed.
+        beyond: Type of the error if it is larger.
+        deadlines: Time limits of the request.
 
     Raises:
         EarthEngineError: The request failed. It is of the type `beyond` if the body is larger than `largest` bytes.

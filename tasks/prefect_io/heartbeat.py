@@ -47,7 +47,7 @@ def heartbeats() -> Iterator[None]:
 
 
 NAME = "pixel-quarry: runs without a heartbeat"
-FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit-output")
+FLOWS = ("extract-region", "extract-timeseries", "extract-patches", "audit-output", "examine-setup")
 HEARTBEAT, RUNNING = "prefect.flow-run.heartbeat", "prefect.flow-run.Running"
 # Names of the states without heartbeats: the run has ended, or waits for its next start, for example between two
 # attempts. In other states: a Paused run still sends heartbeats, and a run that stays Cancelling becomes Cancelled.

@@ -12,7 +12,6 @@ import pytest
 from cyclopts import App, CycloptsError
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-import flows.parameters
 from deployments.sandbox.process import running
 from flows.audit import audit_output
 from flows.command_line import COMMANDS, FAILED, run
@@ -27,7 +26,7 @@ from tests.given import parameters_of
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 GIVEN = ["--image", "a/b", "--scale", "30"]
-MODELS = {name: getattr(flows.parameters, each.parameters) for name, each in COMMANDS.items()}
+MODELS = {name: each.model() for name, each in COMMANDS.items()}
 
 
 def parse(model, *arguments):
