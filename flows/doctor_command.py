@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from flows.command_line import FAILED
-from flows.command_options import command
+from flows.command_options import FIELDS, command
 from flows.doctor_parameters import DoctorParameters
 from tasks.errors import QuarryError
 
 if TYPE_CHECKING:
     from tasks.doctor.report import Examination
 
+NOTES = (
+    "It sends some 40 small pixel requests, and writes some files into the output, which it deletes again. The table "
+    "has no secrets and no names. Exit codes: 0 a job can run, 1 a job cannot run, 2 bad input."
+)
 WIDTH = 120
 """Columns of the table if it is not printed to a terminal."""
 
@@ -36,12 +40,12 @@ def doctor() -> Callable[..., None]:
         command(DoctorParameters, act)(**given)
 
     form = command(DoctorParameters, lambda _: None)
-    how = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, and no table.")]
+    how = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, and no table.", group=FIELDS)]
     option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, annotation=how, default=False)
     given = [option, *inspect.signature(form).parameters.values()]
     take.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]  # cyclopts reads it
     take.__annotations__ = {parameter.name: parameter.annotation for parameter in given}
-    take.__doc__ = f"{DoctorParameters.__doc__}\n\nExit codes: 0 a job can run, 1 a job cannot run, 2 bad input."
+    take.__doc__ = f"{DoctorParameters.__doc__}\n\n{NOTES}"
     return take
 
 

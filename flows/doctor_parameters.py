@@ -6,10 +6,7 @@ from flows.run_options import RunOptions
 
 
 class DoctorParameters(RunOptions):
-    """A check of the machine, the sign-in, Earth Engine, the output and the Prefect server.
-
-    It sends some 40 small pixel requests, and writes some files into the output, which it deletes again.
-    """
+    """A check of this machine, the sign-in, Earth Engine, the output and the Prefect server, as a table."""
 
     @property
     def asks_earth_engine(self) -> bool:

@@ -137,7 +137,10 @@ def test_commands_run(command, reader, prefect_server, request, capsys):
     capsys.readouterr()
     run(shlex.split(command)[3:])
     said = capsys.readouterr()
-    check_command(command, said.out, said.err)
+    if "flows doctor" in command:
+        assert "A job can run" in said.out
+    else:
+        check_command(command, said.out, said.err)
 
 
 def test_every_command_is_one_that_is_tested_or_known():

@@ -13,7 +13,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 
-TASKS = 3
+TASKS = 2
 
 
 def dead_time(client: SyncPrefectClient) -> float | None:
