@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 
 from flows.doctor_parameters import DoctorParameters
@@ -23,7 +24,7 @@ from tasks.doctor.places import places
 from tasks.doctor.prefect_server import prefect_server
 from tasks.doctor.privacy import Privacy
 from tasks.doctor.refusals import refusals
-from tasks.doctor.report import Examination, in_markdown, unfit
+from tasks.doctor.report import Examination, counted, in_markdown, unfit
 from tasks.doctor.service import service
 from tasks.doctor.sign_in import sign_in
 from tasks.earthengine.connection import HIGH_VOLUME, Connection
@@ -46,7 +47,7 @@ def doctor_name() -> str:
 def examine(parameters: DoctorParameters) -> Examination:
     """Examine where the flow runs, and show the findings in the Prefect UI. The run fails if a job could not run."""
     found = examination(parameters)
-    markdown_artifact(in_markdown(found), key="doctor", description=found.summary())
+    markdown_artifact(in_markdown(found), key="doctor", description="Can a job run here?")
     if not found.can_run:
         raise unfit(found)
     return found
@@ -87,9 +88,13 @@ def examination(
     checks = all_checks(account, asking, trial, trouble, endpoint)
     findings: list[Finding] = []
     try:
-        for finding in examined(checks, privacy, seconds=seconds, limit=limit):
-            findings.append(finding)
-            _log(finding)
+        for area, found in groupby(examined(checks, privacy, seconds=seconds, limit=limit), lambda each: each.area):
+            of_area = []
+            for finding in found:
+                of_area.append(finding)
+                _log(finding)
+            findings += of_area
+            run_logger().info("%s: %s", area, counted(of_area))
     except BaseException:
         trial.leave()
         raise
@@ -146,7 +151,7 @@ def _log(finding: Finding) -> None:
     if finding.state in {"fail", "warn"}:
         log = run_logger()
         write = log.error if finding.state == "fail" else log.warning
-        write("%s, %s: %s %s", finding.area, finding.check, finding.found, finding.remedy)
+        write("%s, %s: %s What to do: %s", finding.area, finding.check, finding.found, finding.remedy)
 
 
 def _version() -> str:

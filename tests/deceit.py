@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ class Deceit:
         self.lie: Lie = truth
         self.date: str | None = None
         """Its time, in the header Date; None = that of this machine."""
+        self.compresses = True
         self._pool = urllib3.PoolManager(maxsize=8)
         self._sandbox = sandbox
         self.url = ""
@@ -119,12 +121,14 @@ def deceit(sandbox: str) -> Iterator[Deceit]:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             answer = made.lie(Asked(self.command, self.path, body), made.ask)
             self.send_response(answer.status)
-            for name, value in answer.headers.items():
+            packed = made.compresses and len(answer.body) > 1024
+            sent = gzip.compress(answer.body, 1) if packed else answer.body
+            for name, value in (answer.headers | ({"content-encoding": "gzip"} if packed else {})).items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.body)))
+            self.send_header("content-length", str(len(sent)))
             self.end_headers()
             with contextlib.suppress(OSError):  # the client has read enough
-                self.wfile.write(answer.body)
+                self.wfile.write(sent)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return made.date or super().date_time_string(timestamp)

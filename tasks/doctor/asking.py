@@ -47,6 +47,8 @@ class Asking:
         self.requests = self.pixel_requests = self.bytes = 0
         self.taken_s: list[float] = []
         """Seconds of each answered pixel request."""
+        self.headers: Mapping[str, str] = {}
+        """Headers of the last answer."""
 
     def ask(
         self,
@@ -71,6 +73,7 @@ class Asking:
             self.connection, method, path, body, largest=largest, beyond=beyond, deadlines=deadlines
         )
         self.bytes += len(data)
+        self.headers = headers
         return headers, data
 
     def pixels(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.doctor.asking import BOX, MASKED, Asking, expected_valid, read_tiff, sample
+from tasks.doctor.asking import BOX, MASKED, Asking, expected_valid, read_tiff, sample, square
 from tasks.doctor.catalogue import ELEVATION
 from tasks.doctor.check import Check, Outcome, fail, ok, warn
 from tasks.earthengine.expression import with_mask
@@ -61,6 +61,12 @@ def pixels(ask: Callable[[], Asking]) -> Iterator[Check]:
         act=lambda: structured(ask()),
         needs=after,
         remedy=EXACT,
+    )
+    yield option(
+        name="headers",
+        expected="gzip for what can be compressed; any Content-Type",
+        act=lambda: headers(ask()),
+        needs=after,
     )
     for kind in ("int16", "float32"):
         yield option(
@@ -150,6 +156,16 @@ def structured(asking: Asking) -> Outcome:
     if not good or not (array["b"] == 2).all() or not (array["a"] == 1).all():
         return fail(found, EXACT)
     return ok(found) if data[6:8] == b"\1\0" else warn(found)
+
+
+def headers(asking: Asking) -> Outcome:
+    """Fetch a few kilobytes of one value, and return how they were sent."""
+    import ee
+
+    asking.pixels(ee.Image.constant(1).toInt16(), "NPY", square(64))
+    kind, coding = (asking.headers.get(name, "none") for name in ("Content-Type", "Content-Encoding"))
+    found = f"Content-Encoding {coding}, Content-Type {kind}"
+    return ok(found) if coding == "gzip" else warn(found, "Runs transfer more bytes than needed. Report this line.")
 
 
 def _masked_npy(ask: Callable[[], Asking], kind: str) -> Outcome:

@@ -140,7 +140,7 @@ def limit(client: SyncPrefectClient, account: Account) -> Outcome:
             f"the limit is {state}", f"Delete it, and {create}." if state == "decaying" else f"Set it: {remedy}"
         )
     if found.limit > account.quota:
-        return warn(shown, f"Earth Engine would throttle: lower it, {remedy}")
+        return warn(shown, f"Earth Engine would throttle. Lower it: {remedy}")
     if found.active_slots and not _others(quota, client):
         free = f"`prefect global-concurrency-limit update {quota.name} --active-slots 0`"
         return warn(f"{shown} by runs that died", f"Wait 75 s. If they are still taken, and no run is active: {free}.")

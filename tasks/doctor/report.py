@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -18,7 +18,19 @@ from tasks.errors.shown_text import markdown
 
 STATES: tuple[State, ...] = ("fail", "warn", "ok", "not tried")
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tried": "dim"}
-MARKS = {"ok": "✅", "warn": "⚠️", "fail": "❌", "not tried": "💤"}
+CELL = 100
+"""Most characters of a cell in the Prefect UI."""
+
+
+def _counts(findings: Sequence[Finding]) -> dict[str, int]:
+    found = Counter(finding.state for finding in findings)
+    return {state: found[state] for state in STATES}
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """Return how many checks there were, and what became of them."""
+    counts = ", ".join(f"{count} {state}" for state, count in _counts(findings).items() if count)
+    return f"{len(findings)} checks" + (f", {counts}" if counts else "")
 
 
 class Examination(BaseModel):
@@ -51,14 +63,12 @@ class Examination(BaseModel):
     @property
     def counts(self) -> dict[str, int]:
         """Number of checks by what became of them."""
-        found = Counter(finding.state for finding in self.findings)
-        return {state: found[state] for state in STATES}
+        return _counts(self.findings)
 
     def summary(self) -> str:
         """Return one sentence: whether a job can run, and how many checks there were."""
-        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         verdict = "A job can run" if self.can_run else "A job cannot run"
-        return f"{verdict}: {len(self.findings)} checks, {counts}."
+        return f"{verdict}: {counted(self.findings)}."
 
     def cost(self) -> str:
         """Return what the examination took."""
@@ -94,28 +104,34 @@ class UnfitError(QuarryError):
 def unfit(examination: Examination) -> UnfitError:
     """Return the error for an examination in which a check failed."""
     failed = [finding for finding in examination.findings if finding.state == "fail"]
-    lines = [f"{finding.area}, {finding.check}: {finding.found} {finding.remedy}" for finding in failed]
+    lines = [f"{finding.area}, {finding.check}: {finding.found} What to do: {finding.remedy}" for finding in failed]
     return UnfitError("\n".join([examination.summary(), *lines]), examination)
 
 
 def in_markdown(examination: Examination) -> str:
-    """Return the table for the Prefect UI: what needs attention first, then all checks by area."""
-    lines = [f"**{examination.summary()}**", "", examination.cost() + "."]
+    """Return the table for the Prefect UI: what needs attention first, as a list, then all checks by area.
+
+    The UI does not wrap the cells of tables, so long texts are only whole in the list.
+    """
+    lines = [f"**{examination.summary()}**", "", f"{examination.cost()}."]
     if wrong := examination.wrong():
-        lines += ["", "### What to do", "", *_rows(wrong)]
+        lines += ["", "### What to do", ""]
+        for finding in wrong:
+            lines.append(f"- **{finding.state}**: {markdown(finding.area)}, {markdown(finding.check)}")
+            lines.append(f"  - Expected: {markdown(finding.expected)}")
+            lines.append(f"  - Found: {markdown(finding.found)}")
+            lines.append(f"  - **What to do: {markdown(finding.remedy)}**")
     for area, findings in groupby(examination.findings, lambda finding: finding.area):
-        lines += ["", f"### {area}", "", *_rows(list(findings))]
+        lines += ["", f"### {markdown(area)}", "", "| | check | expected | found |", "|---|---|---|---|"]
+        for finding in findings:
+            cells = (_short(each) for each in (finding.check, finding.expected, finding.found))
+            state = finding.state if finding.state == "ok" else f"**{finding.state}**"
+            lines.append(f"| {state} | {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines)
 
 
-def _rows(findings: Sequence[Finding]) -> Iterator[str]:
-    remedies = any(finding.remedy for finding in findings)
-    titles = ["", "check", "expected", "found", *(["what to do"] if remedies else [])]
-    yield f"| {' | '.join(titles)} |"
-    yield f"|{'---|' * len(titles)}"
-    for finding in findings:
-        cells = [finding.check, finding.expected, finding.found, *([finding.remedy] if remedies else [])]
-        yield f"| {MARKS[finding.state]} | {' | '.join(map(markdown, cells))} |"
+def _short(text: str) -> str:
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 def print_table(examination: Examination, console: Console) -> None:

@@ -205,7 +205,7 @@ def change(client, name, values):
         ({"active": False}, "fail", "--enable"),
         ({"limit": 0}, "fail", "--limit 40"),
         ({"slot_decay_per_second": 1.0}, "fail", "Delete it"),
-        ({"limit": 100}, "warn", "lower it"),
+        ({"limit": 100}, "warn", "Lower it"),
         ({"active_slots": 3}, "warn", "--active-slots 0"),
     ],
     ids=["the quota", "less", "off", "zero", "decay", "too high", "slots of the dead"],

@@ -61,7 +61,7 @@ def lying(liar):
 
     yield tell
     liar.lie = truth
-    liar.date = None
+    liar.date, liar.compresses = None, True
 
 
 def examine(url, *, other=None, limit=20.0):
@@ -387,6 +387,12 @@ def test_masked_pixels_are_not_zero_in_npy(kind, liar, lying):
 
     lying(npy(change))
     find(examine(liar.url).findings, f"masked {kind} in NPY", "warn", "masks=unknown")
+
+
+def test_answers_are_not_compressed(liar, lying):
+    lying(truth)
+    liar.compresses = False
+    find(examine(liar.url).findings, "headers", "warn", "more bytes")
 
 
 def test_bands_come_in_another_order(liar, lying):
