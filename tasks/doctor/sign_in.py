@@ -35,19 +35,20 @@ def sign_in(connect: Callable[[], Connection]) -> Iterator[Check]:
     Args:
         connect: Returns the connection. It raises an error if a saved block cannot be used.
     """
+    found = functools.cache(lambda: connect().credentials())  # to look for them may take seconds
     yield Check(area=AREA, name="connection", expected="a project and an endpoint", act=lambda: _connection(connect()))
     yield Check(
         area=AREA,
         name="credentials",
         expected="credentials are found",
-        act=lambda: credentials(connect()),
+        act=lambda: ok(NONE if found() is None else _kind(found())),
         needs=("connection",),
     )
     yield Check(
         area=AREA,
         name="token",
         expected="Google gives a token",
-        act=lambda: token(connect()),
+        act=lambda: token(found(), connect().endpoint),
         needs=("credentials",),
         remedy=SIGN_IN,
     )
@@ -55,7 +56,7 @@ def sign_in(connect: Callable[[], Connection]) -> Iterator[Check]:
         area=AREA,
         name="scopes",
         expected="Earth Engine or Cloud Platform",
-        act=lambda: scopes(connect()),
+        act=lambda: scopes(found()),
         needs=("token",),
     )
 
@@ -66,35 +67,27 @@ def _connection(connection: Connection) -> Outcome:
     return ok(f"from {source}; the endpoint is {where}")
 
 
-def credentials(connection: Connection) -> Outcome:
-    """Look for credentials, and return their kind."""
-    found = connection.credentials()
-    return ok(NONE if found is None else _kind(found))
-
-
 def _kind(found: Any) -> str:
     return KINDS.get(type(found).__module__, type(found).__module__)
 
 
-def token(connection: Connection) -> Outcome:
-    """Ask Google for a token."""
-    found = connection.credentials()
+def token(found: Any, endpoint: str) -> Outcome:
+    """Ask Google for a token, with google.auth credentials or None."""
     if found is None:
         return ok(NONE)
     session = BoundedSession(TOKEN_BYTES, TOKEN_S)
     try:
         found.refresh(functools.partial(google.auth.transport.requests.Request(session), timeout=TOKEN_S))
     except google.auth.exceptions.GoogleAuthError as error:
-        message, remedy = parted(from_exception(error, connection.endpoint))
+        message, remedy = parted(from_exception(error, endpoint))
         return fail(
             message, remedy or "Check the network and the proxy: Google's token server is oauth2.googleapis.com."
         )
     return ok(f"a token for {_kind(found)}")
 
 
-def scopes(connection: Connection) -> Outcome:
-    """Compare what the token may be used for with what Earth Engine needs."""
-    found = connection.credentials()
+def scopes(found: Any) -> Outcome:
+    """Compare what the token of google.auth credentials may be used for with what Earth Engine needs."""
     if found is None:
         return ok(NONE)
     granted = getattr(found, "granted_scopes", None) or getattr(found, "scopes", None)

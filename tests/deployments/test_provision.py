@@ -218,6 +218,7 @@ def test_it_checks_creates_and_then_changes_nothing(bare, provision):
         "would create deployment extract-timeseries/incremental",
         "would create deployment extract-patches/patches",
         "would create deployment audit-output/audit",
+        "would create deployment examine-setup/doctor",
     ]
     assert not bare.read_automations_by_name(crashed.NAME)
     with pytest.raises(ObjectNotFound):
@@ -228,13 +229,13 @@ def test_it_checks_creates_and_then_changes_nothing(bare, provision):
     assert len(first.lines) == len(before.lines)
     assert [line.replace("would create", "created") for line in before.lines] == first.lines
     written = stamps(bare)
-    assert provision("--check").lines == ["unchanged: 14 things"]
+    assert provision("--check").lines == ["unchanged: 15 things"]
     again = provision()
-    assert (again.code, again.lines, again.error) == (0, ["unchanged: 14 things"], "")
+    assert (again.code, again.lines, again.error) == (0, ["unchanged: 15 things"], "")
     assert stamps(bare) == written
 
     # Nothing that is saved has to be said again, and the blocks say what they were told.
-    assert provision(project=None, output=None).lines == ["unchanged: 14 things"]
+    assert provision(project=None, output=None).lines == ["unchanged: 15 things"]
     connection = document(bare, SLUGS[0]).data
     assert (connection["project"], connection["requests_in_flight"]) == (PROJECT, 40)
     assert document(bare, SLUGS[1]).data["basepath"] == "/data/pixels"
@@ -282,12 +283,12 @@ def test_whatever_was_changed_by_hand_is_told_and_mended(kept, provision):
     assert set(check.lines) == {
         *(f"would update {each}" for each in expected),
         f"would create {deleted}",
-        "unchanged: 6 things",
+        "unchanged: 7 things",
     }
     mended = provision("--requests-per-second", "100")
     assert mended.code == 0, mended.error
-    assert set(mended.lines) == {*(f"updated {each}" for each in expected), f"created {deleted}", "unchanged: 6 things"}
-    assert provision("--check").lines == ["unchanged: 14 things"]
+    assert set(mended.lines) == {*(f"updated {each}" for each in expected), f"created {deleted}", "unchanged: 7 things"}
+    assert provision("--check").lines == ["unchanged: 15 things"]
 
 
 def test_a_deployment_that_is_declared_no_more_is_told(kept, provision, tmp_path):
@@ -331,7 +332,7 @@ def test_an_option_that_is_not_given_keeps_what_is_saved(kept, provision):
     assert provision("--requests-in-flight", "50").lines == [
         "updated block earth-engine-connection/pixel-quarry: requests_in_flight 40 -> 50",
         f"updated limit {LIMIT}: limit 40 -> 50",
-        "unchanged: 12 things",
+        "unchanged: 13 things",
     ]
     data = document(kept, SLUGS[0]).data
     assert (data["workload_tag"], data["lane_requests_in_flight"], data["requests_in_flight"]) == ("night", 8, 50)
@@ -514,7 +515,7 @@ def test_prefect_deploy_makes_the_same_of_the_same_file_but_for_the_form(kept, p
         # Prefect makes a form of the signature: the same fields, text without a picker, and no titles.
         assert list(found["form"]["properties"]) == list(inspect.signature(made[path].flow).parameters)
     provision()
-    assert provision("--check").lines == ["unchanged: 14 things"]
+    assert provision("--check").lines == ["unchanged: 15 things"]
 
 
 # Failures ------------------------------------------------------------------------------------------------------------
@@ -549,7 +550,7 @@ def test_a_run_that_fails_is_told_of_and_one_of_somebody_else_is_not(kept, provi
     done = provision("--notify", SLUGS[4])
     assert done.code == 0, done.error
     assert f"created automation {FAILURE}" in done.lines
-    assert provision("--check", "--notify", SLUGS[4]).lines == ["unchanged: 15 things"]
+    assert provision("--check", "--notify", SLUGS[4]).lines == ["unchanged: 16 things"]
 
     @flow(name="extract-region")
     def failing():
