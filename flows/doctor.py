@@ -10,6 +10,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from prefect.settings import PREFECT_API_URL
 
 from flows.doctor_parameters import DoctorParameters
 from flows.failures import fails_with_one_message
@@ -27,7 +30,7 @@ from tasks.doctor.refusals import refusals
 from tasks.doctor.report import Examination, counted, in_markdown, unfit
 from tasks.doctor.service import service
 from tasks.doctor.sign_in import sign_in
-from tasks.earthengine.connection import HIGH_VOLUME, Connection
+from tasks.earthengine.connection import HIGH_VOLUME, Connection, is_googles
 from tasks.errors.shown_text import plain
 from tasks.extraction.account import Account
 from tasks.prefect_io.flow_run import run_logger
@@ -71,12 +74,15 @@ def examination(
     endpoint = HIGH_VOLUME if parameters.connection else parameters.connect().connection.endpoint
     begun, privacy = time.monotonic(), Privacy()
     asked: list[Asking] = []
+    hide_host(privacy, endpoint, "<endpoint>")
+    hide_host(privacy, str(PREFECT_API_URL.value() or ""), "<server>")
     hide_output(privacy, parameters.output)
 
     @cache
     def account() -> Account:
         found = parameters.connect()
         privacy.hide(found.connection.project, "<project>")
+        hide_host(privacy, found.connection.endpoint, "<endpoint>")
         return found
 
     @cache
@@ -135,6 +141,12 @@ def opened(address: str, privacy: Privacy) -> tuple[Store, str | None]:
     store = open_output(address, write=False).store
     hide_output(privacy, store.uri)
     return store, store.check()
+
+
+def hide_host(privacy: Privacy, url: str, placeholder: str) -> None:
+    """Hide the host of a URL, unless it is Google's or this machine."""
+    if url and not is_googles(url):
+        privacy.hide(urlsplit(url).hostname, placeholder)
 
 
 def hide_output(privacy: Privacy, address: str) -> None:

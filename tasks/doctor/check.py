@@ -101,18 +101,19 @@ def examined(
         limit: Longest deadline of a check, seconds.
     """
     states: dict[str, State] = {}
+    causes: dict[str, str] = {}  # why a check was not tried: the first check in the chain
     until = time.monotonic() + seconds
     for check in checks:
         missing = next((name for name in check.needs if states.get(name, "not tried") in {"fail", "not tried"}), None)
         if missing is not None:
+            causes[check.name] = missing = causes.get(missing, missing)
             outcome = skipped(f"It needs “{missing}”, which {_ended(states.get(missing))}.")
         elif time.monotonic() > until and not check.always:
             outcome = skipped(f"The {seconds:.0f} s of all checks were over.")
         else:
             outcome = _tried(check, min(check.seconds, limit))
         states[check.name] = outcome.state
-        shown = (privacy(text) for text in (outcome.found, outcome.remedy))
-        found, remedy = shown
+        found, remedy = privacy(outcome.found), privacy(outcome.remedy)
         yield Finding(
             area=check.area,
             check=check.name,

@@ -11,7 +11,7 @@ import google.auth.transport.requests
 
 from tasks.doctor.check import Check, Outcome, fail, ok
 from tasks.earthengine.bounded_session import BoundedSession
-from tasks.earthengine.connection import SCOPES, Connection
+from tasks.earthengine.connection import SCOPES, Connection, is_googles
 from tasks.earthengine.translation import SIGN_IN, from_exception, parted
 from tasks.earthengine.transport import TOKEN_BYTES
 
@@ -63,7 +63,8 @@ def sign_in(connect: Callable[[], Connection]) -> Iterator[Check]:
 
 def _connection(connection: Connection) -> Outcome:
     source = "a saved block" if connection.block else "parameters and environment"
-    where = "this machine (a sandbox)" if connection.is_loopback else connection.endpoint
+    where = connection.endpoint if is_googles(connection.endpoint) else "neither Google's nor on this machine"
+    where = "on this machine (a sandbox)" if connection.is_loopback else where
     return ok(f"from {source}; the endpoint is {where}")
 
 

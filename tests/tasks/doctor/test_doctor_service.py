@@ -149,7 +149,7 @@ def test_the_first_request_is_refused(name, liar, lying):
     assert "my-project" not in found.found + found.remedy
     assert "123456789" not in found.found
     assert findings["masks are exact"].state == "not tried"
-    assert "client" in findings["masks are exact"].found
+    assert f"“{name}”, which failed" in findings["masks are exact"].found
 
 
 @pytest.fixture
