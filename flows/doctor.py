@@ -111,6 +111,7 @@ def examination(
         seconds=round(time.monotonic() - begun, 2),
         requests=totals.requests if totals else 0,
         pixel_requests=totals.pixel_requests if totals else 0,
+        repeated=totals.repeated if totals else 0,
         bytes=totals.bytes if totals else 0,
         answer_seconds=round(statistics.median(totals.taken_s), 3) if totals and totals.taken_s else None,
         findings=tuple(findings),

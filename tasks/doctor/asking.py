@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,15 @@ from rasterio.io import MemoryFile
 from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.deadlines import Deadlines
-from tasks.earthengine.errors import EarthEngineError, Transient
+from tasks.earthengine.errors import EarthEngineError, Throttled, Transient
 from tasks.earthengine.expression import encode
 from tasks.earthengine.transport import exchange
 from tasks.raster.encode import ENVIRONMENT
 
+ATTEMPTS = 3
+"""How often a request is sent while the service answers 429 or 5xx. Every large service does, now and then."""
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0
+"""Seconds before it is sent again."""
 LARGEST = 1 << 20
 """Largest answer, bytes."""
 WORKLOAD_TAG = "pixel-quarry-doctor"
@@ -47,6 +52,10 @@ class Asking:
         self.requests = self.pixel_requests = self.bytes = 0
         self.taken_s: list[float] = []
         """Seconds of each answered pixel request."""
+        self.repeated = 0
+        """Requests that were sent again, because the service was throttling or out of order."""
+        self.throttled: list[float | None] = []
+        """Retry-After of each answer that throttled, seconds; None = it had no such header."""
         self.headers: Mapping[str, str] = {}
         """Headers of the last answer."""
 
@@ -69,9 +78,19 @@ class Asking:
         body = None if content is None else json.dumps(content).encode()
         deadlines = Deadlines(connect_s=10.0, read_s=self.seconds, computing_s=0.0)
         path = f"{path}?{urlencode(params)}" if params else path
-        headers, data = exchange(
-            self.connection, method, path, body, largest=largest, beyond=beyond, deadlines=deadlines
-        )
+        for again in reversed(range(ATTEMPTS)):
+            try:
+                headers, data = exchange(
+                    self.connection, method, path, body, largest=largest, beyond=beyond, deadlines=deadlines
+                )
+                break
+            except (Throttled, Transient) as error:
+                if isinstance(error, Throttled):
+                    self.throttled.append(error.retry_after)
+                if not again or error.status is None or error.status < http.client.TOO_MANY_REQUESTS:
+                    raise
+                self.repeated += 1
+                time.sleep(min(error.retry_after or PAUSE_S, LONGEST_PAUSE_S))
         self.bytes += len(data)
         self.headers = headers
         return headers, data

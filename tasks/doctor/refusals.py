@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.doctor.asking import BOX, Asking, full_name, grid_json
 from tasks.doctor.catalogue import ELEVATION, MODIS
-from tasks.doctor.check import Check, Outcome, ok, warn
+from tasks.doctor.check import Check, Outcome, ok, skipped, warn
 from tasks.earthengine.errors import Denied, EarthEngineError, Rejected
 
 AREA = "Refusals"
@@ -152,6 +152,24 @@ def refusals(ask: Callable[[], Asking]) -> Iterator[Check]:
             needs=("value computed",),
             needed=False,
         )
+
+    yield Check(
+        area=AREA,
+        name="Retry-After",
+        expected="in answers with status 429",
+        act=lambda: retry_after(ask()),
+        needs=("value computed",),
+        needed=False,
+    )
+
+
+def retry_after(asking: Asking) -> Outcome:
+    """Return how long Earth Engine asked to wait when it throttled, during all requests before."""
+    if not asking.throttled:
+        return skipped("It is only seen when Earth Engine throttles, and it did not.")
+    seconds = [each for each in asking.throttled if each is not None]
+    asked = f"Retry-After {min(seconds):g} to {max(seconds):g} s" if seconds else "without Retry-After"
+    return ok(f"{len(asking.throttled)} answers with status 429, {asked}")
 
 
 def refused(ask: Callable[[], Asking], wrong: Wrong) -> Outcome:

@@ -47,6 +47,8 @@ class Examination(BaseModel):
     requests: int
     """Requests to Earth Engine, those of the `ee` client aside."""
     pixel_requests: int
+    repeated: int
+    """Requests that were sent again, because Earth Engine was throttling or out of order (429, 5xx)."""
     bytes: int
     """Bytes of their answers, decompressed."""
     answer_seconds: float | None
@@ -76,8 +78,8 @@ class Examination(BaseModel):
             "" if self.answer_seconds is None else f", {self.answer_seconds:.3f} s for an answer with pixels (median)"
         )
         return (
-            f"{self.seconds:.1f} s, {self.requests} requests to Earth Engine ({self.pixel_requests} for pixels), "
-            f"{self.bytes / 1e6:.2f} MB{answer}"
+            f"{self.seconds:.1f} s, {self.requests} requests to Earth Engine ({self.pixel_requests} for pixels, "
+            f"{self.repeated} repeated), {self.bytes / 1e6:.2f} MB{answer}"
         )
 
     def wrong(self) -> list[Finding]:

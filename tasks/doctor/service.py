@@ -60,13 +60,6 @@ def service(ask: Callable[[], Asking], other: str | None = None) -> Iterator[Che
     )
     yield Check(
         area=AREA,
-        name="Retry-After",
-        expected="in answers with status 429",
-        act=lambda: skipped("It is only seen when Earth Engine throttles, and it did not."),
-        needs=("value computed",),
-    )
-    yield Check(
-        area=AREA,
         name="client",
         expected="the Earth Engine client starts",
         act=lambda: client(ask().connection),

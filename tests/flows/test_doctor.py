@@ -12,13 +12,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 from flows.command_line import run
-from flows.doctor import examination, examine
+from flows.doctor import all_checks, examination, examine
 from flows.doctor_parameters import DoctorParameters
 from tasks.doctor import prefect_server as checks
 from tasks.doctor.check import Finding, examined
+from tasks.doctor.output import Trial
 from tasks.doctor.privacy import Privacy
 from tasks.doctor.report import Examination, UnfitError, in_markdown, print_table, unfit
-from tasks.earthengine.connection import Connection
+from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.errors.input import BadInputError
 from tasks.extraction.account import Account
 
@@ -92,7 +93,15 @@ def an_examination(*states):
         )
         for state in states
     ]
-    facts = {"version": "0", "date": "2026-01-01T00:00Z", "seconds": 1, "requests": 2, "pixel_requests": 1, "bytes": 3}
+    facts = {
+        "version": "0",
+        "date": "2026-01-01T00:00Z",
+        "seconds": 1,
+        "requests": 2,
+        "pixel_requests": 1,
+        "repeated": 0,
+        "bytes": 3,
+    }
     return Examination(**facts, answer_seconds=None, findings=tuple(findings))
 
 
@@ -113,6 +122,16 @@ def test_a_job_can_run_if_no_check_failed(states, can_run):
 
 def test_what_was_found_is_no_markup_of_the_table():
     assert "a\\|b" in in_markdown(an_examination("fail"))
+
+
+def test_each_check_has_a_name_of_its_own_and_needs_only_earlier_ones():
+    seen = set()
+    for check in all_checks(list, list, Trial(tuple), "", HIGH_VOLUME):
+        assert check.name not in seen
+        assert set(check.needs) <= seen, check.name
+        assert check.expected
+        seen.add(check.name)
+    assert len(seen) > 80
 
 
 # The command ---------------------------------------------------------------------------------------------------------

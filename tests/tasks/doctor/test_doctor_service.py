@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -44,6 +45,11 @@ def is_large(asked):
 
 
 HEALTHY_BUT_UNSEEN = {"other endpoint", "Retry-After"}
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr("tasks.doctor.asking.PAUSE_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +222,17 @@ class _Tls:
     def __exit__(self, *raised):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+
+@pytest.mark.parametrize("header", [{"retry-after": "0"}, {}], ids=["with Retry-After", "without"])
+def test_a_request_that_was_throttled_once_is_sent_again(header, liar, lying):
+    refused = [replace(refusal(429, "Too Many Requests"), headers=header)]
+    lying(lambda asked, ask: refused.pop() if FIRST in asked.path and refused else ask(asked))
+    found = examine(liar.url)
+    assert {each.state for each in found.findings.values()} == {"ok", "not tried"}
+    assert found.asking.repeated == 1
+    shown = found.findings["Retry-After"]
+    assert (shown.state, ("without" in shown.found)) == ("ok", not header)
 
 
 # The rest of the service ---------------------------------------------------------------------------------------------
