@@ -15,6 +15,7 @@ from tasks.earthengine.line import Line
 from tasks.earthengine.translation import parted
 from tasks.errors import QuarryError
 from tasks.errors.input import BadInputError
+from tasks.storage.store import OutputDamaged, StorageError
 
 State = Literal["ok", "warn", "fail", "not tried"]
 SECONDS = 45.0
@@ -22,6 +23,7 @@ SECONDS = 45.0
 ALL_SECONDS = 600.0
 """Deadline of all checks together."""
 BUG = "Report this line as a bug, with the whole table."
+AGAIN = "Do what the message says, and run it again."
 REPORT = (
     "A job can run, but this project assumes otherwise: report this line with the whole table, so that it can be fixed."
 )
@@ -157,10 +159,22 @@ def _outcome(check: Check) -> Outcome:
     except EarthEngineError as error:
         message, remedy = parted(error)
         return _wrong(check, message, remedy or check.remedy or BUG)
+    except StorageError as error:
+        return _wrong(check, str(error), _remedy_of(error) or check.remedy or AGAIN)
     except QuarryError as error:
-        return _wrong(check, str(error), check.remedy or "Do what the message says, and run it again.")
+        return _wrong(check, str(error), check.remedy or AGAIN)
     except Exception as error:  # noqa: BLE001 - a check never raises
         return _wrong(check, f"{type(error).__name__}: {str(error)[:300]}", check.remedy or BUG)
+
+
+def _remedy_of(error: StorageError) -> str | None:
+    """Return what to do about an error of Cloud Storage; None for others."""
+    from tasks.storage.cloud_errors import REMEDIES  # takes a third of a second; a folder does not need it
+
+    if isinstance(error, OutputDamaged):
+        return "Run it again. If it happens again, something between here and the output changes bytes."
+    remedy = REMEDIES.get(type(error))
+    return remedy if remedy is not None and remedy in str(error) else None
 
 
 def _wrong(check: Check, found: str, remedy: str) -> Outcome:

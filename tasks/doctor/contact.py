@@ -45,6 +45,10 @@ RUNGS = {
 }
 
 
+EXPLAINED = ("sign-in accepted", "API enabled", "project registered", "roles")
+"""Rungs at which the error knows best what to do."""
+
+
 @dataclass(frozen=True)
 class Contact:
     """The answer to the first request."""
@@ -69,6 +73,7 @@ def contact(asking: Asking) -> Contact:
     except EarthEngineError as error:
         found, remedy = parted(error)
         rung = _rung(error)
+        remedy = remedy if rung in EXPLAINED else ""
     received = datetime.now(UTC)
     return Contact(rung, found, remedy or (RUNGS[rung][1] if rung else ""), headers, received)
 

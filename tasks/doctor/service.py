@@ -65,6 +65,7 @@ def service(ask: Callable[[], Asking], other: str | None = None) -> Iterator[Che
         act=lambda: client(ask().connection),
         needs=("value computed",),
         seconds=120,
+        remedy="A proxy or a firewall may block the paths /$discovery/rest and /v1/projects/*/algorithms: allow them.",
     )
 
 

@@ -192,12 +192,17 @@ def test_a_bucket_passes_and_nothing_is_left(bucket):
 
 
 CLOUD_FAULTS = {
-    "no bucket": ({}, "output", "fail", "Create the bucket|exists"),
-    "no permission to list": ({"match": "GET .*/o$", "status": 403}, "output", "fail", "folder|bucket"),
+    "no bucket": ({}, "output", "fail", "Create the bucket"),
+    "no permission to list": ({"match": "GET .*/o$", "status": 403}, "output", "fail", "objectUser"),
     "no permission to write": ({"match": "POST /upload", "status": 403}, "write", "fail", "objectUser"),
-    "no permission to read": ({"match": "GET /download.*small", "status": 403}, "read", "fail", "disk|bucket"),
-    "bytes are changed on the way": ({"match": "POST /upload", "kind": "corrupt", "times": 1}, "write", "fail", ""),
-    "no uploads in parts": ({"match": "PUT /upload", "status": 503}, "large file", "fail", ""),
+    "no permission to read": ({"match": "GET /download.*small", "status": 403}, "read", "fail", "objectUser"),
+    "bytes are changed on the way": (
+        {"match": "POST /upload", "kind": "corrupt", "times": 1},
+        "write",
+        "fail",
+        "Run it again",
+    ),
+    "no uploads in parts": ({"match": "PUT /upload", "status": 503}, "large file", "fail", "temporary"),
 }
 
 

@@ -269,7 +269,7 @@ def test_the_project_is_restricted(liar, lying):
 def test_the_client_cannot_start(liar, lying):
     ee.Reset()
     lying(instead("/algorithms$", refusal(404, "no such method")))
-    find(examine(liar.url).findings, "client", "fail", "")
+    find(examine(liar.url).findings, "client", "fail", "discovery")
 
 
 # Credentials ---------------------------------------------------------------------------------------------------------
