@@ -18,8 +18,8 @@ from tasks.errors.shown_text import markdown
 
 STATES: tuple[State, ...] = ("fail", "warn", "ok", "not tried")
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tried": "dim"}
-CELL = 100
-"""Most characters of a cell in the Prefect UI."""
+CELL, LINE = 100, 200
+"""Most characters of a cell that needs no attention, in the Prefect UI and in a terminal. JSON has all."""
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:
@@ -126,29 +126,32 @@ def in_markdown(examination: Examination) -> str:
     for area, findings in groupby(examination.findings, lambda finding: finding.area):
         lines += ["", f"### {markdown(area)}", "", "| | check | expected | found |", "|---|---|---|---|"]
         for finding in findings:
-            cells = (_short(each) for each in (finding.check, finding.expected, finding.found))
+            cells = (_short(each, CELL) for each in (finding.check, finding.expected, finding.found))
             state = finding.state if finding.state == "ok" else f"**{finding.state}**"
             lines.append(f"| {state} | {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def print_table(examination: Examination, console: Console) -> None:
     """Print the table: all checks by area, then what needs attention, then the verdict."""
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("", width=9)
+    table.add_column("check", ratio=3)
+    table.add_column("expected", ratio=5)
+    table.add_column("found", ratio=6)
     for area, findings in groupby(examination.findings, lambda finding: finding.area):
-        table = Table(box=None, pad_edge=False, title=Text(area, "bold"), title_justify="left", expand=True)
-        table.add_column("", width=9)
-        table.add_column("check", ratio=3)
-        table.add_column("expected", ratio=5)
-        table.add_column("found", ratio=6)
+        table.add_row()
+        table.add_row(Text(""), Text(area, "bold"))
         for finding in findings:
+            cells = (finding.check, finding.expected, finding.found)
             state = Text(finding.state, COLOURS[finding.state])
-            table.add_row(state, *map(Text, (finding.check, finding.expected, finding.found)))
-        console.print(table)
-        console.print()
+            table.add_row(state, *(Text(_short(each, LINE) if finding.state == "ok" else each) for each in cells))
+    console.print(table)
+    console.print()
     for finding in examination.wrong():
         console.print(Text(f"{finding.state}: {finding.area}, {finding.check}", COLOURS[finding.state]))
         console.print(Text(f"  found: {finding.found}\n  what to do: {finding.remedy}"))
