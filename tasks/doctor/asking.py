@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.io import MemoryFile
 
+from tasks.doctor.check import UntriedError
 from tasks.earthengine.asset_name import asset_path
 from tasks.earthengine.connection import Connection
 from tasks.earthengine.deadlines import Deadlines
@@ -26,6 +27,8 @@ from tasks.raster.encode import ENVIRONMENT
 
 ATTEMPTS = 3
 """How often a request is sent while the service answers 429 or 5xx. Every large service does, now and then."""
+UNANSWERED = 3
+"""After so many requests without an answer, one after the other, no further one is sent."""
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0
 """Seconds before it is sent again."""
 LARGEST = 1 << 20
@@ -52,6 +55,8 @@ class Asking:
         self.requests = self.pixel_requests = self.bytes = 0
         self.taken_s: list[float] = []
         """Seconds of each answered pixel request."""
+        self.unanswered = 0
+        """Requests without an answer since the last answer."""
         self.repeated = 0
         """Requests that were sent again, because the service was throttling or out of order."""
         self.throttled: list[float | None] = []
@@ -73,8 +78,12 @@ class Asking:
 
         Raises:
             EarthEngineError: The request failed.
+            UntriedError: The service does not answer any more.
         """
+        if self.unanswered >= UNANSWERED:
+            raise UntriedError(f"The last {UNANSWERED} requests had no answer, so no further one is sent.")
         self.requests += 1
+        self.unanswered += 1  # until an answer comes: the thread of a check may be left behind
         body = None if content is None else json.dumps(content).encode()
         deadlines = Deadlines(connect_s=10.0, read_s=self.seconds, computing_s=0.0)
         path = f"{path}?{urlencode(params)}" if params else path
@@ -84,13 +93,17 @@ class Asking:
                     self.connection, method, path, body, largest=largest, beyond=beyond, deadlines=deadlines
                 )
                 break
-            except (Throttled, Transient) as error:
+            except EarthEngineError as error:
+                if error.status is not None or not isinstance(error, Transient):
+                    self.unanswered = 0
                 if isinstance(error, Throttled):
                     self.throttled.append(error.retry_after)
-                if not again or error.status is None or error.status < http.client.TOO_MANY_REQUESTS:
+                passing = isinstance(error, (Throttled, Transient)) and error.status is not None
+                if not again or not passing or (error.status or 0) < http.client.TOO_MANY_REQUESTS:
                     raise
                 self.repeated += 1
                 time.sleep(min(error.retry_after or PAUSE_S, LONGEST_PAUSE_S))
+        self.unanswered = 0
         self.bytes += len(data)
         self.headers = headers
         return headers, data

@@ -38,6 +38,10 @@ class Outcome:
     remedy: str = ""
 
 
+class UntriedError(QuarryError):
+    """A check gives up before it has tried anything. The message is the reason."""
+
+
 def ok(found: str) -> Outcome:
     """Return what is as expected."""
     return Outcome(found)
@@ -154,27 +158,28 @@ def _tried(check: Check, seconds: float) -> Outcome:
 def _outcome(check: Check) -> Outcome:
     try:
         return check.act()
+    except UntriedError as error:
+        return skipped(str(error))
     except BadInputError as error:
         return _wrong(check, f"{error.field}: {error.reason}.", f"{error.remedy.rstrip('.')}.")
     except EarthEngineError as error:
         message, remedy = parted(error)
         return _wrong(check, message, remedy or check.remedy or BUG)
-    except StorageError as error:
-        return _wrong(check, str(error), _remedy_of(error) or check.remedy or AGAIN)
     except QuarryError as error:
-        return _wrong(check, str(error), check.remedy or AGAIN)
+        remedy = _remedy_of(error) if isinstance(error, StorageError) else ""
+        return _wrong(check, str(error), remedy or check.remedy or AGAIN)
     except Exception as error:  # noqa: BLE001 - a check never raises
         return _wrong(check, f"{type(error).__name__}: {str(error)[:300]}", check.remedy or BUG)
 
 
-def _remedy_of(error: StorageError) -> str | None:
-    """Return what to do about an error of Cloud Storage; None for others."""
+def _remedy_of(error: StorageError) -> str:
+    """Return what to do about an error of Cloud Storage; "" for others."""
     from tasks.storage.cloud_errors import REMEDIES  # takes a third of a second; a folder does not need it
 
     if isinstance(error, OutputDamaged):
         return "Run it again. If it happens again, something between here and the output changes bytes."
-    remedy = REMEDIES.get(type(error))
-    return remedy if remedy is not None and remedy in str(error) else None
+    remedy = REMEDIES.get(type(error), "")
+    return remedy if remedy in str(error) else ""
 
 
 def _wrong(check: Check, found: str, remedy: str) -> Outcome:

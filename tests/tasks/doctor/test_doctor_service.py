@@ -70,10 +70,10 @@ def lying(liar):
     liar.date, liar.compresses = None, True
 
 
-def examine(url, *, other=None, limit=20.0):
+def examine(url, *, other=None, limit=20.0, seconds=None):
     """Run the checks of Earth Engine, and return the findings by the names of the checks."""
     connection = Connection(project="my-project", endpoint=url)
-    asking = Asking(connection, limit)
+    asking = Asking(connection, seconds or limit)
     privacy = Privacy()
     privacy.hide(connection.project, "<project>")
 
@@ -174,6 +174,18 @@ def test_an_endpoint_that_never_answers_costs_one_deadline():
         findings = examine(f"http://127.0.0.1:{deaf.getsockname()[1]}", limit=0.5).findings
     assert find(findings, "endpoint reached", "fail", "").state == "fail"
     assert {each.state for each in findings.values()} == {"ok", "fail", "not tried"}
+
+
+def test_a_service_that_stops_answering_is_asked_three_times_more(liar, lying):
+    never = threading.Event()
+    lying(lambda asked, ask: never.wait() or ask(asked) if "Pixels" in asked.path else ask(asked))
+    findings = examine(liar.url, seconds=0.3).findings
+    never.set()
+    assert findings["masks are exact"].state == "fail"
+    waited = [each for each in findings.values() if "within the deadline" in each.found]
+    assert [each.check for each in waited] == ["masks are exact", "unknown band", "unknown field", "unknown format"]
+    assert "no further one is sent" in findings["unknown CRS"].found
+    assert findings["unknown CRS"].state == "not tried"
 
 
 def test_an_authority_that_nobody_trusts(tmp_path):
