@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from prefect.settings import PREFECT_API_URL
 
 from flows.doctor_parameters import DoctorParameters
-from flows.failures import fails_with_one_message
 from flows.job import job
 from tasks.doctor.asking import Asking
 from tasks.doctor.catalogue import catalogue
@@ -31,7 +30,6 @@ from tasks.doctor.report import Examination, counted, in_markdown, unfit
 from tasks.doctor.service import service
 from tasks.doctor.sign_in import sign_in
 from tasks.earthengine.connection import HIGH_VOLUME, Connection, is_googles
-from tasks.errors.shown_text import plain
 from tasks.extraction.account import Account
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.impatience import markdown_artifact
@@ -40,13 +38,13 @@ from tasks.storage.address import is_block
 from tasks.storage.store import Store
 
 
-def doctor_name() -> str:
-    """Return the name of the flow run, such as `doctor 2026-05-01 12:30`."""
-    return plain(f"doctor {datetime.now(UTC):%Y-%m-%d %H:%M}")
+def doctor_name(parameters: DoctorParameters) -> str:
+    """Return the first name of a run, such as `doctor 2026-05-01 12:30`."""
+    del parameters
+    return f"doctor {datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
-@job("examine-setup", doctor_name)
-@fails_with_one_message
+@job("examine-setup", DoctorParameters, doctor_name)
 def examine(parameters: DoctorParameters) -> Examination:
     """Examine where the flow runs, and show the findings in the Prefect UI. The run fails if a job could not run."""
     found = examination(parameters)

@@ -30,8 +30,12 @@ class _NoServerError(QuarryError):
     """The configured Prefect server does not answer."""
 
 
-def doctor() -> Callable[..., None]:
-    """Return the command: its options are those of the form, and `--json`."""
+def doctor(*, everything: bool) -> Callable[..., None]:
+    """Return the command: its options are those of the form, and `--json`.
+
+    Args:
+        everything: Whether its help lists all options.
+    """
 
     def take(*, json: bool = False, **given: Any) -> None:
         def act(parameters: DoctorParameters) -> None:
@@ -39,13 +43,13 @@ def doctor() -> Callable[..., None]:
 
         command(DoctorParameters, act)(**given)
 
-    form = command(DoctorParameters, lambda _: None)
+    form = command(DoctorParameters, lambda _: None, everything=everything)
     how = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, and no table.", group=FIELDS)]
     option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, annotation=how, default=False)
     given = [option, *inspect.signature(form).parameters.values()]
     take.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]  # cyclopts reads it
     take.__annotations__ = {parameter.name: parameter.annotation for parameter in given}
-    take.__doc__ = f"{DoctorParameters.__doc__}\n\n{NOTES}"
+    take.__doc__ = f"{form.__doc__}\n\n{NOTES}"
     return take
 
 
@@ -58,7 +62,7 @@ def _examined(parameters: DoctorParameters) -> Examination:
             from tasks.doctor.report import UnfitError
 
             try:
-                found: Examination = flow(parameters)
+                found: Examination = flow(**parameters.given())
             except UnfitError as error:
                 return error.examination
             return found

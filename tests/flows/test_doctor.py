@@ -22,6 +22,7 @@ from tasks.doctor.report import Examination, UnfitError, in_markdown, print_tabl
 from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.errors.input import BadInputError
 from tasks.extraction.account import Account
+from tests.given import parameters_of
 
 BARE = {"lease storage", "work pool", "block types", "deployments"}
 """What a server without `provision`, and with leases in memory, is warned of."""
@@ -31,15 +32,15 @@ PROJECT = "doctor-project"
 
 @pytest.fixture
 def parameters(sandbox_url, tmp_path):
-    return DoctorParameters(project=PROJECT, endpoint=sandbox_url, output=str(tmp_path / "out"))
+    return parameters_of(DoctorParameters, project=PROJECT, endpoint=sandbox_url, output=str(tmp_path / "out"))
 
 
 @pytest.fixture(scope="module")
 def passed(sandbox_url, tmp_path_factory, prefect_server):
     """The state of a run that passed, and its output."""
     folder = tmp_path_factory.mktemp("doctor")
-    given = DoctorParameters(project=PROJECT, endpoint=sandbox_url, output=str(folder / "out"))
-    return types.SimpleNamespace(state=examine(given, return_state=True), folder=folder)
+    given = parameters_of(DoctorParameters, project=PROJECT, endpoint=sandbox_url, output=str(folder / "out"))
+    return types.SimpleNamespace(state=examine(**given.given(), return_state=True), folder=folder)
 
 
 def test_the_flow_passes_and_shows_its_table(passed):
@@ -179,7 +180,7 @@ def test_bad_input_leaves_with_2(wrong, words, prefect_server):
 def test_without_a_project_nothing_is_examined(monkeypatch, tmp_path):
     monkeypatch.delenv("EARTHENGINE_PROJECT", raising=False)
     with pytest.raises(BadInputError, match="EARTHENGINE_PROJECT"):
-        examination(DoctorParameters(output=str(tmp_path)))
+        examination(parameters_of(DoctorParameters, output=str(tmp_path)))
 
 
 # The Prefect server --------------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def examined_server(project="my-project", trouble=""):
 
 
 def test_a_saved_connection_that_is_not_there(prefect_server, tmp_path):
-    given = DoctorParameters(connection="earth-engine-connection/none", output=str(tmp_path))
+    given = parameters_of(DoctorParameters, connection="earth-engine-connection/none", output=str(tmp_path))
     named = {each.check: each for each in examination(given).findings}
     assert named["connection"].state == "fail"
     assert "deployments.provision" in named["connection"].remedy
