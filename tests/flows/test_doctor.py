@@ -63,7 +63,7 @@ def test_a_run_fails_where_a_job_could_not_run(parameters, prefect_server, tmp_p
     monkeypatch.setattr(checks, "dead_time", lambda _: None)
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UnfitError, match=r"A job cannot run: .*\nOutput, output: ") as raised:
-        examine(parameters)
+        examine(**parameters.given())
     assert str(tmp_path) not in str(raised.value)
     assert raised.value.examination.counts["fail"] == 1
 
