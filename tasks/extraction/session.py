@@ -27,6 +27,7 @@ from tasks.extraction.permits import Pace, Permits
 from tasks.extraction.quota import Quota
 from tasks.extraction.race import Races
 from tasks.extraction.splitting import Sizes
+from tasks.extraction.stop_event import StopEvent
 from tasks.extraction.stop_policy import FailureStreak
 from tasks.extraction.tally import Tally
 from tasks.extraction.tile_queue import TileQueue
@@ -67,7 +68,7 @@ class FetchSession:
         self.run_id, self.quota = run_id, quota
         self.deadlines = deadlines
         self.permits = Permits(pace, reserve=self._reserve)
-        self.stop = threading.Event()
+        self.stop = StopEvent()
         """Set when nothing more may be sent."""
         self.cancelled = threading.Event()
         """Set, in addition to `stop`, when the run was cancelled."""
@@ -200,7 +201,7 @@ class FetchSession:
         self.leave()
 
     def leave(self) -> None:
-        """Stop the session. The process may end after `tile_queue.GRACE_S` seconds, in which requests may still end."""
+        """Stop the session. The process may end after `stop_event.GRACE_S` seconds, in which requests may still end."""
         self.hold.leave(self.deadlines.computing_s)
         self.stop.set()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tasks.earthengine.errors import Stopped
+from tasks.extraction.stop_event import StopEvent
 from tasks.storage.receipt import TileReceipt
 from tasks.storage.store import StorageError
 
@@ -15,8 +16,8 @@ LOOK_S = 1.0
 # Longest time in seconds between two receipts of a running batch. Tiles that a killed process stored after its last
 # receipt are not lost: the next run finds them, but must read each of them.
 KEEP_S = 10.0
-# Seconds that requests in flight have to end and be stored after a session has stopped.
-GRACE_S = 20.0
+# Seconds between two checks whether the time of the tiles in work was cut.
+LEAVING_S = 0.2
 
 
 class TileQueue:
@@ -28,7 +29,7 @@ class TileQueue:
         over: Set when the session is stopped, here or elsewhere. After that, no tile is taken.
     """
 
-    def __init__(self, tiles: Sequence[int], *, fetch: Callable[[int], TileReceipt], over: threading.Event) -> None:
+    def __init__(self, tiles: Sequence[int], *, fetch: Callable[[int], TileReceipt], over: StopEvent) -> None:
         self._fetch, self._over = fetch, over
         self._changed = threading.Condition()  # guards all attributes below
         self._untaken = iter(tiles)
@@ -52,7 +53,7 @@ class TileQueue:
             return not self._left or (self._over.is_set() and not self._in_work)
 
     def wait(self, keep: Callable[[Sequence[TileReceipt]], None]) -> tuple[Sequence[TileReceipt], BaseException | None]:
-        """Wait until all tiles have ended. After a stop, wait at most `GRACE_S` seconds for the tiles in work.
+        """Wait until all tiles have ended. After a stop, the tiles in work have the time of its event.
 
         Args:
             keep: Called now and then with the receipts of the tiles that have ended, so that a killed process loses
@@ -74,7 +75,8 @@ class TileQueue:
                 except StorageError as failure:
                     self._stop(failure)
         with self._changed:
-            self._changed.wait_for(lambda: not self._in_work, timeout=GRACE_S)
+            while self._in_work and (left := self._over.left_s):
+                self._changed.wait(min(left, LEAVING_S))
             error = self._error or (Stopped("The run was stopped.") if self._left else None)
             return tuple(self._tiles), error
 

@@ -16,6 +16,7 @@ from prefect.states import Failed
 from prefect.utilities.annotations import quote
 
 from tasks.prefect_io.boundary import ours
+from tasks.prefect_io.cancellation import check_goes_on
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.task_retries import RETRIED
 
@@ -44,9 +45,14 @@ class CoreTask(Generic[P, R]):
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the task, wait for it, and return the result of the function, or raise its error."""
+        """Run the task, wait for it, and return the result of the function, or raise its error.
+
+        Raises:
+            RunCancelled: The run was cancelled. The task is not started.
+        """
         if FlowRunContext.get() is None:
             return self.fn(*args, **kwargs)
+        check_goes_on()
         state: Any = self.task(*map(_quoted, args), **_quoted_values(kwargs), return_state=True)
         result = state.result(raise_on_failure=False)
         if isinstance(result, BaseException):

@@ -13,6 +13,7 @@ from tasks.earthengine.errors import Stopped
 from tasks.extraction import batching, tile_queue
 from tasks.extraction.batching import Remainder
 from tasks.extraction.checkpoint import Checkpoint, Span, gaps, read_checkpoint
+from tasks.extraction.stop_event import StopEvent
 from tasks.extraction.tile_queue import TileQueue
 from tasks.storage.receipt import Receipt, TileReceipt, receipt_key
 from tasks.storage.store import OutputFull
@@ -132,7 +133,7 @@ def slowly(index):
 
 
 def test_receipts_of_a_batch_that_goes_on_grow_and_hold_what_the_last_one_held(quick):
-    batch, kept = TileQueue(range(40), fetch=slowly, over=threading.Event()), []
+    batch, kept = TileQueue(range(40), fetch=slowly, over=StopEvent()), []
     workers = working(batch)
     tiles, error = batch.wait(lambda tiles: kept.append(list(tiles)))
     assert error is None
@@ -155,7 +156,7 @@ def test_nothing_is_kept_of_a_batch_in_which_no_tile_ends(quick):
         assert go.wait(10)
         return empty(index)
 
-    batch, before = TileQueue(range(2), fetch=fetch, over=threading.Event()), []
+    batch, before = TileQueue(range(2), fetch=fetch, over=StopEvent()), []
     working(batch)
 
     def let_go():
@@ -169,7 +170,7 @@ def test_nothing_is_kept_of_a_batch_in_which_no_tile_ends(quick):
 
 def test_the_first_receipts_come_early_and_later_ones_seldom(quick, monkeypatch):
     monkeypatch.setattr(tile_queue, "KEEP_S", 10.0)
-    batch, kept = TileQueue(range(60), fetch=slowly, over=threading.Event()), []
+    batch, kept = TileQueue(range(60), fetch=slowly, over=StopEvent()), []
     working(batch)
     batch.wait(lambda tiles: kept.append(len(tiles)))
     assert 1 <= len(kept) <= 15
@@ -178,14 +179,14 @@ def test_the_first_receipts_come_early_and_later_ones_seldom(quick, monkeypatch)
 
 def test_a_short_batch_is_kept_by_its_end_alone():
     """Of less than a second."""
-    batch, kept = TileQueue(range(8), fetch=slowly, over=threading.Event()), []
+    batch, kept = TileQueue(range(8), fetch=slowly, over=StopEvent()), []
     working(batch)
     assert len(batch.wait(kept.append)[0]) == 8
     assert kept == []
 
 
 def test_a_receipt_that_cannot_be_kept_ends_the_run_with_that_error_and_what_ended_is_told(quick):
-    over, calls, cause = threading.Event(), [], OutputFull("The disk is full.")
+    over, calls, cause = StopEvent(), [], OutputFull("The disk is full.")
     batch = TileQueue(range(1000), fetch=slowly, over=over)
     workers = working(batch)
 
@@ -206,7 +207,7 @@ def test_a_receipt_that_cannot_be_kept_ends_the_run_with_that_error_and_what_end
 
 
 def test_a_fault_in_what_keeps_receipts_is_raised(quick):
-    over = threading.Event()
+    over = StopEvent()
     batch = TileQueue(range(1000), fetch=slowly, over=over)
     working(batch)
     with pytest.raises(ZeroDivisionError):
@@ -216,7 +217,7 @@ def test_a_fault_in_what_keeps_receipts_is_raised(quick):
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_what_ended_before_a_stop_is_told_with_its_cause(quick, where):
-    over, cause = threading.Event(), OutputFull("The disk is full.")
+    over, cause = StopEvent(), OutputFull("The disk is full.")
 
     def fetch(index):
         if index == 9 and where == "here":

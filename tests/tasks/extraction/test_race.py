@@ -12,7 +12,7 @@ import pytest
 from tasks.earthengine.deadlines import Deadlines
 from tasks.earthengine.errors import Denied, Rejected, Stopped, Transient
 from tasks.earthengine.transport import Answer
-from tasks.extraction import tile_queue
+from tasks.extraction import stop_event
 from tasks.extraction.batch import run_batch
 from tasks.extraction.checkpoint import read_checkpoint
 from tasks.extraction.hedge import HedgePolicy
@@ -103,7 +103,7 @@ def test_nothing_is_sent_beyond_the_quota(plan, hanging, tmp_path):
 
 
 def test_a_run_that_is_left_while_both_hang_ends_and_keeps_their_permits(plan, hanging, tmp_path, monkeypatch):
-    monkeypatch.setattr(tile_queue, "GRACE_S", 0.5)
+    monkeypatch.setattr(stop_event, "GRACE_S", 0.5)
     address = str(tmp_path)
     turn(hanging, hang_at=2)
     with opened(replace(SOON, least_s=3600.0)) as session, ThreadPoolExecutor(1) as pool:
