@@ -129,6 +129,6 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
         from tasks.prefect_io.boundary import ours
 
         raise ours(error).with_traceback(None) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signal:
         again = "To resume, make the same call again: only the missing tiles are fetched."
-        raise KeyboardInterrupt(f"Interrupted. The stored tiles are kept. {again}") from None
+        raise KeyboardInterrupt(str(signal) or f"Interrupted by Ctrl-C. The stored tiles are kept. {again}") from None

@@ -116,9 +116,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
         shown = plain(redacted(str(error)), lines=True)  # it repeats what was given
         _leave(BAD_INPUT, f"{shown} Use `--help` to list commands and options.")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signal:
         again = "To resume, run the same command again: only the missing tiles are fetched."
-        _leave(INTERRUPTED, f"Interrupted. The stored tiles are kept. {again}")
+        _leave(INTERRUPTED, str(signal) or f"Interrupted by Ctrl-C. The stored tiles are kept. {again}")
     except Exception as error:  # noqa: BLE001 - nothing but one message leaves a command
         _explain(error)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Failed
 from pydantic import BaseModel
 
@@ -15,9 +17,11 @@ from flows.garbage_collection import rare_garbage_collection
 from flows.run_options import RunOptions
 from tasks.errors.input import InputError
 from tasks.errors.run import RunCancelled
-from tasks.prefect_io.boundary import ours
+from tasks.prefect_io.boundary import KEPT, ours
+from tasks.prefect_io.cancellation import is_cancelled
 from tasks.prefect_io.flow_run import of_deployment
 from tasks.prefect_io.impatience import impatient
+from tasks.prefect_io.run_end import begin, log_end, log_interruption
 from tasks.prefect_io.run_retries import check_not_cancelled, retry_run
 from tasks.prefect_io.start_watch import begun
 
@@ -45,11 +49,15 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
 
     If the flow raised an error, Prefect's engine would log it with a traceback of fifty lines. Instead the flow returns
     a failed state that holds the error. A caller from Python still catches this error.
+
+    A run that was cancelled, or that Ctrl-C ended, is Cancelled and not Crashed. The caller still gets the
+    `KeyboardInterrupt` (:func:`tasks.prefect_io.run_end.called_by`).
     """
 
     @functools.wraps(function)
-    def called(parameters: P | InputError) -> R:
+    def called(parameters: P | InputError) -> Any:  # the engine accepts a state as the result
         begun()
+        begin()
         _stored.set(None)
         try:
             # The process of a deployment's run runs nothing else.
@@ -57,8 +65,18 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
                 check_not_cancelled()
                 return function(_accepted(parameters))
         except RunCancelled as end:
-            cancelled: Any = Cancelled(message=str(end))
-            return cancelled  # type: ignore[no-any-return]  # as below
+            log_end(str(end), level=logging.INFO)
+            return Cancelled(message=str(end))
+        except KeyboardInterrupt as signal:
+            words = f"Interrupted by Ctrl-C. {_kept(signal)}"
+            log_interruption(words)
+            return Cancelled(message=words)
+        except TerminationSignal as signal:  # a worker sends it to cancel a run, and a system to stop a machine
+            if not is_cancelled():
+                raise
+            words = f"Cancelled. {_kept(signal)}"
+            log_end(words, level=logging.INFO)
+            return Cancelled(message=words)
         except Exception as raised:  # noqa: BLE001 - nothing but errors of this project leaves a flow
             error = ours(raised)
             if (stored := _stored.get()) and not getattr(error, "__notes__", ()):
@@ -71,7 +89,12 @@ def fails_with_one_message(function: Callable[[P], R]) -> Callable[[P], R]:
             # In a worker, Prefect logs the error of a failed state with all errors that caused it.
             error.__cause__ = None
             error.__suppress_context__ = True
-            failed: Any = Failed(message=words, data=error)
-            return failed  # type: ignore[no-any-return]  # the engine accepts a state as the result
+            log_end(words, level=logging.ERROR)
+            return Failed(message=words, data=error)
 
     return called
+
+
+def _kept(signal: BaseException) -> str:
+    """Return what a run that a signal has ended has stored, and how to resume it."""
+    return "\n".join(getattr(signal, "__notes__", ())) or _stored.get() or KEPT

@@ -21,6 +21,7 @@ from flows.form_schema import TextOr, form, in_order
 from flows.run_options import RunOptions
 from flows.stored_value import check_size, check_storable, storable
 from tasks.errors.input import InputError
+from tasks.prefect_io.run_end import Caller, called_by
 from tasks.prefect_io.run_name import name_first
 from tasks.prefect_io.server import server
 from tasks.prefect_io.start_watch import watch_start
@@ -53,7 +54,8 @@ class Job(Flow[P, R]):
         own = {name: given.pop(name) for name in OF_PREFECT if name in given}
         given = self.model.read(given).given()
         now = get_settings_context()
-        with SettingsContext(profile=now.profile, settings=now.settings):
+        caller = Caller(gets_error=not own.get("return_state"))
+        with SettingsContext(profile=now.profile, settings=now.settings), called_by(caller):
             result: Any = super().__call__(*args, **given, **own)
             return result  # type: ignore[no-any-return]  # Prefect has overloads
 

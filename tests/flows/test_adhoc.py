@@ -186,11 +186,12 @@ def test_a_script_needs_no_server_and_ctrl_c_leaves_it_the_one_it_has_started(pr
             script.kill()
     assert script.returncode == 0, log
     interrupted, result = told.splitlines()
-    assert interrupted.startswith("Interrupted. The stored tiles are kept")
+    assert interrupted.startswith("Interrupted by Ctrl-C. ")
+    assert "of 36 tiles are stored in" in interrupted
     assert json.loads(result)["stored"] == 36
     assert pixel_requests(served) <= 36 + 4
     assert "never awaited" not in log
     assert log.count("Starting temporary server") == 1
     with closing(sqlite3.connect(database)) as found:
         states = found.execute("SELECT state_type FROM flow_run ORDER BY start_time").fetchall()
-    assert states == [("CRASHED",), ("COMPLETED",)]
+    assert states == [("CANCELLED",), ("COMPLETED",)]

@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_with_130_and_one_message(prefect_server, slow, tmp_path):
         assert process.stdout.read() == b""
     os.close(ours)
     assert process.returncode == 130
-    assert "Interrupted. The stored tiles are kept" in seen
+    assert "Interrupted by Ctrl-C. " in seen
     assert "Traceback" not in seen
 
 
