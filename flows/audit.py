@@ -24,6 +24,9 @@ from tasks.prefect_io.flow_session import fetch_session
 from tasks.prefect_io.opener import Output, open_output
 from tasks.storage.store import OutputConflict
 
+REFUSED = (InputError, Rejected, Denied, OutputConflict)
+"""Errors of one plan that do not keep the others from their repair."""
+
 
 class AuditResult(BaseModel):
     """What an audit found, after repair and pruning."""
@@ -58,8 +61,7 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
     output = open_output(parameters.output, write=repairs or prunes)
     found = look(parameters, output)
     if repairs and found.fault_count:
-        repair(parameters, found, output)
-        found = look(parameters, output)
+        found = repaired(parameters, found, output)
     pruned = prune(output.store, found) if prunes else 0
     check_whole(found)
     return AuditResult(
@@ -71,11 +73,31 @@ def audit_output(parameters: AuditParameters) -> AuditResult:
     )
 
 
-def look(parameters: AuditParameters, output: Output) -> Audit:
-    """Audit the output in its present state, and show the findings in the Prefect UI."""
+def look(parameters: AuditParameters, output: Output, before: Audit | None = None) -> Audit:
+    """Audit the output in its present state, and show the findings in the Prefect UI.
+
+    Args:
+        parameters: The parameters of the flow.
+        output: The output.
+        before: What was found before a repair: the tiles that are whole now are shown as repaired.
+    """
     found = audit(output.store, plan=parameters.plan, verify=parameters.verify)
-    show_audit(found, output.store)
+    show_audit(found, output.store, before=before)
     return found
+
+
+def repaired(parameters: AuditParameters, found: Audit, output: Output) -> Audit:
+    """Repair what was found, and audit the output again, also if a plan could not be repaired.
+
+    Raises:
+        QuarryError: See :func:`repair`.
+    """
+    try:
+        repair(parameters, found, output)
+    except REFUSED:
+        look(parameters, output, found)
+        raise
+    return look(parameters, output, found)
 
 
 def repair(parameters: AuditParameters, found: Audit, output: Output) -> None:
@@ -93,7 +115,7 @@ def repair(parameters: AuditParameters, found: Audit, output: Output) -> None:
         if plan.faults and plan.plan.folder not in found.superseded:
             try:
                 repair_plan(plan, parameters, account, output)
-            except (InputError, Rejected, Denied, OutputConflict) as error:
+            except REFUSED as error:
                 run_logger().warning("%s cannot be repaired: %s", plan.plan.folder, error)
                 refused.append(error)
     if refused:

@@ -13,7 +13,8 @@ from flows.parameters import ExtractionParameters
 from tasks.extraction.completeness import check_complete
 from tasks.extraction.cost import Cost
 from tasks.plan.plan import Plan
-from tasks.prefect_io.artifacts import show_outputs, show_picture, show_summary
+from tasks.prefect_io.artifacts import show_picture, show_summary
+from tasks.prefect_io.file_artifacts import show_outputs
 from tasks.prefect_io.task import result_of
 from tasks.storage.receipt import TileReceipt, counted
 from tasks.storage.store import Store

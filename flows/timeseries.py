@@ -21,6 +21,7 @@ from tasks.plan.choices import PerFeature
 from tasks.plan.plan import Plan
 from tasks.plan.planning import plan_timeseries
 from tasks.plan.tiles import RegionTiles
+from tasks.prefect_io.file_artifacts import show_series
 from tasks.prefect_io.flow_run import run_logger
 from tasks.products.feature_files import remove_renamed_feature_files
 from tasks.products.features import Features, series_features
@@ -107,6 +108,7 @@ def extract_timeseries(parameters: TimeseriesParameters) -> TimeseriesResult:
         if parameters.file_format == "GEO_TIFF":
             files = make_files(extraction, features, parameters.advanced.per_feature)
         table, plot = series(store, extraction.plan, tiles, features, label=called(parameters))
+        show_series(store.get(table), store.get(plot))
     pictures = [Picture(date, key) for date, key in files.items()] or shown_tiles(extraction)
     shown = evenly_spaced(pictures)
     note = shown_of([each.label for each in pictures], [each.label for each in shown], "images")

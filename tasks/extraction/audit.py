@@ -126,6 +126,11 @@ class Audit:
         """Number of faulty tiles of all plans."""
         return sum(len(plan.faults) for plan in self.plans)
 
+    def repaired_since(self, before: Audit) -> list[FaultyTiles]:
+        """Return the tiles that had a fault in an earlier audit and have none now, by plan."""
+        now = {plan.plan.folder: plan.faults for plan in self.plans}
+        return [plan.faults.without(now[plan.plan.folder]) for plan in before.plans if plan.plan.folder in now]
+
 
 def read_audit(store: Store, *, folder: str | None = None, verify: Verify = "quick") -> Audit:
     """Compare the plans of an output, or one of them, with the receipts and the listing of the output.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,12 @@ class FaultyTiles:
         for number in map(int, self._numbers):
             key = self._plan.key(number)
             yield FaultyTile(plan=self._plan.folder, tile=number, key=key, fault=self._fault(number))
+
+    def without(self, others: FaultyTiles) -> FaultyTiles:
+        """Return the tiles that are not among others of the same plan."""
+        found = copy(self)
+        found._numbers = np.setdiff1d(self._numbers, others._numbers, assume_unique=True)  # noqa: SLF001 - of this class
+        return found
 
     def kinds(self) -> Counter[Fault]:
         """Return the number of tiles with each kind of fault."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from urllib.parse import quote
+from itertools import chain, islice
 
 from humanize import naturalsize
 from prefect import get_run_logger
@@ -16,6 +14,7 @@ from tasks.errors.shown_text import markdown, markdown_code
 from tasks.extraction.audit import KINDS, Audit
 from tasks.extraction.completeness import NO_NAMES, failed_tiles
 from tasks.extraction.cost import Cost, remaining, seconds_at_one_each
+from tasks.extraction.faulty_tiles import FaultyTile
 from tasks.extraction.permits import Pace
 from tasks.extraction.tile_file import planned
 from tasks.plan.plan import Plan
@@ -31,10 +30,15 @@ from tasks.storage.store import Store
 FAULTS_SHOWN = 1000
 
 
-def show_audit(audit: Audit, store: Store) -> None:
+def show_audit(audit: Audit, store: Store, *, before: Audit | None = None) -> None:
     """Publish the artifacts `audit` (tiles of each plan, by status) and `faults` (tile, file and fault).
 
     At most 1,000 faults are listed.
+
+    Args:
+        audit: What was found.
+        store: The output.
+        before: What had been found before a repair. Its faults are listed, too, each as repaired if it is gone.
     """
     log = get_run_logger()
     rows = []
@@ -69,12 +73,22 @@ def show_audit(audit: Audit, store: Store) -> None:
     head = f"| plan | state | tiles | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 3)}"
     text = "\n".join([f"# Audit\n\nOutput: {markdown_code(store.uri)}\n\n{head}", *rows, "", *notes])
     markdown_artifact(f"{text}\n", key="audit", description="What is stored")
-    faults = [
-        {"plan": markdown(tile.plan), "tile": tile.tile, "file": markdown(tile.key), "fault": markdown(tile.fault)}
-        for tile in islice(audit.faults, FAULTS_SHOWN)
-    ]
-    if faults:
-        table_artifact(faults, key="faults", description=f"{audit.fault_count} tiles have a fault")
+    there = [_fault_row(tile) for tile in islice(audit.faults, FAULTS_SHOWN)]
+    shown = f"{audit.fault_count:,} tiles have a fault"
+    if before is not None:
+        repaired = audit.repaired_since(before)
+        there = [{"now": "not repaired"} | row for row in there]
+        gone = islice(chain.from_iterable(repaired), FAULTS_SHOWN - len(there))
+        there += [{"now": "repaired"} | _fault_row(tile) for tile in gone]
+        shown = f"{sum(map(len, repaired)):,} of {before.fault_count:,} tiles are repaired"
+        shown += f", {audit.fault_count:,} have a fault" if audit.fault_count else ""
+        log.info("Repair: %s", shown)
+    if there:
+        table_artifact(there, key="faults", description=shown)
+
+
+def _fault_row(tile: FaultyTile) -> dict[str, object]:
+    return {"plan": markdown(tile.plan), "tile": tile.tile, "file": markdown(tile.key), "fault": markdown(tile.fault)}
 
 
 def show_grid(plan: Plan, stored: Sequence[TileReceipt], *, label: str = "") -> None:
@@ -85,8 +99,6 @@ def show_grid(plan: Plan, stored: Sequence[TileReceipt], *, label: str = "") -> 
 
 
 FAILURES_SHOWN = 100
-# For each field of a result: a time series may have thousands of files.
-FILES_SHOWN = 50
 
 
 def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
@@ -226,26 +238,3 @@ def show_patches(rows: Sequence[Mapping[str, object]], *, points: int) -> None:
     ]
     shown = f"{len(rows):,} of {points:,} points: all are in the index" if len(rows) < points else f"{points:,} points"
     table_artifact(table, key="patches", description=shown)
-
-
-def show_outputs(result: Mapping[str, object]) -> None:
-    """Publish the artifact `output`: the paths of the files of a result. Files in a bucket are links to the console."""
-    rows = []
-    for name, value in result.items():
-        files = value if isinstance(value, Mapping) else {"": value}
-        for label, path in list(files.items())[:FILES_SHOWN]:
-            if isinstance(path, str) and name != "fingerprint":
-                rows.append(f"| {markdown(' '.join(filter(None, (name, label))))} | {_link(path)} |\n")
-        if len(files) > FILES_SHOWN:
-            rows.append(f"| {name} | and {len(files) - FILES_SHOWN:,} more |\n")
-    text = "# Output\n\n| | |\n|---|---|\n" + "".join(rows)
-    markdown_artifact(text, key="output", description="Where the files are")
-
-
-def _link(path: str) -> str:
-    bucket = re.match(r"gs://([^/]+)/?(.*)", path)
-    if not bucket:
-        return markdown_code(path)
-    kind = "_details/" if re.search(r"\.[a-z]+$", path) else ""
-    place = f"{kind}{quote(bucket[1], safe='')}/{quote(bucket[2])}"
-    return f"[{markdown(path)}](https://console.cloud.google.com/storage/browser/{place})"

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
-from prefect.artifacts import (
-    create_image_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import ImageArtifact, MarkdownArtifact, ProgressArtifact, TableArtifact
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.prefect_io.client_log import REPORT_S, log_retries
+from tasks.prefect_io.publishing import own_key, publish
 from tasks.prefect_io.server import ServerAwayError, ServerGoneError, server_error
 from tasks.prefect_io.unsent import bound_exit
 
@@ -102,7 +99,7 @@ def _warn(error: Exception) -> None:
 
 
 def _published(create: Callable[P, R]) -> Callable[P, R | None]:
-    """Return a function of Prefect that makes an artifact; if the server fails, it logs that and returns None."""
+    """Return a function that publishes an artifact; if the server fails, it logs that and returns None."""
 
     def publish(*args: P.args, **kwargs: P.kwargs) -> R | None:
         once = {PREFECT_API_REQUEST_TIMEOUT: LEAVING_S, PREFECT_CLIENT_MAX_RETRIES: 0} if _away.is_set() else None
@@ -120,8 +117,25 @@ def _published(create: Callable[P, R]) -> Callable[P, R | None]:
     return publish
 
 
-# Called in a flow or task without an event loop, these functions of Prefect are synchronous.
-image_artifact = _published(create_image_artifact)
-markdown_artifact = _published(create_markdown_artifact)
-progress_artifact = _published(create_progress_artifact)
-table_artifact = _published(create_table_artifact)
+@_published
+def image_artifact(url: str, *, key: str, description: str) -> UUID:
+    """Publish a picture: see :func:`tasks.prefect_io.publishing.publish`."""
+    return publish(ImageArtifact(key=key, description=description, image_url=url))
+
+
+@_published
+def markdown_artifact(text: str, *, key: str, description: str) -> UUID:
+    """Publish a text in Markdown."""
+    return publish(MarkdownArtifact(key=key, description=description, markdown=text))
+
+
+@_published
+def table_artifact(rows: Sequence[Mapping[str, object]], *, key: str, description: str) -> UUID:
+    """Publish a table. The UI shows text in its cells as Markdown."""
+    return publish(TableArtifact(key=key, description=description, table=[dict(row) for row in rows]))
+
+
+@_published
+def progress_artifact(*, key: str, description: str) -> UUID:
+    """Publish a progress bar at 0 %, under a key of its own: each of a run goes on by itself."""
+    return publish(ProgressArtifact(key=own_key(key), description=description, progress=0.0))

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import cast
 from uuid import UUID
 
 from humanize import precisedelta
@@ -68,7 +67,7 @@ class Progress:
         self._every = self.ARTIFACT_S
         with ignoring_server_errors():
             show()
-            self._artifact = cast("UUID | None", progress_artifact(0.0, key="progress", description=f"{total} tiles"))
+            self._artifact = progress_artifact(key="progress", description=f"{total} tiles")
 
     def show(self, session: FetchSession, *, last: bool = False) -> None:
         """Show the progress of a session: every 5 s in the UI, every 30 s in the log, at each call to watchers.

@@ -29,7 +29,7 @@ from tasks.prefect_io.server import FAULTS
 # Messages of Prefect's engine with a traceback: of an attempt of a run that is retried, and of the end of a run.
 _ATTEMPT, _END = "Encountered exception during execution", "Engine execution exited with unexpected exception"
 _STATE = re.compile(r"(Finished in state (?:Failed|Cancelled))\(")
-_TASK = re.compile(r"Finished in state (?:Failed|Cancelled)\(['\"](\w+): ")
+_TASK = re.compile(r"(Finished in state (?:Failed|Cancelled))\(['\"](\w+): ")
 _SIGNALS = re.compile(r"(Crash detected! |Finished in state Crashed\(')Execution was aborted by an? \w+ signal")
 
 
@@ -118,11 +118,12 @@ def _of_flow(record: logging.LogRecord) -> bool:
 
 
 def _of_task(record: logging.LogRecord) -> bool:
-    """Lower the level of a task's end that is no error, or that its flow logs as the error of the run."""
+    """Lower the level of a task's end that is no error, or whose message the flow logs as the end of the run."""
     words = str(record.msg)
     found = _TASK.match(words)
-    if (found and found[1] in _names(QuarryError)) or _SIGNALS.match(words):
+    if (found and found[2] in _names(QuarryError)) or _SIGNALS.match(words):
         record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg = f"{found[1]}()" if found else words
     return True
 
 

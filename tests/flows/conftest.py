@@ -11,6 +11,7 @@ import pytest
 import tenacity
 from google.cloud.storage.retry import DEFAULT_RETRY
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from deployments.sandbox.process import running
 from tasks.storage.address import open_store
@@ -97,6 +98,13 @@ def task_runs(state) -> list[dict]:
     with get_client(sync_client=True) as client:
         wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
         return client._client.post("/task_runs/filter", json=wanted).json()
+
+
+def published(state) -> list:
+    """The artifacts of a flow run, as the server has them. Prefect keeps results as artifacts without a key."""
+    own = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        return [each for each in client.read_artifacts(artifact_filter=own) if each.key]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -1,12 +1,13 @@
 """A growing series, as a schedule runs it: each run fetches what is new or changed in the collection, and no more."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from flows.audit import audit_output
 from flows.timeseries import extract_timeseries
-from tests.flows.conftest import UNPACED, files, pixel_requests, turn
+from tests.flows.conftest import UNPACED, files, pixel_requests, published, turn
 from tests.flows.test_flows import artifacts_of
 from tests.given import call
 
@@ -52,6 +53,10 @@ def test_each_run_fetches_just_what_is_new_or_changed(series, served, tmp_path):
     second = state.result()
     assert asked == 2 * a_date
     assert list(second.files) == [*dates, "2020-03-05"]
+    shown = {each.key: each for each in published(state)}
+    assert len(shown) == len(published(state))
+    assert shown.keys() >= {"series", "series-plot", "plan", "progress"}
+    assert [row["date"] for row in json.loads(shown["series"].data)] == list(second.files)
     assert second.folder == first.folder
     after = files(Path(second.folder))
     renewed = {name for name in before if after[name] != before[name] and "/" not in name}

@@ -1,6 +1,7 @@
 """Runs that are started again: nothing is fetched twice, nothing stale is kept, nothing is lost."""
 
 import contextlib
+import json
 import os
 import shutil
 import threading
@@ -16,8 +17,9 @@ from flows.parameters import AuditParameters
 from flows.region import extract_region
 from flows.timeseries import extract_timeseries
 from tasks.errors.run import AuditError
+from tasks.errors.shown_text import markdown
 from tasks.extraction import batching
-from tests.flows.conftest import UNPACED, files, forget_requests, pixel_requests, task_runs
+from tests.flows.conftest import UNPACED, files, forget_requests, pixel_requests, published, task_runs
 from tests.given import call, parameters_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -133,9 +135,15 @@ def test_repair_fetches_just_what_is_missing(job, sandbox, output):
     given = parameters_of(
         AuditParameters, **{k: job[k] for k in ("project", "endpoint", "output", "run_retries")}, repair=True
     )
-    result = audit_output(**given.given())
+    state = audit_output(**given.given(), return_state=True)
+    result = state.result()
     assert [counts["stored"] for counts in result.plans.values()] == [TILES]
     assert pixel_requests(sandbox) == TILES + 1
+    shown = published(state)
+    assert sorted(each.key for each in shown) == ["audit", "faults", "progress"]
+    (faults,) = (each for each in shown if each.key == "faults")
+    assert faults.description == "1 of 1 tiles are repaired"
+    assert [(row["file"], row["now"]) for row in json.loads(faults.data)] == [(markdown(key), "repaired")]
 
 
 def test_another_request_is_fetched_anew_and_leaves_the_old_output(sandbox, tmp_path):
