@@ -19,7 +19,7 @@ def area_of(parameters: ExtractionParameters) -> str:
     It is empty if there is nothing, such as for a whole asset.
 
     >>> from flows.parameters import RegionParameters
-    >>> area_of(RegionParameters(image="a/b", scale=30, region=[-54.66, -25.42, -54.53, -25.10]))
+    >>> area_of(RegionParameters(image="a/b", scale=30, region=[-54.66, -25.42, -54.54, -25.10]))
     '25.26S 54.60W'
     """
     if name := called(parameters):

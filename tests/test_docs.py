@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
+from pydantic import BaseModel
 
 import deployments
 import flows
@@ -31,11 +32,10 @@ from deployments.sandbox.derived import COLLECTIONS
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.process import running
 from deployments.sandbox.scenes import SAMPLES, open_catalogue
+from flows.advanced import AdvancedExtraction
 from flows.command_line import BAD_INPUT, FAILED, INTERRUPTED, run
-from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import (
     AuditParameters,
-    ExtractionParameters,
     PatchesParameters,
     RegionParameters,
     TimeseriesParameters,
@@ -215,7 +215,7 @@ def test_the_parameters_of_the_quota_have_these_defaults():
     account = Account(connection=Connection(project="my-project"))
     shown = {"requests_in_flight": account.pace.in_flight, "requests_per_second": account.pace.per_second}
     assert all(
-        shown.get(name, ExtractionParameters.model_fields[name].default) == float(default) for name, default in rows
+        shown.get(name, AdvancedExtraction.model_fields[name].default) == float(default) for name, default in rows
     )
 
 
@@ -268,23 +268,25 @@ def test_every_recipe_is_listed_with_its_parameters():
         assert re.findall(r"`(\w+)`", parameters) == list(find(name).parameters.model_fields)
 
 
+def every_field():
+    """The parameters of all flows, those of `advanced` beside the others."""
+    fields = {}
+    for model in (AuditParameters, PatchesParameters, TimeseriesParameters, RegionParameters):
+        fields |= type(model.model_fields["advanced"].default).model_fields
+        fields |= model.model_fields
+    return fields
+
+
 def test_every_option_that_is_named_exists():
-    fields = set(ExtractionParameters.model_fields) | {"asset", "recipe", "parameters"}
-    for model in (RegionParameters, TimeseriesParameters, PatchesParameters, AuditParameters):
-        fields |= set(model.model_fields)
-    for option in re.findall(r" --(?:image\.)?([a-z-]+)", "\n".join(c for c in COMMANDS if "-m flows " in c)):
-        assert option.replace("-", "_") in fields
+    named = re.findall(r" --([a-z-]+)", "\n".join(c for c in COMMANDS if "-m flows " in c))
+    assert {name.replace("-", "_") for name in named} <= {*every_field(), "json"}
 
 
 def test_every_parameter_is_listed_with_its_default():
-    fields = {}
-    for model in (AuditParameters, PatchesParameters, TimeseriesParameters, RegionParameters):
-        fields |= model.model_fields
     text = section("flows/README.md", "Parameters")
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE))
-    assert rows == {name: written(field) for name, field in fields.items()}
-    images = {name for kind in (StoredImage, RecipeImage, ExpressionImage) for name in kind.model_fields}
-    assert set(re.findall(r"^\| `image\.(\w+)` \|", text, re.MULTILINE)) == images
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows))
+    assert dict(rows) == {name: written(field) for name, field in every_field().items()}
 
 
 def written(field):
@@ -292,6 +294,8 @@ def written(field):
     value = field.get_default(call_default_factory=False)
     if field.is_required():
         return "required"
+    if value in ("", []) or isinstance(value, dict | BaseModel):
+        return "empty"
     if value is None or isinstance(value, bool):
         return {None: "empty", True: "yes", False: "no"}[value]
     if isinstance(value, tuple):

@@ -14,8 +14,7 @@ from tasks.plan.answer_size import largest_answer
 from tasks.plan.choices import Codec, FileFormat, Masks
 from tasks.plan.map_edge import edge_of, turned, windows
 from tasks.plan.plan_fields import checked
-from tasks.plan.tiles import PixelGrid, Tiles, is_code, tiles_from_json
-from tasks.raster.crs import SINUSOIDAL, crs_of
+from tasks.plan.tiles import PixelGrid, Tiles, tiles_from_json
 
 # Part of every fingerprint. It must be raised when a change of the code gives other bytes for the same request.
 PLAN_VERSION = 1
@@ -239,16 +238,6 @@ class Plan:
     def folder(self) -> str:
         """Folder in the output where the plan, its receipts and its products are stored. Tiles are beside it."""
         return self.named or self.home or f"{self.name}-{self.fingerprint[:12]}"
-
-    def places(self) -> str:
-        """Return a short name for the CRS of its grids: `32721`, `utm` for patches in several zones, `sinusoidal`."""
-        names = set(self.tiles.names)
-        if len(names) > 1:
-            return "utm"
-        name = names.pop()
-        if name == SINUSOIDAL:
-            return "sinusoidal"
-        return name.removeprefix("EPSG:") if is_code(name) else crs_of(name).proj.name.replace(" ", "_")
 
     def only(self, sources: Iterable[int]) -> Plan:
         """Return a plan of some of its sources.

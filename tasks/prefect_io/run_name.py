@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 
 from tasks.errors.shown_text import plain
 from tasks.plan.plan import Plan
-from tasks.plan.words import image_of, pixel_of
+from tasks.plan.words import crs_names, image_of, pixel_of
 from tasks.prefect_io.impatience import ignoring_server_errors
 from tasks.prefect_io.server import server
 
@@ -64,7 +64,7 @@ def name_run(plan: Plan, *, dry: bool, area: str = "") -> None:
     if not flow_run.id:
         return
     kind = flow_run.flow_name.removeprefix("extract-")
-    image, places = plain(image_of(plan)), plain(plan.places())
+    image, places = plain(image_of(plan)), plain(crs_names(plan))
     dates = f"{len(plan.sources):,} dates" if len(plan.sources) > 1 else ""
     words = ("plan of" if dry else "", kind, plain(area), image, places, pixel_of(plan), dates, f"{len(plan):,} tiles")
     with ignoring_server_errors(), server() as client:
