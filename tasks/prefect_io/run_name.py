@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache
@@ -21,10 +22,26 @@ _ours: ContextVar[str | None] = ContextVar("ours", default=None)
 """The name that this project gave to the run as it began."""
 
 
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi|"
+    "psi|omega"
+)
+_ENDS = (
+    "[a-hkmnpqrvxyz]|adjunct|anomaly|band|boundary|cloud|cluster|collapse|conflux|expanse|field|fringe|instability|"
+    "manifold|mass|nebula|point|quadrant|reach|ring|sector|shift|tensor|terminus|vector|void|warp"
+)
+# A name in the form of the UI is a letter, a star and mostly an end. A short one without a number may be a person's.
+_OF_THE_UI = re.compile(rf"({_GREEK})(\d+-[a-z]+(-[a-z]+){{0,2}}|(-[a-z]+){{1,2}}-({_ENDS}))")
+
+
 def is_made_up(name: str) -> bool:
-    """Return whether Prefect made up a name of a run, such as `honest-otter`: nobody gave it."""
+    """Return whether Prefect made up a name of a run: nobody gave it.
+
+    >>> [is_made_up(name) for name in ("honest-otter", "sigma5-cygnet-ring", "beta-test", "itaipu")]
+    [True, True, False, False]
+    """
     words = name.split("-")
-    return len(words) == 2 and _words().issuperset(words)
+    return (len(words) == 2 and _words().issuperset(words)) or _OF_THE_UI.fullmatch(name) is not None
 
 
 @cache
