@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
+from flows.stored_value import LEAST, MOST
+
 if TYPE_CHECKING:
     from prefect.utilities.callables import ParameterSchema
 
@@ -85,26 +87,34 @@ def _offered(field: dict[str, Any]) -> dict[str, Any]:
 def form(model: type[BaseModel]) -> ParameterSchema:
     """Return the form of a flow, as a deployment stores it.
 
-    A field of :class:`TextOr` is a reference for which the UI and the server find two definitions. The UI looks it up
-    by its text. The server reads it as a JSON pointer, in which `~1` is a slash (RFC 6901). So the UI shows a field for
-    text, and the server accepts a list from `prefect deployment run -p`, too.
+    A field is a reference for which the UI and the server find two definitions: the UI looks it up by its text, and the
+    server reads it as a JSON pointer, in which `~1` is a slash (RFC 6901). So the UI knows what to show, and the server
+    takes any value that it can keep. What is wrong is refused by the run, in the words that Python and the command line
+    have. The UI shows its own words beside the field, which is out of sight where a long form is submitted.
     """
     from prefect.utilities.callables import ParameterSchema  # the import takes a second, and commands have no forms
-
-    schema = model.model_json_schema(ref_template=REFERENCE)
-    definitions: dict[str, Any] = schema.get("$defs", {})
-    texts: dict[str, Any] = {}
-    for each in (schema, *definitions.values()):
-        for field in each.get("properties", {}).values():
-            if isinstance(types := field.get("type"), list):
-                name = "/".join(types)
-                texts |= {name: {"type": types}, name.replace("/", "~1"): {"type": "string"}}
-                del field["type"]
-                field["$ref"] = f"#/definitions/{name.replace('/', '~1')}"
 
     class Form(ParameterSchema):
         """A form without other fields: Prefect would end a run with one that the flow does not know."""
 
         additionalProperties: bool = False  # noqa: N815 - a name of JSON schema
 
-    return Form(properties=schema["properties"], required=schema.get("required", []), definitions=definitions | texts)
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    shown: dict[str, Any] = {}
+    for title, each in ((model.__name__, schema), *definitions.items()):
+        if each.pop("additionalProperties", None) is False:
+            for name, field in each["properties"].items():
+                shown |= _shown(f"{title}.{name}", field)
+    return Form(properties=schema["properties"], required=schema.get("required", []), definitions=definitions | shown)
+
+
+def _shown(name: str, field: dict[str, Any]) -> dict[str, Any]:
+    """Turn a field with a type into a reference. Return the two definitions: for the UI, and for the server."""
+    if "type" not in field:  # a form within the form, or a choice of blocks
+        return {}
+    kind = {key: field.pop(key) for key in list(field) if key not in {"title", "description", "default", "position"}}
+    kind["type"] = "string" if isinstance(kind["type"], list) else kind["type"]
+    kind = {key: value for key, value in kind.items() if key in {"type", "format", "enum"}}
+    field["$ref"] = REFERENCE.format(model=f"{name}~1form")
+    return {f"{name}~1form": kind, f"{name}/form": {"minimum": LEAST, "maximum": MOST}}

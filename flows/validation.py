@@ -182,7 +182,7 @@ def _box(value: Any) -> Any:
     """Return the numbers of `west,south,east,north`, the value of JSON text, or any other value unchanged."""
     if not isinstance(value, str):
         return value
-    if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+){3}\s*", value):
+    if re.fullmatch(r"\s*-?[\d.eE+-]+(\s*,\s*-?[\d.eE+-]+)+\s*", value):
         return [float(part) for part in value.split(",")]
     if value.strip() == "all":
         return None

@@ -65,8 +65,8 @@ def test_every_entrypoint_is_a_flow_whose_defaults_and_example_fit_its_model_and
     assert entry.parameters["output"] == VARIABLES["PIXEL_QUARRY_OUTPUT"]
     form = deployment.flow.parameters.model_dump(mode="json")
     validate(entry.parameters, form, raise_on_error=True, preprocess=False)
-    wrong = {**entry.parameters, "advanced": {"run_retries": -1}}
-    assert validate(wrong, form, preprocess=False)
+    assert validate({**entry.parameters, "advanced": {"run_retries": 2**70}}, form, preprocess=False)
+    assert validate({**entry.parameters, "parameters": {}}, form, preprocess=False)
     examples = re.findall(r"```bash\n(.*?)```", entry.description, re.DOTALL)
     assert len(examples) == (entry.name != "doctor")
     for example in examples:

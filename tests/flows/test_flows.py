@@ -85,14 +85,19 @@ def test_a_form_offers_no_null_and_no_choice_of_types_but_of_blocks(flow):
             assert "default" not in field or field["default"] is not None, name
 
 
-@pytest.mark.parametrize("given", ["-54.6,-25.3,-54.5,-25.2", [-54.6, -25.3, -54.5, -25.2], {"type": "Polygon"}])
-def test_a_server_takes_a_region_as_text_list_or_object(given):
+@pytest.mark.parametrize("given", ["-54.6,-25.3,-54.5,-25.2", [-54.6, -25.3, -54.5, -25.2], {"type": "Polygon"}, 3])
+def test_a_server_takes_a_region_as_text_list_or_object_and_leaves_the_rest_to_our_words(given):
     """The UI looks up the same definition as text: see `flows.form_schema.form`."""
     form = extract_region.parameters.model_dump()
-    assert validate({"image": "a/b", "region": given, "bands": ["B4"]}, form, preprocess=True) == []
-    assert validate({"image": "a/b", "region": 3}, form, preprocess=True)
+    for wrong in ({}, {"scale": "wide"}, {"advanced": {"tile_size": 3, "foo": 1}}, {"masks": "maybe"}):
+        assert validate({"image": "a/b", "region": given, "bands": ["B4"], **wrong}, form, preprocess=True) == []
     shown = form["definitions"][form["properties"]["region"]["$ref"].removeprefix("#/definitions/")]
     assert shown == {"type": "string"}
+
+
+@pytest.mark.parametrize("given", [{"scale": 2**70}, {"advanced": {"max_requests": 2**70}}, {"image": -(2**70)}])
+def test_a_server_refuses_what_it_cannot_keep(given):
+    assert validate({"image": "a/b", **given}, extract_region.parameters.model_dump(), preprocess=True)
 
 
 def test_a_region_becomes_one_mosaic(prefect_server, place):
