@@ -147,6 +147,7 @@ def test_every_command_is_one_that_is_tested_or_known():
     known = (
         "make ",
         "export EARTHENGINE_",
+        "export PREFECT_SERVER_",  # test_writes_in_turn.py
         "python -m flows ",
         "python -m deployments.sandbox --port",
         "python -m deployments.sandbox.interpreter",

@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
+from deployments.server.writes_in_turn import connection_url
 from deployments.up.mark import Mark, leader, marked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,8 @@ POOL = "pixel-quarry"
 PROJECT = "my-project"  # the sandbox accepts any project
 WORKER = "make-up"
 PATIENCE = 300.0  # seconds; at its first start a server creates its database, which takes two minutes on a busy machine
+RUN_BYTES = 0.5e9  # of memory, for one run: 0.45 GB were measured
+MOST_RUNS = 10  # at once; one run is enough to use the quota
 _TAIL = 20  # lines at the end of a log that an error message shows
 
 
@@ -95,6 +99,7 @@ class Place:
         serving = {
             # The default is to keep leases in memory: then a restarted server never frees the slots of dead runs.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": connection_url(self.folder / "prefect" / "prefect.db"),
             "PREFECT_SERVER_UI_API_URL": f"{self.url}/api",  # the default is port 4200, even with another `--port`
         }
         return (
@@ -114,7 +119,9 @@ class Place:
             ),
             Service(
                 "worker",
-                _python("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER),
+                _python(
+                    *["prefect", "worker", "start", "--type", "process"], "--pool", POOL, "--name", WORKER, *_limit()
+                ),
                 self.client,
                 self._worker_is_online,
                 f"{WORKER}, for the work pool {POOL}",
@@ -147,6 +154,12 @@ def provision(place: Place, output: Path) -> None:
     environment = place.client | Mark("provision", place.ports, place.folder).environment
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:  # noqa: S603 - our own module
         raise UpError("`python -m deployments.provision` failed. The reason is above.")
+
+
+def _limit() -> tuple[str, str]:
+    """Return the option that keeps further runs waiting (in the UI: Late), so that they fit into the memory."""
+    bearable = int(psutil.virtual_memory().total / 2 / RUN_BYTES)
+    return "--limit", str(max(2, min(MOST_RUNS, bearable)))
 
 
 def _python(*words: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from tests.bench import databases, postgres, stored, work
+from tests.bench import databases, postgres, stored, submits, work
 from tests.bench.bench import Bench
 from tests.bench.jobs import Sample, run
 from tests.bench.replay import replaying
@@ -431,6 +431,11 @@ CASES: dict[str, Case] = {
         ),
         databases.postgres_4000,
         postgres.missing,
+    ),
+    "submits_10": Case(
+        "ten runs submitted to `make up` within five seconds, as the UI does: none refused, none lost",
+        tuple(Bar(field, "==", 0) for field in ("refused_submits", "refused_queries", "lost")),
+        submits.submits_10,
     ),
     "durable": Case("what fsync costs", (Bar("errors", "==", 0),), durable),
     "reference": Case(

@@ -24,6 +24,7 @@ FIELDS = (
 # What must never happen is as bad as the worst repetition; the rest is a median.
 WORST = {"throttled", "throttled_share", "peak_in_flight", "lost", "wrong", "repeated", "errors", "different_bytes"}
 WORST |= {f"{field}_{threads}" for field in ("answers_503", "dead_most_s") for threads in (1, 5)} | {"answers_503"}
+WORST |= {"refused_submits", "refused_queries", "start_most_s", "answer_most_s"}
 _COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt, "==": operator.eq}
 
 

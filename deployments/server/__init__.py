@@ -1,0 +1,1 @@
+"""Settings of a Prefect server for many runs at once."""
