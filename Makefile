@@ -22,11 +22,12 @@ setup: $(READY) ## A virtual environment from the lock (the other targets call i
 
 # The lock is whole: pip resolves nothing. It would ask for newer releases than those of the lock where a name has extras.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	rm -f $(VENV)/.ready-* && touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	@echo "Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) deployments/install.py $(VENV) requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.ready-* && touch $@
 
 demo: $(READY) ## The main job on the sandbox: three flows, with pictures to look at
 	mkdir -p $(PREFECT_HOME) && $(BIN)/python -m deployments.demo

@@ -26,6 +26,7 @@ from deployments.sandbox.edition import Edition
 from deployments.sandbox.engine import Engine
 from deployments.sandbox.faulty_http import Broken, gone
 from deployments.sandbox.formats import Picture
+from deployments.sandbox.gallery import Gallery
 from deployments.sandbox.knobs import Knobs
 from deployments.sandbox.payload import LARGEST
 from deployments.sandbox.refusal import Refusal
@@ -50,6 +51,7 @@ class Sandbox:
         self._catalogue = catalogue
         self.engine = Engine(Edition(catalogue, self.traffic.knobs))
         self._pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="pixels")
+        self.gallery = Gallery(self.engine, self._run)
         self._algorithms: tuple[bytes, bytes] | None = None
 
     # Documents -------------------------------------------------------------------------------------------------
@@ -235,6 +237,10 @@ class Sandbox:
             ("GET", project + "/operations", "operations.list", self.operations),
             ("GET", project + "/operations/{operation}", "operations.get", self.operation),
             ("GET", "/$discovery/rest", "discovery", self.discovery),
+            ("GET", "/", "", self.gallery.page),
+            ("GET", "/sandbox/offers", "", self.gallery.listing),
+            ("GET", "/sandbox/pictures/{id:path}", "", self.gallery.picture),
+            ("PUT", "/sandbox/recipes", "", self.gallery.recipes),
             ("GET PATCH", "/sandbox/knobs", "", self.knobs),
             ("GET DELETE", "/sandbox/statistics", "", self.statistics),
             ("GET POST PUT PATCH DELETE", "/{path:path}", "other", self.other),

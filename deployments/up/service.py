@@ -115,7 +115,7 @@ class Place:
                 _python("deployments.sandbox", "--host", HOST, "--port", str(self.sandbox_port)),
                 self.environment,
                 lambda _: _get(f"{self.sandbox}/sandbox/statistics") is not None,
-                f"{self.sandbox} (stands in for Earth Engine; project {PROJECT})",
+                f"{self.sandbox} (stands in for Earth Engine; in a browser, its assets and recipes with pictures)",
             ),
             Service(
                 "worker",
@@ -139,21 +139,20 @@ class Place:
 
 
 def provision(place: Place, output: Path) -> None:
-    """Put blocks, quota, work pool and deployments on the server, for the sandbox.
+    """Put blocks, quota, work pool, deployments and the list of what the sandbox offers on the server.
 
     Args:
         place: Where the server and the sandbox run.
         output: Folder for the files that the flows write.
 
     Raises:
-        UpError: The provisioning failed, and has printed the reason.
+        UpError: A step failed, and has printed the reason.
     """
-    command = _python(
-        "deployments.provision", "--project", PROJECT, "--endpoint", place.sandbox, "--output", str(output)
-    )
-    environment = place.client | Mark("provision", place.ports, place.folder).environment
-    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:  # noqa: S603 - our own module
-        raise UpError("`python -m deployments.provision` failed. The reason is above.")
+    where = ("--project", PROJECT, "--endpoint", place.sandbox, "--output", str(output))
+    for command in (("deployments.provision", *where), ("deployments.up.announce", place.sandbox)):
+        environment = place.client | Mark("provision", place.ports, place.folder).environment
+        if subprocess.run(_python(*command), cwd=ROOT, env=environment, check=False).returncode:  # noqa: S603 - ours
+            raise UpError(f"`python -m {command[0]}` failed. The reason is above.")
 
 
 def _limit() -> tuple[str, str]:
