@@ -54,12 +54,25 @@ def check_touches(image: ImageRecord, place: BaseGeometry, field: str) -> None:
     if outline is None:
         return
     if not globe.touch(outline, place):
+        other = swapped(place)
         raise BadInputError(
             field,
             [round(side, 3) for side in globe.bounds(place)],
             f"does not touch {image.origin}, which is at {globe.shown(globe.bounds(outline))}",
-            "Give a place on the image. Are longitude and latitude swapped?",
+            "Give longitude first: with longitude and latitude swapped, it lies on the image"
+            if other is not None and globe.touch(outline, other)
+            else "Give a place on the image",
         )
+
+
+def swapped(place: BaseGeometry) -> BaseGeometry | None:
+    """Return a place with longitude and latitude swapped. None = there is no such place.
+
+    Args:
+        place: Region or points in WGS 84 longitude and latitude.
+    """
+    west, _, east, _ = place.bounds
+    return None if max(-west, east) > 90 else shapely.transform(place, lambda lonlat: lonlat[:, ::-1])
 
 
 def footprint_of(image: ImageRecord) -> Region:

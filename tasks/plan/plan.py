@@ -153,6 +153,8 @@ class Plan:
     identity."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Images of a series that are not in it: why, by id. Not part of its identity."""
+    doubts: tuple[str, ...] = ()
+    """What looks like a mistake of the user: see :mod:`tasks.plan.doubts`. Not part of its identity, and not stored."""
 
     def __eq__(self, other: object) -> bool:
         return self.fingerprint == other.fingerprint if isinstance(other, Plan) else NotImplemented

@@ -27,6 +27,7 @@ from tasks.raster.region import Region
 if TYPE_CHECKING:
     import geopandas
 from tasks.plan.beyond_180 import check_reprojected
+from tasks.plan.doubts import date_doubts, place_doubts, size_doubts
 from tasks.plan.footprints import check_touches
 from tasks.plan.grids import region_box, region_tiles
 from tasks.plan.lattice import NATIVE, native_lattice, own_pixels
@@ -53,8 +54,11 @@ def plan_region(
     """
     image = find_image(connection, spec, region_box(region.wgs84) if region else None)
     bands = image.bands(pixels.bands)
-    tiles, tile_format = region_tiles([image], [band.id for band in bands], pixels, region, tile_size)
-    return check_limits(_plan("region", connection, [image], bands, tile_format, tiles), pixels, "tile_size", tile_size)
+    names = [band.id for band in bands]
+    tiles, tile_format = region_tiles([image], names, pixels, region, tile_size)
+    doubts = place_doubts([image], region.wgs84 if region else None, "region") + size_doubts([image], names, tiles)
+    plan = replace(_plan("region", connection, [image], bands, tile_format, tiles), doubts=doubts)
+    return check_limits(plan, pixels, "tile_size", tile_size)
 
 
 def plan_timeseries(
@@ -103,7 +107,10 @@ def plan_timeseries(
     bands = series[0].bands(pixels.bands)
     names = [band.id for band in bands]
     tiles, tile_format = region_tiles(series, names, pixels, region, tile_size, growing=end is None)
-    plan = replace(_plan("timeseries", connection, series, bands, tile_format, tiles), left_out=series.left_out)
+    times = [image.time or image.info.time for image in series]
+    doubts = size_doubts(series, names, tiles) + date_doubts([time for time in times if time], start, end)
+    plan = _plan("timeseries", connection, series, bands, tile_format, tiles)
+    plan = replace(plan, left_out=series.left_out, doubts=place_doubts(series, area, "region") + doubts)
     return check_limits(plan, pixels, "tile_size", tile_size)
 
 
@@ -143,7 +150,8 @@ def plan_patches(
     kept = pixels.tile_format
     # Patches are read side by side, so each of them is stored in the same way.
     tile_format = replace(kept, alike=kept.file_format == "GEO_TIFF" and kept.masks != "unknown")
-    plan = _plan("patches", connection, [image], bands, tile_format, tiles)
+    doubts = place_doubts([image], place, "points") + size_doubts([image], names, tiles)
+    plan = replace(_plan("patches", connection, [image], bands, tile_format, tiles), doubts=doubts)
     return check_limits(plan, pixels, "size", size), tile_of_point
 
 

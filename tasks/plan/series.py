@@ -21,7 +21,7 @@ from tasks.plan.acquisition import Acquired
 from tasks.plan.choices import GroupBy, MissingBands
 from tasks.plan.collection import Collection, open_collection
 from tasks.plan.grouping import Group, day_of, group_images
-from tasks.plan.images import ImageRecord
+from tasks.plan.images import ImageRecord, read_asset
 from tasks.plan.labels import labels_of
 from tasks.plan.missing_bands import complete
 from tasks.plan.specs import ImageSpec
@@ -95,8 +95,9 @@ def find_series(
             "start",
             start.isoformat(),
             "the collection has no image of this region "
-            + ("since then" if end is None else f"from that day to {end}"),
-            "Widen the dates or the region",
+            + ("since then" if end is None else f"from that day to {end}")
+            + _dates_of(connection, spec),
+            "Widen the dates or the region. Is longitude first?",
         )
     wanted, infos, skipped = complete(infos, bands, missing_bands)
     by_id = {str(info.id): info for info in infos}
@@ -113,6 +114,14 @@ def find_series(
         for group, label in zip(groups, labels_of(groups), strict=True)
     )
     return Series(tuple(records), left_out | skipped | dict(_superseded(groups)))
+
+
+def _dates_of(connection: Connection, spec: ImageSpec) -> str:
+    """Return the first and the last day of a collection, for a message. Empty = not known."""
+    info = None if spec.asset is None else read_asset(connection, spec.asset)
+    if info is None or info.time is None:
+        return ""
+    return f": {spec.asset} has images from {info.time.date()}" + (f" to {info.end.date()}" if info.end else "")
 
 
 def _between(

@@ -128,17 +128,20 @@ def show_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
         ("fingerprint", plan.fingerprint[:12]),
     ]
     text = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    markdown_artifact(f"# Plan\n\n| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
+    doubts = "".join(f"**Check this first:** {markdown(doubt)}\n\n" for doubt in plan.doubts)
+    markdown_artifact(f"# Plan\n\n{doubts}| | |\n|---|---|\n{text}\n", key="plan", description="What will be fetched")
 
 
 def log_plan(plan: Plan, *, stored: int, pace: Pace) -> None:
-    """Log the requests, the bytes and the expected time of a run, before the first pixel request.
+    """Log the doubts, the requests, the bytes and the expected time of a run, before the first pixel request.
 
     Args:
         plan: The plan.
         stored: Number of its tiles that are stored already.
         pace: Requests in flight and requests a second that the run may use.
     """
+    for doubt in plan.doubts:
+        get_run_logger().warning("%s", doubt)
     cost = remaining(plan, stored=stored, pace=pace)
     get_run_logger().info(
         "Plan %s: %d requests, %s uncompressed, %s if each request takes 1 s",

@@ -143,7 +143,7 @@ REGION = [
     ("nobody's home", {"region": "~no-such-user/x.gpkg"}, ["region", "~no-such-user"]),
     ("unreadable file", {"region": "{tmp}/text.txt"}, ["region", "text.txt"]),
     ("too large a tile", {"tile_size": 32768, "region": [-60, -30, -50, -20]}, ["tile_size", "50331648", "at most"]),
-    ("nowhere near", {"region": [10, 50, 10.1, 50.1]}, ["region", "10", "swapped?"]),
+    ("nowhere near", {"region": [10, 50, 10.1, 50.1]}, ["region", "10", "Give a place on the image"]),
     ("too coarse", {"scale": 30, "crs": "EPSG:4326"}, ["scale", "30", "degree"]),
 ]
 OWN = {
@@ -190,8 +190,8 @@ OWN = {
         ("too large a patch", {"size": 32768}, ["size", "32768", "50331648", "at most"]),
         (
             "nowhere near",
-            {"points": feature_collection(POINT | {"coordinates": [-25.2, -54.5]})},
-            ["points", "swapped?"],
+            {"points": feature_collection(POINT | {"coordinates": [-25.2, -54.6]})},
+            ["points", "Give longitude first"],
         ),
         (
             "outside UTM",
