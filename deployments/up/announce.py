@@ -55,21 +55,18 @@ def _recipe(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def markdown(offers: Sequence[Mapping[str, Any]], sandbox: str) -> str:
-    """Return the offers as a table, with a link to the page of the sandbox.
+    """Return the offers with their pictures, and a link to the page of the sandbox.
 
     Args:
         offers: As the sandbox lists them.
         sandbox: URL of the sandbox.
     """
-    lines = [
-        f"# What the sandbox offers\n\n[Open the page with all pictures, bands and examples]({sandbox}/)\n",
-        "| picture | name | kind | bands | dates |\n|---|---|---|---|---|",
-    ]
+    parts = [f"# What the sandbox offers\n\n[Open the page with places and parameters to copy]({sandbox}/)"]
     for offer in offers:
         bands = ", ".join(name for name, _ in offer["bands"])
-        cells = (offer["id"], offer["kind"], bands, offer["dates"])
-        lines.append(f"| ![]({sandbox}/{offer['picture']}) | {' | '.join(map(literal, cells))} |")
-    return "\n".join(lines) + "\n"
+        text = literal("; ".join(filter(None, (offer["kind"], offer["dates"], f"bands {bands}"))))
+        parts.append(f"## {literal(offer['id'])}\n\n{text}\n\n![]({sandbox}/{offer['picture']})")
+    return "\n\n".join(parts) + "\n"
 
 
 def announce(sandbox: str) -> list[dict[str, Any]]:
