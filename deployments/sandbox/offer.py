@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -67,11 +68,18 @@ def offers(catalogue: Catalogue, recipes: Sequence[RecipeNote] = ()) -> tuple[Of
         catalogue: The catalogue.
         recipes: Recipes, each with the image that it makes here.
     """
-    tops = (*catalogue.children(ROOT), *(catalogue.get(name) for name in COLLECTIONS))
-    found = [(top, _images(catalogue, top)) for top in tops]
+    found = [(top, _images(catalogue, top)) for top in _tops(catalogue)]
     home = _home([images for _, images in found])
     assets = [_of_asset(top, images, home) for top, images in found if images]
     return (*assets, *(_of_recipe(note, home) for note in recipes))
+
+
+def _tops(catalogue: Catalogue) -> Iterator[Asset]:
+    with contextlib.suppress(Refusal):  # a catalogue may be without one of them
+        yield from catalogue.children(ROOT)
+    for name in COLLECTIONS:
+        with contextlib.suppress(Refusal):
+            yield catalogue.get(name)
 
 
 def _images(catalogue: Catalogue, top: Asset) -> tuple[Asset, ...]:

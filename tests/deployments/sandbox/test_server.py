@@ -193,7 +193,7 @@ def test_other_verbs_are_refused_by_name(server: Any) -> None:
     assert "projects.assets.delete" in refusal(server.session.delete(server.url + ASSET, timeout=20), 400)
     assert "projects.assets.listFeatures" in refusal(server.get(ASSET + ":listFeatures"), 400)
     assert "operations/X' not found" in refusal(server.get("/v1/projects/p/operations/X"), 404)
-    assert "Method not found" in refusal(server.get("/"), 404)
+    assert "Method not found" in refusal(server.get("/v2"), 404)
 
 
 def test_a_payload_over_ten_megabytes_is_refused(server: Any) -> None:
