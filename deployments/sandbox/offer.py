@@ -107,7 +107,7 @@ def _of_asset(top: Asset, images: Sequence[Asset], home: Box) -> Offer:
     start, end = _span(images)
     series = top.type == "IMAGE_COLLECTION"
     example: dict[str, Any] = {
-        "image": {"asset": top.id},
+        "image": top.id,
         "bands": shown_bands(image),
         "region": _place(box),
         "crs": "native",
@@ -137,8 +137,9 @@ def _of_asset(top: Asset, images: Sequence[Asset], home: Box) -> Offer:
 
 def _of_recipe(note: RecipeNote, home: Box) -> Offer:
     box = _bounded(note.image) or home
-    image = {"recipe": note.name} | ({"parameters": dict(note.parameters)} if note.parameters else {})
-    example = {"image": image, "bands": shown_bands(note.image), "region": _place(box), "scale": 30} | dict(note.dates)
+    given = {"recipe_parameters": dict(note.parameters)} if note.parameters else {}
+    example = {"image": note.name, **given, "bands": shown_bands(note.image), "region": _place(box), "scale": 30}
+    example |= note.dates
     return Offer(
         id=note.name,
         kind="recipe",

@@ -92,9 +92,8 @@ def _submit(browser: Browser, runs: list[str]) -> None:
     deployment = browser.ask("query", "/deployments/name/extract-region/region")
     for number in range(RUNS):
         parameters = deployment["parameters"]
-        # The others are in a nested value in older deployments.
         west = -54.66 + 0.012 * number
-        parameters.get("parameters", parameters)["region"] = [west, -25.42, west + 0.1, -25.2]
+        parameters["region"] = [west, -25.42, west + 0.1, -25.2]
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
         body = {"parameters": parameters, "state": state}
         if made := browser.ask("submit", f"/deployments/{deployment['id']}/create_flow_run", body):

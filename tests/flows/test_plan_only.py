@@ -74,11 +74,9 @@ def test_it_shows_the_plan_and_a_map_and_fetches_and_writes_nothing(prefect_serv
 def test_what_looks_like_a_mistake_is_asked_in_the_log_and_at_the_top_of_the_plan(
     prefect_server, served, place, caplog
 ):
-    flow, model, job = JOBS["region"]
-    place = place | {"endpoint": served}
-    state = flow(
-        model(**job | {"region": [-54.60, -25.30, -54.10, -25.26]}, **place, plan_only=True), return_state=True
-    )
+    flow, _, job = JOBS["region"]
+    job, place = job | {"region": [-54.60, -25.30, -54.10, -25.26]}, place | {"endpoint": served}
+    state = call(flow, **job, **place, plan_only=True, return_state=True)
     (question,) = [record.message for record in caplog.records if record.message.startswith("Only 17% of the region")]
     assert artifacts_of(state)["plan"]["data"].startswith("# Plan\n\n**Check this first:** Only 17% of the region")
     assert question.endswith("Is region the place that you mean?")
