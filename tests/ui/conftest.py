@@ -104,18 +104,30 @@ class Ui:
         self.page.goto(f"{self.up.url}/deployments")
         self.page.get_by_role("link", name=name, exact=True).first.click()
 
-    def open_form(self, name: str) -> None:
-        """Open the form of a deployment's run."""
+    def open_form(self, name: str, *, first: str = "Plan only") -> None:
+        """Open the form of a deployment's run, until a field is there."""
         self.open_deployment(name)
         self.page.get_by_role("button", name="Run", exact=True).click()
         self.page.get_by_text("Custom run").click()
-        expect(self.field("Plan only")).to_be_visible()
+        expect(self.field(first)).to_be_visible()
 
     def field(self, title: str) -> Locator:
         """A field of the form by its title."""
         exactly = re.compile(rf"^{re.escape(title)}( \(Optional\))?$")
         label = self.page.locator(".schema-form-property__label", has_text=exactly)
         return self.page.locator(".schema-form-property").filter(has=label).last
+
+    def fill(self, title: str, value: str) -> None:
+        """Type or paste a value into a field."""
+        self.field(title).locator("textarea, input").last.fill(value)
+
+    def errors(self, run: str) -> int:
+        """How many lines of a run's log are errors: all that `Level: error` shows."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}, "level": {"ge_": 40}}}
+        for _ in looks(re.compile("an error")):  # the log comes after the state
+            if found := ask(f"{self.up.url}/api/logs/filter", "POST", wanted):
+                return len(found)
+        return 0
 
     def choose(self, field: Locator, option: str) -> None:
         """Choose from a field's list, by the keyboard: it closes after a click that is quicker than a hand's."""

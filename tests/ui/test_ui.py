@@ -1,5 +1,6 @@
 """What a scientist does in the Prefect UI, in a real browser, against all of `make up`."""
 
+import json
 import re
 
 import pytest
@@ -17,13 +18,13 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
 
     ui.open_form("region")
     ui.look("form")
-    # Blocks are picked, a number is typed, a recipe is chosen from a list.
+    # Blocks are picked, numbers and words are typed.
     connection = ui.field("Earth Engine connection")
     connection.get_by_role("button", name="Earth Engine Connection").click()
     ui.choose(connection, "pixel-quarry")
-    ui.field("Scale").locator("input").fill("40")
-    ui.field("Tile size").locator("input").fill("128")
-    ui.choose(ui.field("Recipe"), "sentinel2_median")
+    ui.fill("Scale", "40")
+    ui.fill("Tile size", "128")
+    ui.fill("Label", "itaipu")
     connection.scroll_into_view_if_needed()
     ui.look("form_pickers")
 
@@ -36,7 +37,7 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
     ui.turn(latency_median=0.0)
     ui.expect_state("Completed")
     ui.open_artifacts(until=re.compile("^coverage$"))
-    expect(ui.page.get_by_text("region sentinel2_median 32721 40m 21 tiles").first).to_be_visible()
+    expect(ui.page.get_by_text("region itaipu sentinel2_median 32721 40m 21 tiles").first).to_be_visible()
     ui.page.wait_for_timeout(1_000)  # until the graph stands still
     ui.look("completed")
 
@@ -55,26 +56,63 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
         assert (file.crs, file.res, file.count) == ("EPSG:32721", (40, 40), 4)
 
 
-def test_a_wrong_value_is_refused_by_the_form(ui):
+@pytest.mark.parametrize(
+    ("title", "value", "words"),
+    [
+        ("Tile size", "5", "tile_size = 5: 5 is less than the minimum of 16"),
+        ("CRS", "EPSG:1", "crs = 'EPSG:1': PROJ does not know this CRS"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_run_in_our_words_before_anything_is_spent(ui, title, value, words):
     before = ui.pixel_requests()
     ui.open_form("region")
-    ui.field("Tile size").locator("input").fill("5")
+    ui.fill(title, value)
     ui.submit()
-    expect(ui.page.get_by_text("5 is less than the minimum of 16").first).to_be_visible()
-    ui.look("refused_by_the_form")
+    run = ui.view_run()
+    ui.expect_state("Failed")
+    expect(ui.page.get_by_text(words).first).to_be_visible()
+    ui.look("refused_by_the_run")
+    assert ui.errors(run) == 1
     assert ui.pixel_requests() == before
 
 
-def test_what_a_form_can_t_know_is_refused_by_the_run_before_anything_is_spent(ui):
-    before = ui.pixel_requests()
-    ui.open_form("region")
-    ui.field("CRS").locator("textarea").fill("EPSG:1")
+@pytest.mark.parametrize("name", ["region", "timeseries", "patches", "audit", "doctor"])
+def test_a_form_is_short_before_what_is_advanced_and_offers_no_null(ui, name):
+    ui.open_form(name, first="Output")
+    fields = ui.page.locator(".schema-form-properties").first.locator("> .schema-form-property")
+    boxes = [fields.nth(number).bounding_box() for number in range(fields.count())]
+    assert boxes[-1]["y"] - boxes[0]["y"] < 2000
+    expect(fields.last.locator(".schema-form-property__label").first).to_contain_text("Advanced")
+    expect(ui.page.get_by_text('Property is type "None"')).to_have_count(0)
+    ui.look(f"form_{name}")
+
+
+TRIANGLE = [[-54.6, -25.3], [-54.58, -25.3], [-54.58, -25.28], [-54.6, -25.3]]
+JOBS = {
+    "region": {
+        "Image": "USGS/SRTMGL1_003",
+        "Recipe parameters": "none",
+        "Bands": "all",
+        "CRS": "native",
+        "Scale": "0",
+        "Region": json.dumps({"type": "Polygon", "coordinates": [TRIANGLE]}),
+    },
+    "timeseries": {"Image": "MODIS/061/MOD13Q1", "Bands": "NDVI", "Label": "a year"},
+    "patches": {"Points": "{folder}/points.csv", "Patch size": "16", "Label": "plots"},
+}
+
+
+@pytest.mark.parametrize("name", list(JOBS))
+def test_a_job_is_filled_in_without_json_that_is_typed(ui, name):
+    """A polygon is pasted; a series, a table of points and a recipe need plain words."""
+    (ui.up.folder / "points.csv").write_text("plot,lon,lat\nA,-54.6,-25.2\nB,-54.62,-25.22\n")
+    ui.open_form(name)
+    for title, value in JOBS[name].items():
+        ui.fill(title, value.replace("{folder}", str(ui.up.folder)))
     ui.submit()
     ui.view_run()
-    ui.expect_state("Failed")
-    expect(ui.page.get_by_text("crs = 'EPSG:1': PROJ does not know this CRS").first).to_be_visible()
-    ui.look("refused_by_the_run")
-    assert ui.pixel_requests() == before
+    ui.expect_state("Completed")
+    ui.look(f"job_{name}")
 
 
 def test_a_dry_run_shows_a_map_of_the_grid(ui):
@@ -93,7 +131,7 @@ def test_a_dry_run_shows_a_map_of_the_grid(ui):
 def test_a_run_is_cancelled(ui):
     ui.turn(latency_median=3.0)
     ui.open_form("region")
-    ui.field("Scale").locator("input").fill("15")
+    ui.fill("Scale", "15")
     ui.submit()
     run = ui.view_run()
     ui.expect_state("Running")
@@ -109,7 +147,7 @@ def test_batches_are_mapped_tasks_with_the_tag_and_cached_when_they_are_stored(u
     states = []
     for _ in range(2):
         ui.open_form("region")
-        ui.field("Scale").locator("input").fill("50")
+        ui.fill("Scale", "50")
         ui.turn(latency_median=0.0 if states else 8.0)
         ui.submit()
         ui.view_run()
