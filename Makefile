@@ -8,6 +8,8 @@ export PREFECT_HOME := $(CURDIR)/.cache/prefect
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Nor does either of them write to a server that the user's shell points to.
 unexport PREFECT_API_URL PREFECT_API_KEY PREFECT_PROFILE
+# Nor does the user's own profile reach the sandbox.
+unexport PIXEL_QUARRY_PROJECT PIXEL_QUARRY_CONNECTION PIXEL_QUARRY_OUTPUT
 export NO_PROXY := 127.0.0.1,localhost
 # Of `make up`; a PORT in the user's environment means something else.
 PORT := 4200

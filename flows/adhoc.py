@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import ExtractionParameters, PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.profile import with_client
 from flows.start import ready
 from tasks.earthengine.expression import encode, is_computed
 from tasks.errors.input import BadInputError
@@ -122,7 +123,7 @@ def _run(name: str, parameters: type[ExtractionParameters], given: Mapping[str, 
         QuarryError: See :func:`region`.
     """
     try:
-        checked = parameters.read(parameters.nested(given))
+        checked = parameters.read(parameters.nested(given), with_client())
         with ready(f"flows.{name}", f"extract_{name}", checked) as flow:
             return flow(**checked.given())
     except Exception as error:  # noqa: BLE001 - nothing but errors of this project leaves a call

@@ -29,7 +29,8 @@ from tasks.doctor.refusals import refusals
 from tasks.doctor.report import Examination, counted, in_markdown, unfit
 from tasks.doctor.service import service
 from tasks.doctor.sign_in import sign_in
-from tasks.earthengine.connection import HIGH_VOLUME, Connection, is_googles
+from tasks.earthengine.base_url import is_googles
+from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.extraction.account import Account
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.impatience import markdown_artifact

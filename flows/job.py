@@ -18,9 +18,11 @@ from pydantic import BaseModel, WithJsonSchema
 from flows.batches import one_batch_at_a_time
 from flows.failures import fails_with_one_message
 from flows.form_schema import TextOr, form, in_order
+from flows.profile import Source, lines, noted, origins_noted
 from flows.run_options import RunOptions
 from flows.stored_value import check_size, check_storable, storable
 from tasks.errors.input import InputError
+from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_end import Caller, called_by
 from tasks.prefect_io.run_name import name_first
 from tasks.prefect_io.server import server
@@ -52,11 +54,11 @@ class Job(Flow[P, R]):
         """
         given: dict[str, Any] = dict(kwargs)
         own = {name: given.pop(name) for name in OF_PREFECT if name in given}
-        given = self.model.read(given).given()
+        read = self.model.read(given)
         now = get_settings_context()
         caller = Caller(gets_error=not own.get("return_state"))
-        with SettingsContext(profile=now.profile, settings=now.settings), called_by(caller):
-            result: Any = super().__call__(*args, **given, **own)
+        with SettingsContext(profile=now.profile, settings=now.settings), called_by(caller), noted(read.origins):
+            result: Any = super().__call__(*args, **read.given(), **own)
             return result  # type: ignore[no-any-return]  # Prefect has overloads
 
     def with_options(self, *args: Any, **options: Any) -> Job[P, R]:
@@ -132,7 +134,13 @@ def _flat(function: Callable[[Any], R], model: type[RunOptions]) -> Callable[...
 
     def called(**given: Any) -> R:
         chosen = {name: value for name, value in given.items() if value is not default.get(name)}
-        return function(_read(model, chosen))
+        origins = origins_noted()
+        # The call has filled in what it was not given, and a value that is the default was given.
+        parameters = _read(model, chosen, None if origins is None else ())
+        if isinstance(parameters, RunOptions):
+            for line in lines(parameters, parameters.origins if origins is None else origins):
+                run_logger().info(line)
+        return function(parameters)
 
     called.__module__, called.__name__, called.__qualname__ = function.__module__, function.__name__, function.__name__
     called.__signature__ = signature.replace(parameters=[*fields, old])  # type: ignore[attr-defined]  # PEP 362
@@ -144,9 +152,11 @@ def _given(default: Any) -> Any:
     return None if default is inspect.Parameter.empty else default
 
 
-def _read(model: type[RunOptions], given: dict[str, Any]) -> RunOptions | InputError:
+def _read(
+    model: type[RunOptions], given: dict[str, Any], found: tuple[Source, ...] | None = ()
+) -> RunOptions | InputError:
     try:
-        return model.read(given)
+        return model.read(given, found)
     except InputError as error:
         return error
 

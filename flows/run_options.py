@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from flows.advanced import Advanced
 from flows.form_schema import block
+from flows.profile import Source, filled_in, sources
 from flows.validation import FlowParameters, form_error, matching
-from tasks.earthengine.connection import HIGH_VOLUME, Connection, is_googles
+from tasks.earthengine.base_url import is_googles
+from tasks.earthengine.connection import HIGH_VOLUME, Connection
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError
 from tasks.errors.redaction import HIDDEN
@@ -62,6 +65,29 @@ class RunOptions(FlowParameters):
     the environment where the flow runs."""
     advanced: Annotated[Advanced, Field(title="Advanced")] = Advanced()
     """What few runs need: its defaults serve."""
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], found: tuple[Source, ...] | None = None) -> Self:
+        """Return the parameters from plain values, and from the profile where no value is given.
+
+        Args:
+            given: The values.
+            found: Where to look for values that are not given. None = the profile.
+
+        Raises:
+            InputError: Values, or those of the profile, are refused. The message has one line for each.
+        """
+        filled, origins = filled_in(given, sources() if found is None else found)
+        read = super().read(filled)
+        read._origins.update(origins)  # noqa: SLF001 - its own
+        return read
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where values that were not given come from, by their names."""
+        return self._origins
 
     @model_validator(mode="after")
     def _addressed(self) -> Self:
@@ -132,7 +158,9 @@ class RunOptions(FlowParameters):
                 "project",
                 given.project,
                 "Earth Engine needs a Google Cloud project",
-                "Give the id of a project that is registered for Earth Engine, or set EARTHENGINE_PROJECT",
+                "Give the id of a project that is registered for Earth Engine, keep it with `python -m flows profile "
+                "--project ...`, or set EARTHENGINE_PROJECT. In flows.adhoc, that of ensure_client(...) or "
+                "ee.Initialize(project=...) counts, too",
             )
         endpoint = given.endpoint or os.environ.get("EARTHENGINE_ENDPOINT") or HIGH_VOLUME
         connection = Connection(project=project, endpoint=endpoint, credentials_file=given.credentials_file)

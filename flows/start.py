@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flows.profile import noted
 from flows.run_options import RunOptions
 
 
@@ -17,9 +18,9 @@ def _plan(module: Any, given: RunOptions, connection: Any) -> None:
         InputError: A parameter is refused.
         EarthEngineError: The metadata cannot be read.
     """
-    from tasks.earthengine.connection import ensure_client
+    from tasks.earthengine.connection import start_client
 
-    ensure_client(connection)
+    start_client(connection)
     if hasattr(module, "plan"):  # an audit makes no plan
         module.plan(given, connection)
 
@@ -58,5 +59,5 @@ def ready(module: str, flow: str, given: RunOptions, check_server: Callable[[], 
                 _plan(importlib.import_module(module), given, account.connection)
     from tasks.prefect_io.heartbeat import heartbeats
 
-    with heartbeats():
+    with heartbeats(), noted(given.origins):
         yield imported

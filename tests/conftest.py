@@ -24,6 +24,10 @@ from tests.migrated import ROOT, migrated_database
 
 # Everything that the tests talk to is on this machine, whatever proxy its user needs for the rest.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# Nor do they see what the user's profile sets.
+os.environ["XDG_CONFIG_HOME"] = str(ROOT / ".cache" / "config")
+for _name in ("PROJECT", "CONNECTION", "OUTPUT"):
+    os.environ.pop(f"PIXEL_QUARRY_{_name}", None)
 
 
 # What takes longest is begun first, or one process would end with it while the other has nothing left to do.

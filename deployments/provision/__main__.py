@@ -21,7 +21,7 @@ from deployments.provision.declaration import DECLARATION, read
 from deployments.provision.deployment import Deployment, WorkPool, undeclared
 from deployments.provision.difference import Thing, changes
 from deployments.provision.limit import quotas
-from tasks.earthengine.connection import is_loopback
+from tasks.earthengine.base_url import is_loopback
 from tasks.errors.input import BadInputError, InputError
 from tasks.errors.redaction import redacted
 from tasks.prefect_io.connection_block import EarthEngineConnection

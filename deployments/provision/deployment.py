@@ -106,7 +106,7 @@ class Deployment(Thing):
                 f"{field}: entrypoint", entry.entrypoint, "no flow of Pixel Quarry", "Fix the entrypoint"
             )
         try:
-            flow.model.read(entry.parameters)
+            flow.model.read(entry.parameters, ())
             flow.serialize_parameters(entry.parameters)  # the server could not send each run of the deployment again
         except InputError as error:
             remedy = "Fix the declaration"

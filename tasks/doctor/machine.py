@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tasks.doctor.check import Check, Outcome, fail, ok, skipped, warn
-from tasks.earthengine.connection import is_loopback
+from tasks.earthengine.base_url import is_loopback
 
 PACKAGE = "pixel-quarry"
 KEY = ("earthengine-api", "prefect", "numpy", "rasterio", "google-cloud-storage", "google-auth", "urllib3")

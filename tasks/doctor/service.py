@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from tasks.doctor.asking import Asking
 from tasks.doctor.check import Check, Outcome, fail, ok, skipped, warn
 from tasks.doctor.contact import AREA, Once, contact, json_of, ladder
-from tasks.earthengine.connection import HIGH_VOLUME, Connection, ensure_client
+from tasks.earthengine.connection import HIGH_VOLUME, Connection, start_client
 from tasks.earthengine.translation import REGISTER
 from tasks.earthengine.transport import QUOTA_STATUS
 
@@ -117,5 +117,5 @@ def client(connection: Connection) -> Outcome:
     """Start the Earth Engine client, with which expressions are made."""
     import ee
 
-    ensure_client(connection)
+    start_client(connection)
     return ok(f"earthengine-api {ee.__version__}")

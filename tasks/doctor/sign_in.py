@@ -10,8 +10,9 @@ import google.auth.exceptions
 import google.auth.transport.requests
 
 from tasks.doctor.check import Check, Outcome, fail, ok
+from tasks.earthengine.base_url import is_googles
 from tasks.earthengine.bounded_session import BoundedSession
-from tasks.earthengine.connection import SCOPES, Connection, is_googles
+from tasks.earthengine.connection import SCOPES, Connection
 from tasks.earthengine.translation import SIGN_IN, from_exception, parted
 from tasks.earthengine.transport import TOKEN_BYTES
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from tasks.earthengine.base_url import is_base_url, is_googles, is_loopback
 from tasks.earthengine.errors import Transient
 from tasks.errors.input import BadInputError, InputError
 from tasks.errors.redaction import HIDDEN
@@ -25,7 +25,14 @@ CLIENT_BYTES = 8 << 20
 USER_AGENT = "pixel-quarry/0.1"
 WORKLOAD_TAG = r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?"
 
+LEGACY = "earthengine-legacy"
+"""What the `ee` client has as its project if it has none."""
+
 _initialising = threading.Lock()
+_opened: list[tuple[Connection, str | None, str | None]] = []
+"""What :func:`ensure_client` got last, with project and endpoint of the client then."""
+_started: list[tuple[str | None, str | None]] = []
+"""Project and endpoint of the client that :func:`start_client` initialised last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +85,7 @@ class Connection:
                 "Give the id of a project registered for Earth Engine, such as 'my-project', "
                 "or set EARTHENGINE_PROJECT",
             )
-        if not _is_base_url(self.endpoint):
+        if not is_base_url(self.endpoint):
             # The value is not shown: what is not a plain URL may contain a password or a key.
             raise BadInputError(
                 "endpoint",
@@ -156,37 +163,6 @@ class Connection:
             ) from None
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether a URL is on this machine."""
-    host = _host(url)
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def is_googles(url: str) -> bool:
-    """Return whether a URL is on this machine or is a Google API. Other URLs need the operator's consent."""
-    return is_loopback(url) or _host(url).endswith(".googleapis.com")
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_base_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = re.fullmatch(r"(?i)https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d+)?/?", text)
-    return bool(plain and parts.hostname and port != 0)
-
-
 def _looks_like_path(text: str) -> bool:
     return re.fullmatch(r"[\w./~ -]{1,120}", text) is not None
 
@@ -214,6 +190,44 @@ def check_workload_tag(tag: str) -> None:
 
 
 def ensure_client(connection: Connection) -> None:
+    """Initialise the `ee` client of a script or a notebook, and use its connection in `flows.adhoc`.
+
+    Raises:
+        BadInputError, Transient: See :func:`start_client`.
+    """
+    start_client(connection)
+    _opened[:] = [(connection, *_address_of_client())]
+
+
+def opened() -> Connection | None:
+    """Return the connection that :func:`ensure_client` got last. None = none, or the client was initialised since."""
+    for connection, *address in _opened:
+        if address == list(_address_of_client()):
+            return connection
+    return None
+
+
+def initialised() -> dict[str, str]:
+    """Return the project of the `ee` client as `ee.Initialize` has it, and its endpoint if it is on this machine.
+
+    Nothing is returned of a client that a run has started, or that has no project or an endpoint that is not Google's.
+    """
+    project, endpoint = address = _address_of_client()
+    if address in _started or not isinstance(project, str) or project == LEGACY or not is_googles(endpoint or ""):
+        return {}
+    return {"project": project} | ({"endpoint": endpoint} if endpoint and is_loopback(endpoint) else {})
+
+
+def _address_of_client() -> tuple[str | None, str | None]:
+    """Return project and endpoint of the `ee` client, if it was imported: its import takes a second."""
+    ee = sys.modules.get("ee")
+    if ee is None or not ee.data.is_initialized():
+        return None, None
+    state = ee.data._get_state()  # noqa: SLF001 - there is no public way to ask
+    return state.cloud_api_user_project, state.cloud_api_base_url
+
+
+def start_client(connection: Connection) -> None:
     """Initialise the `ee` client if it is not initialised yet, so that expressions can be built.
 
     A session that the user has opened is left as it is. Expressions do not depend on the server, and pixels and
@@ -243,6 +257,7 @@ def ensure_client(connection: Connection) -> None:
         try:
             ee.Initialize(connection.credentials(), url=connection.endpoint.rstrip("/"), project=connection.project)
             session.limits.seconds = CLIENT_DEADLINE_S
+            _started[:] = [_address_of_client()]
             ee.data.setMaxRetries(retries)
         except InputError:
             ee.Reset()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import ee
 
-from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.connection import Connection, start_client
 from tasks.earthengine.errors import Rejected
 from tasks.earthengine.expression import canonical, encode
 from tasks.earthengine.image_info import EPOCH, BandInfo, ImageInfo
@@ -109,7 +109,7 @@ class StoredCollection:
 
     def within(self, geometry: Mapping[str, Any]) -> ee.ImageCollection:
         """Return the images of a region, of all dates."""
-        ensure_client(self.connection)
+        start_client(self.connection)
         return ee.ImageCollection(self.label).filterBounds(_area(geometry))
 
     def record(self, images: Sequence[ImageInfo], wanted: Sequence[BandInfo]) -> ImageRecord:
@@ -119,7 +119,7 @@ class StoredCollection:
         name = f"{plain_name(self.label.rsplit('/', maxsplit=1)[-1])}/{first.time.date().isoformat()}"
         if len(images) == 1 and not _lacks(first, names):
             return replace(stored_image(first), name=name, info=replace(first, bands=_common(images, wanted)))
-        ensure_client(self.connection)
+        start_client(self.connection)
         assets = [ee.data.convert_asset_id_to_asset_name(str(image.id)) for image in images]
         made = _joined([ee.Image(asset) for asset in assets], images, wanted)
         return ImageRecord(

@@ -10,7 +10,7 @@ from typing import Any
 
 import ee
 
-from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.connection import Connection, start_client
 from tasks.earthengine.errors import Rejected
 from tasks.earthengine.expression import decode, encode
 from tasks.earthengine.image_info import BandInfo, ImageInfo
@@ -157,7 +157,7 @@ def build_image(connection: Connection, spec: ImageSpec, region: Box | None) -> 
     Raises:
         BadInputError: The recipe, its parameters or the expression is not valid.
     """
-    ensure_client(connection)
+    start_client(connection)
     if spec.recipe is not None:
         return find(spec.recipe).build(spec.recipe_parameters or {}, region=region, as_of=spec.as_of)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ee
 
-from tasks.earthengine.connection import Connection, ensure_client
+from tasks.earthengine.connection import Connection, start_client
 from tasks.earthengine.expression import canonical, decode, encode, mask_bands, with_mask
 from tasks.earthengine.image_info import BandInfo
 from tasks.errors.input import BadInputError
@@ -66,7 +66,7 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
         reason = "an NPY file keeps its masks in bands named " + ", ".join(masks)
         raise BadInputError("bands", list(ids), reason, "Rename the band, or choose GEO_TIFF")
     if not all(_PLAIN.fullmatch(name) and name not in masks for name in ids):
-        ensure_client(connection)
+        start_client(connection)
         prefix = "band_"
         while any(name.startswith(prefix) for name in ids):  # a file that has the real names has none of these
             prefix += "_"
@@ -79,7 +79,7 @@ def source(connection: Connection, image: ImageRecord, bands: Sequence[BandInfo]
     if tile_format.masks == "nodata":
         _check_nodata(bands, tile_format)
         return Source(**common, **plain, wire="GEO_TIFF", wire_bands=wire, wire_dtypes=dtypes)
-    ensure_client(connection)
+    start_client(connection)
     value = decode(renamed) if wire != ids else image.asset or decode(image.expression or {})
     return Source(
         **common,

@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
-from tasks.earthengine.connection import is_loopback
+from tasks.earthengine.base_url import is_loopback
 from tasks.errors import QuarryError
 from tasks.errors.redaction import redacted
 
