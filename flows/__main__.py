@@ -1,8 +1,10 @@
-"""Run the command line (`python -m flows`): see :mod:`flows.command_line`."""
+"""Run the command line (`python -m flows`, or `pixel-quarry`): see :mod:`flows.command_line`."""
 
 import gc
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command line of this process."""
     # Imported objects are not garbage, and searching them takes a fifth of the time of a start. The run enables the
     # search again.
     gc.disable()
@@ -12,3 +14,7 @@ if __name__ == "__main__":
         run()
     finally:
         gc.freeze()  # otherwise Python searches all objects once more as the process ends
+
+
+if __name__ == "__main__":
+    main()

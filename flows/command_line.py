@@ -7,7 +7,8 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -20,6 +21,14 @@ FAILED, BAD_INPUT = 1, 2
 # Shells use 128 plus the number of the signal, which is 2 for SIGINT.
 INTERRUPTED = 130
 EVERYTHING = "--help-all"
+SCRIPT = "pixel-quarry"
+"""Name of the installed command. It does the same as `python -m flows`, in any folder."""
+FIRST_STEPS = """What to do first:
+
+1. Try it without an account: `make demo` fetches from a sandbox on this machine, `make up` shows it in the Prefect UI.
+2. Name your project and your output once: `{name} profile --project my-project --output /data/pixels`
+3. Find out whether a job can run: `{name} doctor`
+"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,9 @@ class Command:
 
         return command(self.model(), self._run, everything=everything)
 
-    def model(self) -> type[RunOptions]:
+    def model(self) -> type[Any]:
         """Return the class of the parameters."""
-        model: type[RunOptions] = pkgutil.resolve_name(f"{self.form}:{self.parameters}")
+        model: type[Any] = pkgutil.resolve_name(f"{self.form}:{self.parameters}")
         return model
 
     def _run(self, given: RunOptions) -> None:
@@ -90,6 +99,14 @@ COMMANDS = {
         form="flows.doctor_parameters",
         made="flows.doctor_command:doctor",
     ),
+    "profile": Command(
+        "flows.profile",
+        "",
+        "Profile",
+        "Project, connection and output for all runs: show them, or keep them.",
+        form="flows.profile",
+        made="flows.profile_command:profile",
+    ),
 }
 
 
@@ -125,9 +142,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 def _app(words: Sequence[str], *, everything: bool) -> App:
     """Return the commands. Only the command that is called gets its options, since making them takes a second."""
+    name = SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m flows"
+    about = "Fetch pixels from Google Earth Engine. The result is written to standard output as JSON."
     app = App(
-        name="python -m flows",
-        help="Fetch pixels from Google Earth Engine. The result is written to standard output as JSON.",
+        name=name,
+        help=about if words else f"{about}\n\n{FIRST_STEPS.format(name=name)}",
         help_format="markdown",
         version_flags=(),
         result_action="return_value",
@@ -135,11 +154,11 @@ def _app(words: Sequence[str], *, everything: bool) -> App:
         print_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, command in COMMANDS.items():
-        called = name in words
+    for each, command in COMMANDS.items():
+        called = each in words
         app.command(
             command.load(everything=everything) if called else _nothing,
-            name=name,
+            name=each,
             help=None if called else command.help,
         )
     return app

@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Group, Parameter
 
 from flows.form_schema import LAST
-from flows.run_options import RunOptions
 from flows.stored_value import LEVELS
+from flows.validation import FlowParameters
 from tasks.errors.input import BadInputError
 
 HELP = "Write lists as `a,b,c` or as JSON."
@@ -34,7 +34,7 @@ KINDS = {
 }
 FIELDS = Group("Options")
 
-S = TypeVar("S", bound=RunOptions)
+S = TypeVar("S", bound=FlowParameters)
 T = TypeVar("T")
 
 
@@ -136,7 +136,7 @@ def command(parameters: type[S], act: Callable[[S], T], *, everything: bool = Tr
     return take
 
 
-def options(parameters: type[RunOptions]) -> tuple[Option, ...]:
+def options(parameters: type[FlowParameters]) -> tuple[Option, ...]:
     """Return the options of a form, in its order."""
     schema = parameters.model_json_schema()
     # The form leaves out the default of a field that offers blocks.

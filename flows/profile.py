@@ -30,7 +30,7 @@ ACCOUNT = ("project", "endpoint", "credentials_file")
 
 
 class Profile(FlowParameters):
-    """What applies to all runs of this machine, unless a run is given something else."""
+    """Project, connection and output for all runs: show them, or keep them."""
 
     output: Annotated[str | None, Field(title="Output")] = None
     """Where files go: a folder, such as `/data/pixels`, a bucket (`gs://bucket/prefix`), or a saved block."""

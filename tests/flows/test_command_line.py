@@ -1,12 +1,15 @@
 """The command line: its options are the form's fields, its words the form's, its exit codes say what happened."""
 
 import contextlib
+import gc
 import os
+import pkgutil
 import pty
 import re
 import signal
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from cyclopts import App, CycloptsError
@@ -23,9 +26,11 @@ from tasks.prefect_io.server import ServerAwayError, ServerRefusedError
 from tasks.raster.decode import CorruptPixelsError
 from tests.flows.conftest import heeding_interrupts, turn
 from tests.given import parameters_of
+from tests.migrated import ROOT
 
 SCENE = "projects/sandbox/assets/landsat8_224078_20200518"
 GIVEN = ["--image", "a/b", "--scale", "30"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODELS = {name: each.model() for name, each in COMMANDS.items()}
 
 
@@ -151,7 +156,9 @@ def test_help_names_every_option_with_the_words_of_the_form(name, capsys, monkey
     model = MODELS[name]
     assert " ".join(model.__doc__.split()) in text
     whole = model.model_json_schema()
-    advanced = whole["$defs"][whole["properties"].pop("advanced")["$ref"].rpartition("/")[2]]
+    advanced = {"properties": {}}  # a profile has none
+    if "advanced" in whole["properties"]:
+        advanced = whole["$defs"][whole["properties"].pop("advanced")["$ref"].rpartition("/")[2]]
     for field, schema in (*whole["properties"].items(), *advanced["properties"].items()):
         if "$ref" in schema:  # a form within the form
             continue
@@ -181,6 +188,27 @@ def test_the_list_of_commands_says_what_each_flow_says(capsys, monkeypatch):
     text = help_of(capsys=capsys)
     for name, model in MODELS.items():
         assert f"{name} {model.__doc__}" in text
+
+
+def test_without_words_it_says_what_to_do_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    run([])
+    text = plain_help(capsys)
+    steps = ["make demo", "make up", "python -m flows profile --project my-project", "python -m flows doctor"]
+    places = [text.index(step) for step in [*steps, "A region of one image"]]
+    assert places == sorted(places)
+
+
+def test_the_help_of_the_installed_command_shows_its_name(capsys, monkeypatch):
+    name, target = next(iter(PROJECT["project"]["scripts"].items()))
+    monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}"])
+    monkeypatch.setattr(gc, "disable", lambda: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    pkgutil.resolve_name(target)()
+    text = plain_help(capsys)
+    assert f"Usage: {name} COMMAND" in text
+    assert f"{name} doctor" in text
+    assert "python -m" not in text
 
 
 def test_the_list_of_commands_loads_no_flow():

@@ -1,13 +1,15 @@
 """The profile: given > `ensure_client` > environment > file > EARTHENGINE_PROJECT > default, and a connection alone."""
 
 import logging
+import stat
 
 import ee
 import pytest
 
 from flows import adhoc
+from flows.command_line import run
 from flows.parameters import AuditParameters, RegionParameters
-from flows.profile import lines, path, shown_path, with_client
+from flows.profile import from_file, lines, path, shown_path, with_client
 from flows.region import extract_region
 from tasks.earthengine.connection import HIGH_VOLUME, Connection, ensure_client, start_client
 from tasks.errors.input import BadInputError, InputError
@@ -24,6 +26,12 @@ def nothing_set(monkeypatch, tmp_path):
     for name in ("EARTHENGINE_PROJECT", "EARTHENGINE_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     ee.Reset()
+
+
+def shown(capsys, *words):
+    """What the command prints."""
+    run(["profile", *words])
+    return capsys.readouterr().out.splitlines()
 
 
 def write(text):
@@ -243,3 +251,43 @@ def test_the_project_of_ee_initialize_counts_last(monkeypatch, endpoint, expecte
 def test_without_any_of_them_the_message_names_what_counts():
     with pytest.raises(BadInputError, match=r"project = None: .*flows profile .*ensure_client\(\.\.\.\) or ee\.Init"):
         adhoc.region({"asset": "a/b"}, scale=30)
+
+
+def test_the_command_keeps_and_shows_what_applies(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert shown(capsys) == ["output = not set", "connection = not set", "project = not set"]
+    origin = f"   # from {shown_path()}"
+    first = [f"output = {tmp_path}/out{origin}", "connection = not set", f"project = my-project{origin}"]
+    assert shown(capsys, "--output=out", "--project=my-project") == first
+    assert shown(capsys) == first
+    assert shown(capsys, f"--connection={SAVED}")[1:] == [f"connection = {SAVED}{origin}", "project = not set"]
+    assert shown(capsys, "--output=gs://bucket/a")[0] == f"output = gs://bucket/a{origin}"
+    assert shown(capsys, "--output=")[0] == "output = not set"
+    monkeypatch.setenv("EARTHENGINE_PROJECT", "of-earth-engine")
+    assert shown(capsys, "--connection=")[2] == "project = of-earth-engine   # from EARTHENGINE_PROJECT"
+    set_variables(monkeypatch, {"project": "of-the-env"})
+    assert shown(capsys)[2] == "project = of-the-env   # from the environment (PIXEL_QUARRY_...)"
+    assert [file.name for file in path().parent.iterdir()] == ["profile.toml"]
+    assert stat.S_IMODE(path().stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("value", ['a"b', "植被", "a'b", "a#b = c", "a b"])
+def test_a_value_is_read_as_it_was_kept(capsys, tmp_path, value):
+    shown(capsys, f"--output={tmp_path}/{value}")
+    assert from_file().values == {"output": f"{tmp_path}/{value}"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--project=P"], "project = 'P': not a Google Cloud project id"),
+        (["--project=my-project", f"--connection={SAVED}"], "project = 'my-project': the connection"),
+        (["--endpoint=x"], "Unknown option: --endpoint."),
+    ],
+)
+def test_the_command_refuses_what_no_run_could_use(capsys, words, message):
+    with pytest.raises(SystemExit) as left:
+        run(["profile", *words])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not path().exists()

@@ -17,10 +17,10 @@ from prefect.blocks.core import Block
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.provision.declaration import _File
-from flows import parameters
 from flows.command_line import COMMANDS
 from flows.image_parameters import RecipeImage
 from flows.parameters import PatchesParameters, RegionParameters
+from flows.run_options import RunOptions
 from flows.stored_value import LEVELS, check_storable, storable
 from tasks import prefect_io
 from tasks.errors.input import BadInputError
@@ -35,9 +35,8 @@ GOOD = {"image": {"asset": "a/b"}, "scale": 30, "region": [1, 2, 3, 4]}
 
 
 def models():
-    """The models of all commands, of all saved blocks that we define, and of the declaration."""
-    for command in COMMANDS.values():
-        yield getattr(parameters, command.parameters)
+    """The models of all flows, of all saved blocks that we define, and of the declaration."""
+    yield from (model for command in COMMANDS.values() if issubclass(model := command.model(), RunOptions))
     for name in (each.name for each in pkgutil.iter_modules(prefect_io.__path__) if each.name.endswith("_block")):
         module = importlib.import_module(f"tasks.prefect_io.{name}")
         yield from (
