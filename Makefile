@@ -20,7 +20,7 @@ SANDBOX_PORT := 9080
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY) ## A virtual environment from the lock (the other targets call it)
+setup: $(READY) ## A virtual environment from the lock, with the command `pixel-quarry` (the other targets call it)
 
 # The lock is whole: pip resolves nothing. It would ask for newer releases than those of the lock where a name has extras.
 $(READY): requirements.lock pyproject.toml

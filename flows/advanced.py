@@ -33,8 +33,8 @@ class Advanced(Parameters):
     """Account, quota, deadlines and retries of a run."""
 
     project: Annotated[str | None, Field(title="Earth Engine project")] = None
-    """Google Cloud project whose quota is used. Empty = that of the connection, else EARTHENGINE_PROJECT where the flow
-    runs."""
+    """Google Cloud project whose quota is used. Empty = that of the connection, else of the profile, else
+    EARTHENGINE_PROJECT where the flow runs."""
     endpoint: Annotated[str | None, Field(title="Endpoint")] = None
     """Base URL. Empty = that of the connection, else EARTHENGINE_ENDPOINT where the flow runs, else Earth Engine's
     high-volume endpoint."""

@@ -62,7 +62,7 @@ class RunOptions(FlowParameters):
     (`gs://bucket/prefix`), or a folder, absolute or from where the flow runs."""
     connection: SavedConnection = None
     """A saved connection: project, endpoint, credentials, quota, workload tag. Empty = those of `advanced`, else
-    the environment where the flow runs."""
+    the profile or the environment where the flow runs."""
     advanced: Annotated[Advanced, Field(title="Advanced")] = Advanced()
     """What few runs need: its defaults serve."""
 
