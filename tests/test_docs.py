@@ -149,6 +149,7 @@ def test_every_command_is_one_that_is_tested_or_known():
         "export EARTHENGINE_",
         "export PREFECT_SERVER_",  # test_writes_in_turn.py
         "python -m flows ",
+        "pixel-quarry profile ",  # test_profile.py
         "python -m deployments.sandbox --port",
         "python -m deployments.sandbox.interpreter",
         "python -m deployments.pools ",
