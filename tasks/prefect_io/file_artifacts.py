@@ -38,16 +38,20 @@ def show_outputs(result: Mapping[str, object]) -> None:
 
     Files in a bucket are links to the console. The UI cannot open a path of another machine: it is shown as it is.
     """
+    folder = str(result.get("folder") or "")
     rows = []
-    for name in (field for field in SHOWN if result.get(field)):
+    for name in (field for field in SHOWN if result.get(field) and field != "folder"):
         value = result[name]
         files = list(value.items()) if isinstance(value, Mapping) else [("", value)]
         for label, path in files[:FILES_SHOWN]:
             title, opens = markdown(f"{name} {label}".strip()), OPENS.get(PurePosixPath(str(path)).suffix, "")
-            rows.append(f"| {title} | {opens} | {_link(str(path))} |\n")
+            rows.append(f"| {title} | {_link(str(path), within=folder)} | {opens} |\n")
         if len(files) > FILES_SHOWN:
-            rows.append(f"| {name} | | and {len(files) - FILES_SHOWN:,} more in the folder |\n")
-    text = "# Output\n\n| | opens in | |\n|---|---|---|\n" + "".join(rows)
+            rows.append(f"| {name} | and {len(files) - FILES_SHOWN:,} more | |\n")
+    text = (
+        f"# Output\n\n{_link(folder) if folder else ''}\n\n| | in this folder | opens in |\n|---|---|---|\n"
+        + "".join(rows)
+    )
     markdown_artifact(text, key="output", description="Where the files are, and what opens them")
 
 
@@ -78,10 +82,12 @@ def _cell(name: str, value: str) -> str | float:
     return markdown(value)
 
 
-def _link(path: str) -> str:
+def _link(path: str, *, within: str = "") -> str:
+    """Return a path as a link, or as it is; of a file in a folder, its path from there."""
+    shown = path.removeprefix(f"{within.rstrip('/')}/") if within else path
     bucket = re.match(r"gs://([^/]+)/?(.*)", path)
     if not bucket:
-        return markdown_code(path)
+        return markdown_code(shown)
     kind = "_details/" if re.search(r"\.[a-z]+$", path) else ""
     place = f"{kind}{quote(bucket[1], safe='')}/{quote(bucket[2])}"
-    return f"[{markdown(path)}](https://console.cloud.google.com/storage/browser/{place})"
+    return f"[{markdown(shown)}](https://console.cloud.google.com/storage/browser/{place})"

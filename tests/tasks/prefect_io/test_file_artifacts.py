@@ -24,20 +24,30 @@ def shown(monkeypatch):
 def test_each_file_comes_with_what_opens_it(shown):
     show_outputs(
         {"mosaic": "/out/a/mosaic.tif", "table": "/out/s.csv", "manifest": "gs://b/m.parquet", "quicklook": "/q.png"}
-        | {"output": "/out", "fingerprint": "f", "stored": 3, "left_out": {"id": "older.tif"}, "index": None}
+        | {
+            "folder": "/out/a",
+            "output": "/out",
+            "fingerprint": "f",
+            "stored": 3,
+            "left_out": {"id": "older.tif"},
+            "index": None,
+        }
     )
-    lines = shown["output"][0].splitlines()[4:]
+    assert shown["output"][0].splitlines()[2] == "`/out/a`"
+    lines = shown["output"][0].splitlines()[6:]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == ["mosaic", "table", "quicklook", "manifest"]
-    assert [line.split(" | ")[1] for line in lines] == [OPENS[end] for end in (".tif", ".csv", ".png", ".parquet")]
-    assert "`/out/a/mosaic.tif`" in lines[0]
+    assert [line.split(" | ")[2].strip("| ") for line in lines] == [
+        OPENS[end] for end in (".tif", ".csv", ".png", ".parquet")
+    ]
+    assert "| `mosaic.tif` |" in lines[0]
     assert "(https://console.cloud.google.com/storage/browser/_details/b/m.parquet)" in lines[3]
 
 
 def test_of_many_files_a_few_are_shown_and_the_others_counted(shown):
     show_outputs({"files": {f"day {n}": f"/out/{n}.tif" for n in range(1000)}, "folder": "/out"})
-    lines = shown["output"][0].splitlines()[4:]
-    assert len(lines) == FILES_SHOWN + 2
-    assert f"and {1000 - FILES_SHOWN} more in the folder" in lines[FILES_SHOWN]
+    lines = shown["output"][0].splitlines()[6:]
+    assert len(lines) == FILES_SHOWN + 1
+    assert f"and {1000 - FILES_SHOWN} more" in lines[FILES_SHOWN]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
