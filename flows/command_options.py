@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -84,6 +85,10 @@ class Option:
         if len(given) > 1:
             return given
         text = given[0]
+        if {"integer", "number"} & set(self.kinds):
+            with contextlib.suppress(ValueError):  # pydantic refuses it
+                number = json.loads(text)
+                return number if isinstance(number, int | float) else text
         if self.structured and text.lstrip().startswith(("{", "[")):
             try:
                 return json.loads(text)

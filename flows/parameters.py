@@ -161,7 +161,7 @@ class ExtractionParameters(RunOptions, Pixels):
         )
 
 
-Place = list[Coordinate] | dict[str, Any] | str
+Place = Annotated[list[Coordinate], Field(min_length=4, max_length=4)] | dict[str, Any] | str
 Region = Annotated[
     Place | None,
     one_of("a box of four numbers, GeoJSON, or the path of a vector file"),

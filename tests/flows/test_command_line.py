@@ -114,7 +114,7 @@ def test_of_a_nested_form_each_field_is_an_option():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scale=-3"], "scale = '-3': -3 is less than the minimum of 0."),
+        (["--scale=-3"], "scale = -3: -3 is less than the minimum of 0."),
         (["--scale", "30", "--scale", "60"], "scale = ['30', '60']: should be a valid number."),
         (["--scale=30", "--region=[1]", "--region=[2]"], "region = ['[1]', '[2]']: should be a box of four numbers"),
         (["--scale=30", "--image=b"], "image = ['a/b', 'b']"),
@@ -221,7 +221,7 @@ def test_the_list_of_commands_loads_no_flow():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", SCENE, "--scale=-3"], "scale = '-3': -3 is less than the minimum of 0."),
+        (["--image", SCENE, "--scale=-3"], "scale = -3: -3 is less than the minimum of 0."),
         (["--image", SCENE, "--scale=30", "--bands=B99"], "bands = ['B99']: there is no band 'B99'."),
         (["--image", SCENE], "scale = None: with crs = utm it must be given."),
         (["--scale=30"], "image = None: missing."),

@@ -9,8 +9,11 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from flows.command_line import run
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
+from flows.region import extract_region
+from tasks.errors.input import InputError
 from tests.given import parameters_of
 
 GOOD = {
@@ -166,6 +169,36 @@ def test_bad_input_is_named_with_its_value_and_a_remedy(model, given, field):
     assert reason
     assert len(remedy) > 10
     assert message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "option"),
+    [
+        ({"scale": -20}, "--scale=-20"),
+        ({"scale": "wide"}, "--scale=wide"),
+        ({"image": "elevations"}, "--image=elevations"),
+        ({"region": "1,2,3"}, "--region=1,2,3"),
+        ({"masks": "maybe"}, "--masks=maybe"),
+        ({"recipe_parameters": "start"}, "--recipe-parameters=start"),
+        ({"label": "a/b"}, "--label=a/b"),
+        ({"connection": "pixel-quarry"}, "--connection=pixel-quarry"),
+        ({"output": "s3://bucket/x"}, "--output=s3://bucket/x"),
+        ({"advanced": {"tile_size": 3}}, "--tile-size=3"),
+    ],
+)
+def test_a_fault_has_the_same_words_from_python_a_deployment_and_a_command_line(wrong, option, capsys):
+    """A form and `prefect deployment run -p` send what a deployment's run gets."""
+    given = {"image": "a/b", "scale": 30, "region": [1, 2, 3, 4], **wrong}
+    with pytest.raises(InputError) as raised:
+        extract_region(**given)
+    assert extract_region.fn(**given).message == f"InputError: {raised.value}"
+    name = next(iter(wrong))
+    words = [
+        f"--{key}={value}" for key, value in {"image": "a/b", "scale": 30, "region": "1,2,3,4"}.items() if key != name
+    ]
+    with pytest.raises(SystemExit):
+        run(["region", *words, option])
+    assert capsys.readouterr().err.strip() == str(raised.value)
 
 
 def test_the_matrix_covers_every_field():
