@@ -33,7 +33,7 @@ KINDS = {
     "object": "JSON",
     "string": "TEXT",
 }
-FIELDS = Group("Options")
+FIELDS = Group("Options", sort_key=0)
 
 S = TypeVar("S", bound=FlowParameters)
 T = TypeVar("T")
@@ -118,7 +118,7 @@ def command(parameters: type[S], act: Callable[[S], T], *, everything: bool = Tr
     found = options(parameters)
     if not everything:
         chief = [name for name in CHIEF if name in {option.path[-1] for option in found}][:SHOWN]
-        found = tuple(replace(option, shown=option.path[-1] in chief) for option in found)
+        found = tuple(replace(option, shown=option.path[-1] in chief, group=FIELDS) for option in found)
 
     def take(**given: Any) -> T:
         data: dict[str, Any] = {}
@@ -157,7 +157,7 @@ def _options(
         if "$ref" in field:
             inner = models[field["$ref"].rpartition("/")[2]]
             title = field.get("title", inner["title"])
-            yield from _options(inner, models, path, Group(title, help=inner["description"]))
+            yield from _options(inner, models, path, Group(title, help=inner["description"], sort_key=1))
             continue
         members = [each for each in field.get("anyOf", [field]) if "$ref" not in each]  # without blocks
         types = [kind for each in members for kind in _types(each)]
