@@ -32,8 +32,8 @@ class Pixels(FlowParameters):
     """Which pixels are read, and how they are stored."""
 
     image: ImageChoice
-    """Asset id such as `USGS/SRTMGL1_003`, a recipe (`sentinel2_median`, `landsat_median`, `modis_ndvi`, `ndvi`,
-    `elevation`, or your own as `module:function`), or the JSON of an expression."""
+    """Asset id such as `USGS/SRTMGL1_003`, a recipe (`sentinel2_median`, `landsat_median`, `sentinel2_ndvi`,
+    `modis_ndvi`, `ndvi`, `elevation`, or your own as `module:function`), or the JSON of an expression."""
     recipe_parameters: Annotated[
         dict[str, Any],
         BeforeValidator(pairs),
@@ -222,8 +222,8 @@ class TimeseriesParameters(ArealParameters):
     """Every image of a collection between two dates, or since a date, over one grid."""
 
     image: ImageChoice
-    """Id of an image collection such as `MODIS/061/MOD13Q1`, a recipe (`modis_ndvi`, or your own as
-    `module:function`), or the JSON of an expression."""
+    """Id of an image collection such as `MODIS/061/MOD13Q1`, a recipe (`sentinel2_ndvi`, `modis_ndvi`, or your
+    own as `module:function`), or the JSON of an expression."""
     start: Annotated[date, Field(title="Start")]
     """First day, UTC (with `group_by=solar_day`, solar time), such as 2020-01-01."""
     end: Annotated[date | None, Field(title="End")] = None

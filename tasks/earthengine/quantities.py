@@ -29,7 +29,7 @@ OTHERS: tuple[tuple[str, str, Quantity], ...] = (
     (r"COPERNICUS/DEM/GLO30", r"DEM", Quantity("elevation", "m")),
     (r"UCSB-CHG/CHIRPS/DAILY", r"precipitation", Quantity("precipitation", "mm/day")),
     (r"landsat_median", r"SR_B[2-7]", Quantity("reflectance")),
-    (r"ndvi", r"NDVI", _NDVI),
+    (r"(sentinel2_)?ndvi", r"NDVI", _NDVI),
     (r"elevation", r"elevation", Quantity("elevation", "m")),
     (r"ECMWF/ERA5_LAND/\w+", r"(skin_|dewpoint_)?temperature_\w+", Quantity("temperature", "K")),
 )

@@ -6,7 +6,7 @@ import os
 
 from tasks.errors.input import BadInputError
 
-RECIPES = ("sentinel2_median", "landsat_median", "modis_ndvi", "ndvi", "elevation")
+RECIPES = ("sentinel2_median", "landsat_median", "sentinel2_ndvi", "modis_ndvi", "ndvi", "elevation")
 """Names of the built-in recipes, see :mod:`tasks.earthengine.recipes`."""
 ALLOWED = "PIXEL_QUARRY_RECIPES"
 """Environment variable where an operator lists other recipes that runs of deployments may use: `module:function`,

@@ -52,14 +52,23 @@ def sentinel2_median(
     10) are masked. Bands B2, B3, B4, B8, B11, B12. uint16, reflectance times 10,000: the collection has no offset, in
     images of any processing baseline. The mean of two middle observations is cut to an integer.
     """
-
-    def clear(image: ee.Image) -> ee.Image:
-        scl = image.select("SCL")
-        return image.updateMask(scl.neq(3).And(scl.neq(8)).And(scl.neq(9)).And(scl.neq(10)))
-
     collection = _between("COPERNICUS/S2_SR_HARMONIZED", start, end, region, as_of)
     collection = collection.filter(ee.Filter.lt("CLOUDY_PIXEL_PERCENTAGE", max_cloud))
-    return collection.map(clear).select(["B2", "B3", "B4", "B8", "B11", "B12"]).median().toUint16()
+    return collection.map(_clear).select(["B2", "B3", "B4", "B8", "B11", "B12"]).median().toUint16()
+
+
+def sentinel2_ndvi(*, as_of: date | None = None) -> ee.ImageCollection:
+    """Return the vegetation index of every Sentinel-2 image, without its clouds: (B8 - B4) / (B8 + B4).
+
+    The result is an image collection (COPERNICUS/S2_SR_HARMONIZED), for time series. Clouds are masked as in
+    :func:`sentinel2_median`. Band NDVI. float32. A pixel with a negative reflectance is masked.
+    """
+
+    def index(image: ee.Image) -> ee.Image:
+        found = _clear(image).normalizedDifference(["B8", "B4"]).rename(["NDVI"]).toFloat()
+        return image.addBands(found).select(["NDVI"])  # with the properties that name the acquisition
+
+    return _until("COPERNICUS/S2_SR_HARMONIZED", as_of).map(index)
 
 
 def landsat_median(
@@ -101,10 +110,7 @@ def modis_ndvi(
 
     The result is an image collection (MODIS/061/MOD13Q1), for time series. Bands NDVI, EVI. int16, index times 10,000.
     """
-    collection = ee.ImageCollection("MODIS/061/MOD13Q1")
-    if as_of is not None:
-        collection = collection.filterDate("1970-01-01", as_of.isoformat())
-    return collection.map(
+    return _until("MODIS/061/MOD13Q1", as_of).map(
         lambda image: (
             image.select(["NDVI", "EVI"])
             .updateMask(image.select("SummaryQA").lte(worst_quality))
@@ -132,6 +138,17 @@ def ndvi(
 def elevation() -> ee.Image:
     """Return the elevation above sea level in metres (SRTM, one arc-second). Band elevation. int16."""
     return ee.Image("USGS/SRTMGL1_003").select(["elevation"])
+
+
+def _clear(image: ee.Image) -> ee.Image:
+    """Return a Sentinel-2 image without cloud shadow, clouds and cirrus."""
+    scl = image.select("SCL")
+    return image.updateMask(scl.neq(3).And(scl.neq(8)).And(scl.neq(9)).And(scl.neq(10)))
+
+
+def _until(asset: str, as_of: date | None) -> ee.ImageCollection:
+    collection = ee.ImageCollection(asset)
+    return collection if as_of is None else collection.filterDate("1970-01-01", as_of.isoformat())
 
 
 def _between(asset: str, start: date, end: date, region: Box | None, as_of: date | None) -> ee.ImageCollection:

@@ -46,5 +46,5 @@ def test_what_is_not_known_is_shown_as_it_is_stored(origin, band):
 
 
 def test_each_recipe_is_known():
-    bands = ("B4", "SR_B4", "NDVI", "NDVI", "elevation")
+    bands = ("B4", "SR_B4", "NDVI", "NDVI", "NDVI", "elevation")
     assert all(quantity(recipe, band).name for recipe, band in zip(RECIPES, bands, strict=True))

@@ -3,6 +3,7 @@
 import sys
 from datetime import date
 
+import ee
 import pytest
 
 from tasks.earthengine.connection import ensure_client
@@ -30,7 +31,7 @@ def test_a_recipe_gives_the_bands_and_the_type_that_it_says(*, name, given, band
 
 
 def test_every_recipe_is_tried_and_documented():
-    assert set(GIVES) | {"modis_ndvi"} == set(BUILT_IN)
+    assert set(GIVES) | {"modis_ndvi", "sentinel2_ndvi"} == set(BUILT_IN)
     for function in BUILT_IN.values():
         assert "band" in function.__doc__.lower()
 
@@ -49,6 +50,19 @@ def test_modis_is_a_collection_with_the_quality_mask(connection):
     ensure_client(connection)
     collection = find("modis_ndvi").build({"worst_quality": 0}).filterDate("2020-01-01", "2020-03-01")
     assert compute(connection, encode(collection.size())) == 4
+
+
+def test_each_sentinel2_image_has_its_index_and_what_names_its_acquisition(connection):
+    """Its two granules of a date are then one file, as those of the collection are."""
+    ensure_client(connection)
+    collection = find("sentinel2_ndvi").build({}, as_of=date(2020, 4, 20)).filterDate("2020-04-10", "2020-05-10")
+    own = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterDate("2020-04-10", "2020-04-20")
+    for name in ("system:index", "system:time_start", "DATATAKE_IDENTIFIER"):
+        kept = compute(connection, encode(collection.aggregate_array(name)))
+        assert kept == compute(connection, encode(own.aggregate_array(name)))
+        assert len(kept) == 2
+    info = image_info(connection, encode(ee.Image(collection.first())))
+    assert [(band.id, band.dtype) for band in info.bands] == [("NDVI", "float32")]
 
 
 MODULE = '''
