@@ -116,6 +116,7 @@ def extract_patches(parameters: PatchesParameters) -> PatchesResult:
     if extraction.planned_only:
         return PatchesResult(**extraction.result())
     assert patches is not None
+    patches = patches._replace(plan=extraction.plan)  # which knows its folder
     extraction = replace(extraction, names=patch_names(patches.points, patches.tile_of_point))
     store, tiles = extraction.store, extraction.tiles
     index = patch_index.submit(store, patches.plan, tiles, points=patches.points, tile_of_point=patches.tile_of_point)

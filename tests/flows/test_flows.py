@@ -234,6 +234,7 @@ def test_patches_become_files_and_an_index(prefect_server, place):
     state = extract_patches(**given.given(), return_state=True)
     result = state.result()
     assert (result.stored, result.empty, result.failed) == (2, 1, 0)
+    assert {Path(file).parent for file in (result.index, result.quicklook, result.manifest)} == {Path(result.folder)}
     index = geopandas.read_parquet(result.index)
     assert list(index["crop"]) == ["soy", "maize", "soy again", "far away"]
     assert list(index["crs"]) == ["EPSG:32721"] * 3 + ["EPSG:32617"]
