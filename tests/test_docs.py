@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,9 @@ import flows
 import tasks
 from deployments.pools.__main__ import main as print_pool
 from deployments.provision.__main__ import main as provision
-from deployments.provision.declaration import Schedule
+from deployments.provision.declaration import DECLARATION, Schedule
+from deployments.provision.declaration import read as read_declaration
+from deployments.provision.deployment import Deployment
 from deployments.sandbox.__main__ import _parser as sandbox_parser
 from deployments.sandbox.derived import COLLECTIONS
 from deployments.sandbox.knobs import Knobs
@@ -56,9 +59,15 @@ READMES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in (ROOT / "README.md", *sorted(each for name in PACKAGES for each in (ROOT / name).rglob("README.md")))
 }
-ALL = "\n".join(READMES.values())
+GUIDES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in sorted((ROOT / "flows" / "guides").glob("*.md"))
+    if path.name != "README.md"
+}
+PAGES = READMES | GUIDES
+ALL = "\n".join(PAGES.values())
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-PROSE = {name: FENCE.sub("", text) for name, text in READMES.items()}
+PROSE = {name: FENCE.sub("", text) for name, text in PAGES.items()}
 BLOCKS = {name: FENCE.findall(text) for name, text in READMES.items()}
 FIRST = re.search(r"^python -m flows region.*$", READMES["README.md"], re.MULTILINE)[0]
 # A command that several pages show is one command.
@@ -159,8 +168,75 @@ def test_every_command_is_one_that_is_tested_or_known():
         "prefect config set PREFECT_API_URL=",
         "prefect worker start --pool pixel-quarry",
         "python -m deployments.provision ",
+        "source .venv/bin/activate",
+        "mkdir -p ~/pixels && cd ~/pixels",
+        "unset EARTHENGINE_ENDPOINT",
     )
     assert [command for command in COMMANDS if not command.startswith(known)] == []
+
+
+REAL = "## For the real service"
+
+
+def steps(text):
+    """Yield the blocks of a guide in their order: Python, and each command of a shell with its here-document."""
+    for language, block in FENCE.findall(text):
+        if language == "python":
+            yield block
+        elif language == "bash":
+            yield from re.findall(r"^(?:cat > .*?^END|[^\n]+)$", block, re.MULTILINE | re.DOTALL)
+
+
+def deployments_of(*files):
+    """Return the deployments that files declare, by their paths on a server."""
+    entries = [entry for file in files for entry in read_declaration(file, {"PIXEL_QUARRY_OUTPUT": "output"})]
+    return {each.path: each for each in map(Deployment.load, entries)}
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_runs_from_an_empty_folder(*, guide, reader, sandbox_url, prefect_server, monkeypatch, capsys):
+    """What follows "For the real service" is not run: the next test looks at it."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    before, _, rest = GUIDES[guide].partition(REAL)
+    assert "\n## " in rest
+    failed = []
+    with running() if "/sandbox/knobs" in before else nullcontext(sandbox_url) as url:
+        monkeypatch.setenv("EARTHENGINE_ENDPOINT", url)
+        for step in steps(before):
+            words = [] if "\n" in step else shlex.split(step)
+            if words[:3] == ["python", "-m", "flows"]:
+                run(words[3:])
+                failed.append(json.loads(capsys.readouterr().out)["failed"])
+            elif words[:1] == ["curl"]:
+                assert words[1:4] == ["-X", "PATCH", "http://127.0.0.1:9080/sandbox/knobs"]
+                assert requests.patch(f"{url}/sandbox/knobs", data=words[-1], timeout=30).ok
+            elif words[:3] == ["python", "-m", "deployments.provision"]:
+                deployments_of(Path(words[-1]))
+            elif words[:3] == ["prefect", "deployment", "run"]:
+                found = deployments_of(*Path().glob("*.yaml"), DECLARATION)
+                entry = found[words[3]].entry
+                given = dict(word.split("=", maxsplit=1) for word in words if "=" in word)
+                Deployment.load(entry.model_copy(update={"parameters": entry.parameters | given}))
+            elif step.startswith("cat > ") or words[:1] == ["python"]:
+                subprocess.run(["bash", "-c", step], check=True, timeout=60)
+            elif words[:1] != ["export"]:
+                namespace: dict[str, object] = {}
+                exec(compile(step, guide, "exec"), namespace)
+                assert namespace["result"].stored >= 1
+                failed.append(namespace["result"].failed)
+    assert failed
+    assert set(failed) == {0}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_goes_to_the_real_service_in_three_lines(guide):
+    """The third is a command that was tried on the sandbox, as a plan or with another output."""
+    before, _, rest = GUIDES[guide].partition(REAL)
+    unset, project, command = next(block for language, block in FENCE.findall(rest)).splitlines()
+    assert (unset, project) == ("unset EARTHENGINE_ENDPOINT", "export EARTHENGINE_PROJECT=my-project")
+    plain = re.compile(r" --(plan-only|output \S+)$")
+    assert plain.sub("", command) in {plain.sub("", step) for step in steps(before)}
 
 
 def test_the_quota_is_set_and_freed_by_these_commands(prefect_server):
@@ -247,7 +323,7 @@ def test_every_picture_is_there():
     assert sum(map(len, pictures.values())) == ALL.count("![")
     for name, picture in [(name, picture) for name, found in pictures.items() for picture in found]:
         with Image.open((ROOT / name).parent / picture) as opened:
-            assert opened.width >= 1000
+            assert opened.width >= (500 if name in GUIDES else 1000)  # a guide shows what a run makes
 
 
 def test_every_case_of_the_bench_that_is_named_exists():
@@ -383,7 +459,7 @@ def slugs(text):
     return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", PAGES)
 def test_every_link_resolves(readme):
     for link in re.findall(r"\[[^]]*\]\(([^)\s]+)\)", PROSE[readme]):
         if "://" in link:
@@ -402,20 +478,22 @@ def test_every_page_is_reached_from_the_first():
     while ahead:
         page = ahead.pop()
         reached.add(page)
-        links = re.findall(r"\]\(([^)#\s]+README\.md)", PROSE[page])
+        links = re.findall(r"\]\(([^)#\s]+\.md)", PROSE.get(page, ""))
         places = {((ROOT / page).parent / link).resolve().relative_to(ROOT).as_posix() for link in links}
         ahead += places - reached
-    assert reached == set(READMES)
+    assert reached >= set(PAGES)
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", PAGES)
 def test_a_page_is_laid_out_for_readers(readme):
-    text, prose = READMES[readme], PROSE[readme]
+    text, prose = PAGES[readme], PROSE[readme]
     assert "```" not in prose  # each block has a language, and an end
     lines = [re.sub(r"\]\([^)]*\)", "]", line) for line in prose.splitlines() if not line.startswith("|")]
     assert [line for line in lines if len(line) > 120] == []
     assert len(re.findall(r"^# ", prose, re.MULTILINE)) == 1
     assert not re.search(r"(?<![\w.])/(home|root|tmp|work|opt)/", text)  # no path of a machine
+    if readme in GUIDES:
+        assert len(text.splitlines()) <= 120
     if readme == "README.md":
         assert 120 <= len(text.splitlines()) <= 160
 
