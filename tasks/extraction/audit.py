@@ -189,8 +189,10 @@ def plans_of(store: Store) -> tuple[dict[str, tuple[Plan, StoreEntry]], dict[str
             stored = store.find(key)
             if stored is not None:
                 plan = read_plan(store, key)
-                if plan.folder == name:  # a plan in a copied folder does not count
+                if plan.folder == name:
                     plans[name] = plan, stored
+                elif store.find(f"{plan.folder}/{PLAN}") is None:  # else it is a copy, which does not count
+                    unreadable[name] = f"it was renamed from {plan.folder}. Run the flow that made it again"
             elif next(store.list(f"{name}/{RECEIPTS}/"), None):
                 unreadable[name] = f"{PLAN} is missing. Run the flow that made it again to restore it"
         except (ValueError, KeyError) as error:  # the latter if it was deleted just now

@@ -17,6 +17,8 @@ from tasks.plan.plan import Plan, Source
 def find_superseded(plans: Iterable[tuple[Plan, bool]]) -> Iterator[str]:
     """Yield the folders of superseded plans: a newer, complete plan differs only in the versions of its images.
 
+    Of a plan that is in several folders, one stays: that in which a run looks first.
+
     Args:
         plans: The plans of an output, each with whether it is complete.
     """
@@ -26,10 +28,11 @@ def find_superseded(plans: Iterable[tuple[Plan, bool]]) -> Iterator[str]:
         request = [plan.name, plan.home, sources, plan.tiles.json(), asdict(plan.tile_format)]
         same[fingerprint(request)].append((plan, complete))
     for versions in same.values():
-        for newest, complete in versions:
+        for newest, complete in sorted(versions, key=lambda each: (each[0].named is not None, each[0].folder)):
             older = [plan for plan, _ in versions if plan is not newest and _is_older(plan, newest)]
             if complete and len(older) == len(versions) - 1:
                 yield from sorted(plan.folder for plan in older)
+                break  # versions that are equal would each be older than the other
 
 
 def _is_older(plan: Plan, other: Plan) -> bool:

@@ -13,6 +13,7 @@ from tasks.errors.run import AuditError
 from tasks.extraction import versions as module
 from tasks.extraction.audit import check_unchanged, check_whole, read_audit
 from tasks.extraction.checkpoint import read_checkpoint
+from tasks.extraction.plan_folder import place_plan
 from tasks.extraction.pruning import prune_output
 from tasks.extraction.tile_fault import Fault
 from tasks.extraction.versions import changed_asset
@@ -265,6 +266,32 @@ def test_another_request_supersedes_nothing(store, other):
     planned(store, other, 2_000)
     found = read_audit(store)
     assert (found.superseded, found.unclaimed, tuple(found.faults)) == ((), (), ())
+
+
+@pytest.mark.parametrize("labels", [("", "b"), ("a", "b"), ("a", "b", "c")], ids="-".join)
+def test_of_a_plan_in_several_folders_one_is_pruned_to(store, labels):
+    plan = series(2)
+    named = [replace(plan, named=f"series-{label}-{plan.fingerprint[:12]}" if label else None) for label in labels]
+    for each in named:
+        extract(each, store)
+    found = read_audit(store)
+    assert found.superseded == tuple(each.folder for each in named[1:])
+    assert place_plan(plan, store, ("z",)).folder == named[0].folder
+    prune_output(store, found)
+    whole = read_audit(store)
+    assert ([each.plan.folder for each in whole.plans], whole.fault_count) == ([named[0].folder], 0)
+
+
+def test_tiles_of_a_plan_whose_folder_was_renamed_are_kept(store):
+    plan, other = series(2), series(3)
+    extract(plan, store)
+    extract(other, store)
+    before = {key for key in files(store) if key.startswith("tiles/")}
+    (store.root / plan.folder).rename(store.root / f"series-mine-{plan.fingerprint[:12]}")
+    found = read_audit(store)
+    assert plan.folder in found.unreadable[f"series-mine-{plan.fingerprint[:12]}"]
+    prune_output(store, found)
+    assert before <= files(store).keys()
 
 
 def test_a_plan_is_not_superseded_by_a_copy_of_its_folder(store):
