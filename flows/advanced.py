@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from flows.form_schema import TextOr
-from flows.validation import Parameters, csv, matching, refusal
+from flows.validation import Parameters, matching, refusal
 from flows.visualization import Visualization
+from flows.written_value import csv
 from tasks.earthengine.connection import HIGH_VOLUME, WORKLOAD_TAG, ConnectionReference
 from tasks.earthengine.deadlines import Deadlines
 from tasks.errors.input import BadInputError

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from flows.form_schema import TextOr
-from flows.validation import Parameters, form_error, pairs
+from flows.validation import Parameters, form_error
+from flows.written_value import pairs
 from tasks.earthengine.expression import as_expression
 from tasks.earthengine.recipe_names import RECIPES, is_function
 from tasks.errors.redaction import HIDDEN, holds_credential
@@ -100,6 +101,8 @@ def _as_image(value: Any) -> Any:
 
 def _of_text(text: str) -> Any:
     """Return the image that text names: JSON, a recipe, or else an asset."""
+    if not text:
+        raise form_error("image", text, "it is empty", "Give an asset id such as MODIS/061/MOD13Q1, or a recipe")
     if text.startswith("{"):
         try:
             return json.loads(text)

@@ -16,7 +16,8 @@ from flows.form_schema import TextOr
 from flows.image_parameters import ExpressionImage, ImageChoice, RecipeImage, StoredImage, without_credential
 from flows.run_options import RunOptions
 from flows.stored_value import storable_geojson
-from flows.validation import FlowParameters, csv, form_error, matching, one_of, pairs
+from flows.validation import FlowParameters, form_error, matching, one_of
+from flows.written_value import csv, pairs
 from tasks.earthengine.expression import canonical
 from tasks.plan.choices import MAX_BANDS, MAX_SIDE, FileFormat, Masks, Verify
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Self, get_args
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from flows.form_schema import as_form
 from flows.stored_value import check_storable, texts
+from flows.written_value import pairs
 from tasks.errors.input import BadInputError, InputError
 from tasks.errors.redaction import HIDDEN, is_token, redacted
 
@@ -47,10 +49,21 @@ class Parameters(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _empty(cls, value: Any, info: ValidationInfo) -> Any:
-        """Take empty text, which a form sends, and null as nothing, where nothing is the default."""
-        default = cls.model_fields[str(info.field_name)].default
-        return default if value in ("", None) and default in ("", None, [], {}) else value
+    def _as_json(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take null as what is not given, and empty text, which a form sends, where nothing is the default.
+
+        Paths, and numbers and arrays of numpy, are what they are in JSON. A form within the form may be JSON in text.
+        """
+        field = cls.model_fields[str(info.field_name)]
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        nested = isinstance(default, BaseModel)
+        if value is None or (isinstance(value, str) and not value and (nested or default in ("", None, [], {}))):
+            return value if field.is_required() else default
+        if callable(array := getattr(value, "tolist", None)):
+            return array()
+        if isinstance(value, PurePath):  # with a ./ it is no box and no JSON, whatever its name is
+            return str(value) if value.is_absolute() else f"./{value}"
+        return pairs(value) if nested else value
 
     @field_validator("*")
     @classmethod
@@ -62,15 +75,6 @@ class Parameters(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return as_form(handler.resolve_ref_schema(handler(schema)))
-
-
-def csv(value: Any) -> Any:
-    """Return the parts of a text such as `a, b, c` or a JSON list; of `all`, none. Return other values unchanged."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return _of_json(value)
-    return [] if value.strip() == "all" else [part.strip() for part in value.split(",") if part.strip()]
 
 
 def matching(pattern: str, what: str) -> AfterValidator:
@@ -89,53 +93,20 @@ def matching(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*?)\s*(?:[,;\n]\s*(?=[A-Za-z_]\w*\s*=)|[,;]?\s*$)", re.DOTALL)
-
-
-def pairs(value: Any) -> Any:
-    """Return the values of text such as `start=2020-05-01, max_cloud=60` or of a JSON object; of `none`, none.
-
-    A value that is JSON, such as a number or a list, is read as JSON, and any other is text. Return what is not text
-    unchanged.
-    """
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text in {"", "none"}:
-        return {}
-    if text.startswith("{"):
-        return _of_json(text)
-    found: dict[str, Any] = {}
-    end = 0
-    while end < len(text):
-        pair = _PAIR.match(text, end)
-        if pair is None or pair[1] in found:
-            raise PydanticCustomError("pairs", "should be written as name=value, name=value, each name once")
-        found[pair[1]] = _of_json(pair[2])
-        end = pair.end()
-    return found
-
-
-def _of_json(text: str) -> Any:
-    """Return the value of JSON text, and other text unchanged."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 class FlowParameters(Parameters):
     """Base of the parameters of a flow. One error reports all that is wrong, one line for each."""
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """Return the parameters from plain values.
+        """Return the parameters from plain values. Null is what was not given, as in the stored parameters of a run.
 
         Raises:
             InputError: Values are refused. The message has one line for each.
         """
         try:
-            return cls.model_validate(dict(given))
+            return cls.model_validate(
+                {name: each for name, each in given.items() if each is not None or name not in cls.model_fields}
+            )
         except ValidationError as error:
             raise InputError("\n".join(details["msg"] for details in error.errors())) from None
 
@@ -155,7 +126,10 @@ class FlowParameters(Parameters):
         moved = {name: value for name, value in given.items() if name not in own}
         if not moved:
             return own
-        advanced = own.get("advanced", {})
+        advanced = own.get("advanced") or {}
+        if isinstance(advanced, str):
+            with contextlib.suppress(PydanticCustomError):
+                advanced = pairs(advanced)
         if isinstance(advanced, BaseModel):
             advanced = {name: getattr(advanced, name) for name in advanced.model_fields_set}
         if not isinstance(advanced, Mapping):
@@ -250,8 +224,9 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
             models = _models_in(field.annotation)
         elif details["type"] != "extra_forbidden" or part != str(details["loc"][-1]):
             continue
-        if part != "advanced":  # the names of its fields are those of options
-            names.append(part)
+        names.append(part)
+    if len(names) > 1 and names[0] == "advanced":  # the names of its fields are those of options
+        del names[0]
     if details["type"] == "extra_forbidden":
         if remedy := _moved(model, names):
             return str(BadInputError(".".join(names), HIDDEN, "no parameter of the flow", remedy))
@@ -279,7 +254,7 @@ def _reason(details: ErrorDetails, value: object) -> str:
             ValueError, RecursionError
         ):  # Python writes not every value: too many digits or levels
             return template.format(value=value, **context)
-    return details["msg"].removeprefix("Input ")
+    return details["msg"].removeprefix("Input ").removeprefix("String ").partition(" or instance of ")[0]
 
 
 def _moved(model: type[BaseModel], names: list[str]) -> str | None:

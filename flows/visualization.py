@@ -7,7 +7,8 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from flows.form_schema import TextOr
-from flows.validation import Parameters, csv, form_error
+from flows.validation import Parameters, form_error
+from flows.written_value import csv
 
 LARGEST = 1e18
 """Largest magnitude of a pixel value that a picture may show. It is exact enough for every type of pixels."""

@@ -4,15 +4,22 @@ Each gives one message that names field, value and remedy. What only Earth Engin
 test_bad_input.py.
 """
 
+import json
 import math
+import re
+from pathlib import PurePath
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flows.command_line import run
 from flows.image_parameters import ExpressionImage, RecipeImage, StoredImage
 from flows.parameters import PatchesParameters, RegionParameters, TimeseriesParameters
 from flows.region import extract_region
+from flows.written_value import pairs
 from tasks.errors.input import InputError
 from tests.given import parameters_of
 
@@ -244,3 +251,47 @@ def test_several_errors_are_told_at_once():
 )
 def test_an_image_is_of_the_kind_that_was_given(image, kind):
     assert isinstance(parameters_of(RegionParameters, image=image, scale=30).image, kind)
+
+
+LISTED = st.text() | st.lists(st.text() | st.integers()) | st.dictionaries(st.text(), st.text())
+"""What JSON writes with commas or equals signs in it."""
+BOX = [-54.6, -25.3, -54.55, -25.26]
+GIVEN = {"image": "a/b", "region": BOX, "scale": 30}
+
+
+@pytest.mark.parametrize(
+    ("given", "like"),
+    [
+        ({"region": np.array(BOX)}, {"region": BOX}),
+        ({"region": PurePath("{x}, 1.geojson")}, {"region": "./{x}, 1.geojson"}),
+        ({"output": PurePath("/data/output")}, {"output": "/data/output"}),
+        ({"scale": np.float32(30), "bands": np.array(["B4"])}, {"bands": ["B4"]}),
+        ({"advanced": {"tile_size": np.int64(256)}}, {"advanced": {"tile_size": 256}}),
+        ({"advanced": '{"tile_size": 256}'}, {"advanced": {"tile_size": 256}}),
+        ({"advanced": "tile_size=256"}, {"advanced": {"tile_size": 256}}),
+        ({"advanced": {"tile_size": None}}, {}),
+        (dict.fromkeys(("advanced", "output", "bands", "crs", "file_format", "masks", "plan_only", "label")), {}),
+    ],
+    ids=["array", "path", "folder", "numbers", "number", "json", "pairs", "null within", "null"],
+)
+def test_what_python_has_is_what_json_has(given, like):
+    read = RegionParameters.read(GIVEN | given)
+    assert read == RegionParameters.read(GIVEN | like)
+    assert RegionParameters.read(read.given()) == read
+
+
+@pytest.mark.parametrize("advanced", [None, "", {}, "tile_size=256", '{"tile_size": 256}'])
+def test_no_value_beside_advanced_is_lost(advanced):
+    read = RegionParameters.read(RegionParameters.nested(GIVEN | {"advanced": advanced, "clip": "yes"}))
+    assert (read.advanced.clip, read.advanced.tile_size) == ("yes", 256 if advanced else 512)
+
+
+@pytest.mark.parametrize("advanced", ["x", [1], 5], ids=repr)
+def test_an_advanced_value_that_is_none_is_named(advanced):
+    with pytest.raises(InputError, match=re.escape(f"advanced = {advanced!r}: should be ")):
+        RegionParameters.read(GIVEN | {"advanced": advanced})
+
+
+@given(values=st.dictionaries(st.from_regex(r"[a-z]\w{0,5}", fullmatch=True), LISTED, min_size=1))
+def test_lists_and_quoted_text_of_a_pair_are_whole(values):
+    assert pairs(", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())) == values
