@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
@@ -21,18 +23,21 @@ from flows.form_schema import TextOr, form, in_order
 from flows.profile import Source, lines, noted, origins_noted
 from flows.run_options import RunOptions
 from flows.stored_value import check_size, check_storable, storable
-from tasks.errors.input import InputError
+from flows.validation import BY_NAME, OLD
+from tasks.errors.input import BadInputError, InputError
+from tasks.errors.redaction import HIDDEN
 from tasks.prefect_io.flow_run import run_logger
 from tasks.prefect_io.run_end import Caller, called_by
 from tasks.prefect_io.run_name import name_first
 from tasks.prefect_io.server import server
 from tasks.prefect_io.start_watch import watch_start
 
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
 P = ParamSpec("P")
 M = TypeVar("M", bound=RunOptions)
 R = TypeVar("R", bound=BaseModel)
-OLD = "parameters"
-"""Name of the one parameter that flows had in earlier versions. A run that still has it is told what to write."""
 OF_PREFECT = ("return_state", "wait_for")
 """Arguments of a call that are Prefect's."""
 
@@ -52,18 +57,38 @@ class Job(Flow[P, R]):
         Raises:
             InputError: Parameters are refused. There is no run.
         """
+        if args:
+            raise BadInputError(OLD, HIDDEN, "given without names", BY_NAME)
         given: dict[str, Any] = dict(kwargs)
         own = {name: given.pop(name) for name in OF_PREFECT if name in given}
         read = self.model.read(given)
         now = get_settings_context()
         caller = Caller(gets_error=not own.get("return_state"))
         with SettingsContext(profile=now.profile, settings=now.settings), called_by(caller), noted(read.origins):
-            result: Any = super().__call__(*args, **read.given(), **own)
+            result: Any = super().__call__(**read.given(), **own)
             return result  # type: ignore[no-any-return]  # Prefect has overloads
 
     def with_options(self, *args: Any, **options: Any) -> Job[P, R]:
         """Return the flow with other options of Prefect. Prefect makes a plain flow of it."""
         return _of_model(super().with_options(*args, **options), self.model)  # type: ignore[no-any-return]  # as above
+
+    def __reduce__(self) -> Any:
+        """Return how to pickle the flow of a module: by its name. One with other options is pickled by value."""
+        named = getattr(sys.modules.get(self.fn.__module__), self.fn.__name__, None)
+        return (_of_module, (self.fn.__module__, self.fn.__name__)) if named is self else super().__reduce__()
+
+    async def ato_deployment(self, *args: Any, **options: Any) -> RunnerDeployment:
+        """Return a deployment with the form of the model, as `provision` makes it: Prefect would make its own form."""
+        return self._with_form(await super().ato_deployment(*args, **options))
+
+    def to_deployment(self, *args: Any, **options: Any) -> Any:
+        """Return a deployment as above; in a coroutine, what is to be awaited for it."""
+        made: Any = super().to_deployment(*args, **options)
+        return self.ato_deployment(*args, **options) if _closed(made) else self._with_form(made)
+
+    def _with_form(self, made: RunnerDeployment) -> RunnerDeployment:
+        made._parameter_openapi_schema = self.parameters  # noqa: SLF001 - there is no argument for it
+        return made
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call that are not the defaults, as Prefect stores them.
@@ -92,6 +117,17 @@ class Job(Flow[P, R]):
             with contextlib.suppress(httpx.HTTPError, TypeError, ValueError), server() as client:
                 client.update_flow_run(UUID(flow_run.id), parameters=storable(parameters))
         return parameters
+
+
+def _of_module(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _closed(made: Any) -> bool:
+    """Close a coroutine, and return whether it was one."""
+    if coroutine := inspect.iscoroutine(made):
+        made.close()
+    return coroutine
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,10 @@ from flows.written_value import pairs
 from tasks.errors.input import BadInputError, InputError
 from tasks.errors.redaction import HIDDEN, is_token, redacted
 
+OLD = "parameters"
+"""Name of the one parameter that flows had in earlier versions. A run that still has it is told what to write."""
+BY_NAME = "Give its fields as parameters of the flow: image=..., region=..., scale=... (see CHANGELOG.md)"
+
 
 class Parameters(BaseModel):
     """Base of all parameters. The docstring below a field describes it.
@@ -147,7 +151,10 @@ class FlowParameters(Parameters):
         except BadInputError as error:
             raise refusal(error) from None
         except ValidationError as error:
-            lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in error.errors()))
+            errors = error.errors()
+            # Beside the parameter of earlier versions, all others are missing.
+            errors = [each for each in errors if each["loc"] == (OLD,)] or errors
+            lines = "\n".join(dict.fromkeys(_sentence(cls, details) for details in errors))
             raise refusal(lines) from None
         return given
 
@@ -259,8 +266,8 @@ def _reason(details: ErrorDetails, value: object) -> str:
 
 def _moved(model: type[BaseModel], names: list[str]) -> str | None:
     """Return where a name is to be given instead; None if it is nowhere."""
-    if names == ["parameters"]:
-        return "Give its fields as parameters of the flow: image=..., region=..., scale=... (see CHANGELOG.md)"
+    if names == [OLD]:
+        return BY_NAME
     inner = _models_in(model.model_fields["advanced"].annotation) if "advanced" in model.model_fields else []
     if len(names) == 1 and any(names[0] in each.model_fields for each in inner):
         return f'It is a field of advanced: give advanced={{"{names[0]}": ...}}'
