@@ -9,7 +9,7 @@ from slugify import slugify
 
 from tasks.extraction.stored_plan import PLAN
 from tasks.plan.plan import Plan
-from tasks.storage.store import Store
+from tasks.storage.store import Store, is_key
 
 LONGEST = 120
 """Characters of a name. A file system allows 255 bytes."""
@@ -30,7 +30,8 @@ def place_plan(plan: Plan, store: Store, words: Sequence[str]) -> Plan:
         StorageError: The output cannot be listed.
     """
     kind, _, identity = plan.folder.rpartition("-")
-    there = [name for name in store.folders() if name.startswith(f"{kind}-") and name.endswith(f"-{identity}")]
+    found = [name for name in store.folders() if name.startswith(f"{kind}-") and name.endswith(f"-{identity}")]
+    there = filter(is_key, found)  # a file system takes names that are no text
     # The folder of an earlier version comes first. A folder without a plan is of no use, such as of a killed run.
     for name in sorted(there, key=lambda name: (name != plan.folder, name)):
         if store.find(f"{name}/{PLAN}"):

@@ -47,6 +47,14 @@ def test_a_folder_of_another_plan_or_without_a_plan_is_not_taken(store):
     assert "killed" not in place_plan(plan, store, WORDS).folder
 
 
+def test_a_folder_whose_name_is_no_text_is_passed_over(store):
+    plan = series(2)
+    folder = store.root / f"series-\udcff-{plan.fingerprint[:12]}"
+    folder.mkdir()
+    (folder / PLAN).write_text("{}")
+    assert is_key(place_plan(plan, store, WORDS).folder)
+
+
 @given(words=st.lists(st.text(max_size=300), max_size=3))
 def test_any_words_give_a_folder_that_every_store_takes(tmp_path_factory, words):
     plan = place_plan(series(2), LocalStore(tmp_path_factory.mktemp("store")), words)
