@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.extraction.plan_folder import LONGEST, place_plan
@@ -55,6 +55,7 @@ def test_a_folder_whose_name_is_no_text_is_passed_over(store):
     assert is_key(place_plan(plan, store, WORDS).folder)
 
 
+@settings(deadline=None, max_examples=50)
 @given(words=st.lists(st.text(max_size=300), max_size=3))
 def test_any_words_give_a_folder_that_every_store_takes(tmp_path_factory, words):
     plan = place_plan(series(2), LocalStore(tmp_path_factory.mktemp("store")), words)
