@@ -15,6 +15,7 @@ from pathlib import Path
 import ee
 import prefect.flow_engine
 import pytest
+from hypothesis import settings
 from prefect.testing import utilities
 
 from deployments.sandbox.process import running
@@ -22,6 +23,9 @@ from tasks.earthengine.connection import Connection
 from tests.hurry import hurry
 from tests.migrated import ROOT, migrated_database
 
+# A loaded machine takes its time: no test is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # Everything that the tests talk to is on this machine, whatever proxy its user needs for the rest.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 # Nor do they see what the user's profile sets.

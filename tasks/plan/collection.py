@@ -82,7 +82,7 @@ def open_collection(connection: Connection, spec: ImageSpec, box: Box) -> Collec
     value = build_image(connection, spec, box)
     if not isinstance(value, ee.ImageCollection):
         raise BadInputError(
-            f"image.{'recipe' if spec.recipe else 'expression'}",
+            "image",
             label_of(spec),
             "does not give an image collection",
             "Give an image collection, or extract a region of the image",
@@ -156,7 +156,7 @@ class ComputedCollection:
     @property
     def field(self) -> str:
         """Parameter that names it."""
-        return f"image.{'recipe' if self.spec.recipe else 'expression'}"
+        return "image"
 
     def find(self, *, start: date, end: date, geometry: Mapping[str, Any]) -> list[ImageInfo]:
         """Return the images between two dates that touch a region: see :class:`Collection`."""

@@ -104,7 +104,7 @@ def find_image(connection: Connection, spec: ImageSpec, region: Box | None) -> I
     value = build_image(connection, spec, region)
     if isinstance(value, ee.ImageCollection):
         raise BadInputError(
-            f"image.{'recipe' if spec.recipe else 'expression'}",
+            "image",
             label_of(spec),
             "gives an image collection, not one image",
             "Extract a time series of it, or reduce it to one image (median(), mosaic(), ...)",

@@ -174,14 +174,21 @@ def check(error, message):
 
 
 def test_what_ends_the_process_is_not_kept(job, monkeypatch):
-    for end in (KeyboardInterrupt, SystemExit):
+    def ending(*_, **__):
+        raise SystemExit
 
-        def ending(*_, end=end, **__):
-            raise end
+    monkeypatch.setattr("flows.extraction.log_plan", ending)
+    with temporary_settings(), pytest.raises(SystemExit):
+        extract_region.fn(**RegionParameters.nested(job))
 
-        monkeypatch.setattr("flows.extraction.log_plan", ending)
-        with temporary_settings(), pytest.raises(end):
-            extract_region.fn(**RegionParameters.nested(job))
+
+def test_ctrl_c_is_the_end_of_a_run_that_is_cancelled(job, monkeypatch):
+    def ending(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.extraction.log_plan", ending)
+    with temporary_settings():
+        assert extract_region.fn(**RegionParameters.nested(job)).is_cancelled()
 
 
 def test_a_task_has_one_error_of_the_project_too():

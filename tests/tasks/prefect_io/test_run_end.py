@@ -5,7 +5,6 @@ import logging
 import pytest
 from prefect.exceptions import CancelledRun, ParameterTypeError
 
-from flows.failures import fails_with_one_message
 from flows.job import job
 from flows.run_options import RunOptions
 from tasks.earthengine.errors import Denied
@@ -106,18 +105,17 @@ def test_a_run_logs_its_end_once_and_a_caller_that_gets_an_error_sees_it_there(
 ):
     """Ctrl-C ends the caller, too, and the state of the run is Cancelled."""
 
-    @job("ending", lambda: "ending")
-    @fails_with_one_message
+    @job("ending", RunOptions, lambda _: "ending")
     def ending(parameters: RunOptions) -> None:
         raise raised
 
     logging.getLogger("prefect.flow_runs").propagate = True
-    given = RunOptions(output="out", project="p", run_retries=0)
+    given = {"output": "out", "advanced": {"project": "p", "run_retries": 0}}
     if return_state and caught is not KeyboardInterrupt:
-        ending(given, return_state=True)
+        ending(**given, return_state=True)
     else:
         with pytest.raises(caught):
-            ending(given, return_state=return_state)
+            ending(**given, return_state=return_state)
     of_run = [seen for seen in caplog.records if seen.name == "prefect.flow_runs"]
     said = [seen for seen in of_run if hasattr(seen, "caller_shows")]
     assert [seen.levelno for seen in said] == [level]
