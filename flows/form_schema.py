@@ -101,20 +101,24 @@ def form(model: type[BaseModel]) -> ParameterSchema:
 
     schema = model.model_json_schema(ref_template=REFERENCE)
     definitions: dict[str, Any] = schema.get("$defs", {})
+    models = {title: each for title, each in definitions.items() if each.get("additionalProperties") is False}
     shown: dict[str, Any] = {}
-    for title, each in ((model.__name__, schema), *definitions.items()):
-        if each.pop("additionalProperties", None) is False:
-            for name, field in each["properties"].items():
-                shown |= _shown(f"{title}.{name}", field)
+    for title, each in {model.__name__: schema, **models}.items():
+        each.pop("additionalProperties", None)
+        for name, field in each["properties"].items():
+            shown |= _shown(f"{title}.{name}", field, models)
     return Form(properties=schema["properties"], required=schema.get("required", []), definitions=definitions | shown)
 
 
-def _shown(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """Turn a field with a type into a reference. Return the two definitions: for the UI, and for the server."""
-    if "type" not in field:  # a form within the form, or a choice of blocks
+def _shown(name: str, field: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """Turn a field into a reference. Return the two definitions: for the UI, and for the server."""
+    if "anyOf" in field:  # a choice of blocks
         return {}
     kind = {key: field.pop(key) for key in list(field) if key not in {"title", "description", "default", "position"}}
+    field["$ref"] = REFERENCE.format(model=f"{name}~1form")
+    if "$ref" in kind:  # a form within the form: the server looks into it, if it is an object
+        inner = models[kind["$ref"].rpartition("/")[2]]
+        return {f"{name}~1form": inner, f"{name}/form": {"properties": inner["properties"]}}
     kind["type"] = "string" if isinstance(kind["type"], list) else kind["type"]
     kind = {key: value for key, value in kind.items() if key in {"type", "format", "enum"}}
-    field["$ref"] = REFERENCE.format(model=f"{name}~1form")
     return {f"{name}~1form": kind, f"{name}/form": {"minimum": LEAST, "maximum": MOST}}

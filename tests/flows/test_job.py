@@ -5,6 +5,7 @@ import re
 
 import cloudpickle
 import pytest
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.audit import audit_output
 from flows.doctor import examine
@@ -41,3 +42,10 @@ def test_every_deployment_has_the_form_of_the_model(flow):
     made = [flow.to_deployment("name"), flow.with_options(retries=1).to_deployment("name")]
     made += asyncio.run(made_in_a_coroutine(flow))
     assert [each._parameter_openapi_schema.model_dump() for each in made] == [flow.parameters.model_dump()] * 4
+
+
+@flows
+@pytest.mark.parametrize("value", [None, "tile_size=256", [1], {"no_such": 1}], ids=repr)
+def test_the_server_takes_any_advanced_value_so_that_the_run_refuses_it_in_our_words(flow, value):
+    form = flow.parameters.model_dump()
+    assert not validate({"advanced": value}, form | {"required": []}, preprocess=False, raise_on_error=False)
