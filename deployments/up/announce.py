@@ -23,13 +23,14 @@ KEY = "sandbox"
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "sentinel2_median": {"start": "2020-05-01", "end": "2020-08-01"},
     "landsat_median": {"start": "2020-01-01", "end": "2021-01-01"},
+    "sentinel2_ndvi": {},
     "modis_ndvi": {},
     "ndvi": {"asset": "projects/sandbox/assets/landsat7_nc_2000", "red": "B3", "nir": "B4"},
     "elevation": {},
 }
 """Parameters of each built-in recipe with which the sandbox has pixels."""
 
-DATES = {"start": "2020-01-01", "end": "2020-04-01"}
+DATES = {"start": "2020-05-25", "end": "2020-08-25"}
 """Of a job whose recipe makes a collection."""
 
 
@@ -42,7 +43,7 @@ def _recipe(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     recipe = find(name)
     built = recipe.build(parameters, region=WORLD)
     series = isinstance(built, ee.ImageCollection)
-    image = built.first() if series else built
+    image = built.filterDate(*DATES.values()).mosaic() if series else built
     summary = (inspect.getdoc(recipe.function) or "").partition("\n")[0]
     expression = ee.serializer.encode(image, for_cloud_api=True)
     summary = summary.removeprefix("Return ")
