@@ -119,4 +119,10 @@ def main(sandbox: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except requests.RequestException as error:
+        sys.exit(
+            f"The sandbox or the server does not take the list of recipes ({error}). If they run since an earlier "
+            "version, run `make down`, then `make up`."
+        )

@@ -147,6 +147,8 @@ def _geometry(value: object, *, number: int, what: str) -> BaseGeometry | None:
     if value is None:
         return None
     try:
+        if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
+            raise TypeError("it has no 'type'")  # noqa: TRY301 - as shapely raises for others
         with np.errstate(invalid="ignore"):  # the caller refuses NaN with a clear message
             return shapely.geometry.shape(value)
     except Exception as error:  # shapely has a dozen error types for a value that is not a geometry
