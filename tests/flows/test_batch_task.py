@@ -68,13 +68,15 @@ class Job:
 
 
 @pytest.fixture
-def job(plan, sandbox_url, tmp_path, monkeypatch, caplog):
+def job(request, plan, sandbox_url, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(batch_task, "PATIENCE_S", 0.1)
     with (
         ThreadPoolExecutor() as pool,
         FetchSession(str(uuid4()), SHARE, Pace(in_flight=IN_FLIGHT)) as session,
     ):
+        if getattr(request, "param", None) == "stopped":
+            session.stop.set()  # before its first request, which may be answered at once
         yield Job(plan, sandbox_url, str(tmp_path / "out"), session, pool)
 
 
@@ -127,8 +129,8 @@ def test_a_task_that_waits_behind_another_is_not_late(job):
     assert job.end() is None
 
 
+@pytest.mark.parametrize("job", ["stopped"], indirect=True)
 def test_the_error_of_a_batch_is_its_own_whatever_its_task_ends_with(job):
-    job.session.stop.set()
     with pytest.raises(Stopped):
         job.run()
     job.task_thread.set_exception(httpx.ReadTimeout("the server is away"))

@@ -59,7 +59,7 @@ def test_help_imports_neither_prefect_nor_the_client_nor_gdal(name):
     ("words", "told"),
     [
         ([*REGION, "--scale", "x"], "scale = "),
-        (["region", "--image", SCENE, "--scale=-1"], "scale = '-1': -1 is less than the minimum"),
+        (["region", "--image", SCENE, "--scale=-1"], "scale = -1: -1 is less than the minimum"),
         ([*REGION, "--tile-size=5"], "tile_size = "),
         ([*REGION, "--output=ftp://elsewhere"], "output = 'ftp://elsewhere': nothing can be written to ftp://"),
         ([*REGION, "--output=gs://-"], "output = 'gs://-': a bucket has a name of 3 to 222 lower-case letters"),
