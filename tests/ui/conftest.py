@@ -98,6 +98,8 @@ class Ui:
 
     def __init__(self, page: Page, up: SimpleNamespace) -> None:
         self.page, self.up = page, up
+        self._run: str | None = None
+        """The run that was started last."""
 
     def open_deployment(self, name: str) -> None:
         """Find a deployment in the list, and open it."""
@@ -154,6 +156,7 @@ class Ui:
         assert run is not None
         if run not in self.page.url:
             self.page.goto(f"{self.up.url}/runs/flow-run/{run}")
+        self._run = run
         return run
 
     def _started(self, seconds: float) -> str | None:
@@ -173,7 +176,13 @@ class Ui:
 
     def expect_state(self, name: str) -> None:
         """Wait until the page of a run shows a state."""
-        expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
+        for _ in range(5):
+            expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
+            if self._run is None or self._run in self.page.url:
+                return
+            # The form goes to the page of its deployment as it closes, also after the run's page was opened.
+            self.page.goto(f"{self.up.url}/runs/flow-run/{self._run}")
+        raise AssertionError(f"the page of the run {self._run} does not stay")
 
     def open_artifacts(self, *, until: re.Pattern[str]) -> None:
         """Open the artifacts of the run that is shown, until there is such a text: the UI seldom asks by itself."""

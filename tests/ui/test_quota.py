@@ -19,8 +19,8 @@ def test_the_sandbox_never_sees_more_in_flight_than_the_quota(up):
     ask(f"{up.sandbox}/sandbox/knobs", "PATCH", {"max_concurrent": QUOTA, "latency_median": LATENCY_S})
     ask(f"{up.sandbox}/sandbox/statistics", "DELETE", None)
     jobs = {
-        "extract-region/region": {"scale": 25, "tile_size": 128},
-        "extract-timeseries/timeseries": {"tile_size": 64},
+        "extract-region/region": {"scale": 25, "advanced": {"tile_size": 128}},
+        "extract-timeseries/timeseries": {"advanced": {"tile_size": 64}},
     }
     runs = {}
     for name, changes in jobs.items():

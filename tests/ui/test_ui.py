@@ -51,8 +51,9 @@ def test_a_form_is_filled_in_and_its_run_is_watched_to_the_end(ui):
         ui.open_artifact(run, key)
         expect(ui.page.get_by_role("table")).to_contain_text(words)
         ui.look(key)
-    path = ui.page.locator("code", has_text="mosaic.tif").inner_text()
-    with rasterio.open(path) as file:
+    folder = ui.page.locator("code", has_text="region-itaipu-sentinel2_median-40m-").first.inner_text()
+    expect(ui.page.locator("code", has_text=re.compile(r"^mosaic\.tif$"))).to_be_visible()
+    with rasterio.open(f"{folder}/mosaic.tif") as file:
         assert (file.crs, file.res, file.count) == ("EPSG:32721", (40, 40), 4)
 
 
