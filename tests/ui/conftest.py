@@ -177,6 +177,8 @@ class Ui:
     def expect_state(self, name: str) -> None:
         """Wait until the page of a run shows a state."""
         for _ in range(5):
+            # Only the page of a run has this tab: the address changes before the page does.
+            expect(self.page.get_by_text("Task Runs", exact=True)).to_be_visible()
             expect(self.page.locator(".state-badge", has_text=name).first).to_be_visible()
             if self._run is None or self._run in self.page.url:
                 return
