@@ -59,7 +59,7 @@ class Advanced(Parameters):
     workload_tag: Annotated[
         Annotated[str, matching(WORKLOAD_TAG, "a label of Cloud Monitoring")] | None, Field(title="Workload tag")
     ] = None
-    """Label of the run's requests in Cloud Monitoring, by which their cost is told apart: up to 63 lower-case letters,
+    """Label of the run's requests in Cloud Monitoring, which separates their cost: up to 63 lower-case letters,
     digits, dashes and underscores, a letter or digit first and last. Empty = that of the connection, else
     `pixel-quarry`."""
     run_retries: Annotated[int, Field(ge=0, le=100, title="Retries of the run")] = 3

@@ -1,4 +1,4 @@
-"""What tells the area of a job from others: its label, or the name or the place of its region or points."""
+"""What distinguishes the area of a job from others: its label, or the name or the place of its region or points."""
 
 from __future__ import annotations
 

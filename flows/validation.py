@@ -82,7 +82,7 @@ class Parameters(BaseModel):
 
 
 def matching(pattern: str, what: str) -> AfterValidator:
-    """Return a validator for text of a pattern. The form would refuse other text with the pattern itself.
+    """Return a validator for text of a pattern, whose message has words in place of the pattern.
 
     Args:
         pattern: Regular expression of the whole text.
@@ -199,7 +199,7 @@ def refusal(error: BadInputError | str) -> PydanticCustomError:
     return PydanticCustomError("bad_input", "{message}", {"message": message})
 
 
-# Messages of the form in the Prefect UI, which checks values with the JSON schema. A run gives the same messages.
+# The words of JSON schema, as Prefect shows them elsewhere.
 _AS_THE_FORM = {
     "greater_than_equal": "{value} is less than the minimum of {ge:g}",
     "greater_than": "{value} is less than or equal to the minimum of {gt:g}",

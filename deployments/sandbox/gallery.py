@@ -71,8 +71,8 @@ class Gallery:
         for name, given in self._recipes.items():
             image = evaluate(given["expression"], self._engine.catalogue)
             if isinstance(image, Image):
-                told = {key: given[key] for key in ("summary", "parameters", "dates")}
-                notes.append(RecipeNote(name=name, **told, image=image))
+                words = {key: given[key] for key in ("summary", "parameters", "dates")}
+                notes.append(RecipeNote(name=name, **words, image=image))
         return notes
 
 

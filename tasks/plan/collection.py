@@ -41,10 +41,6 @@ class Collection(Protocol):
     """A collection of images."""
 
     @property
-    def field(self) -> str:
-        """Parameter that names it."""
-
-    @property
     def label(self) -> str:
         """Its name, for messages."""
 
@@ -96,7 +92,6 @@ class StoredCollection:
 
     connection: Connection
     label: str
-    field: str = "image"
 
     @property
     def timed(self) -> bool:
@@ -153,11 +148,6 @@ class ComputedCollection:
         """Name of the recipe or the expression."""
         return label_of(self.spec)
 
-    @property
-    def field(self) -> str:
-        """Parameter that names it."""
-        return "image"
-
     def find(self, *, start: date, end: date, geometry: Mapping[str, Any]) -> list[ImageInfo]:
         """Return the images between two dates that touch a region: see :class:`Collection`."""
         self.area = _area(geometry)
@@ -165,9 +155,9 @@ class ComputedCollection:
         try:
             found = list(list_computed(self.connection, chosen))
         except Rejected as error:
-            raise BadInputError(self.field, self.label, error.message, "Fix it. No pixels were requested") from error
+            raise BadInputError("image", self.label, error.message, "Fix it. No pixels were requested") from error
         except TypeError as error:
-            raise BadInputError(self.field, self.label, f"holds {error}, not images", "Give images") from error
+            raise BadInputError("image", self.label, f"holds {error}, not images", "Give images") from error
         # An index is an id only if the collection was not put together by hand.
         seen = Counter[str]()
         days: dict[date, list[ImageInfo]] = {}
@@ -176,7 +166,7 @@ class ComputedCollection:
                 remedy = "Set it to milliseconds since 1970, such as those of ee.Date.millis()"
                 given = image.properties.get("system:time_start")
                 reason = f"system:time_start = {given!r} of image {image.id} is not a time"
-                raise BadInputError(self.field, self.label, reason, remedy)
+                raise BadInputError("image", self.label, reason, remedy)
             name = image.id or "image"
             seen[name] += 1
             known = replace(image, id=name if seen[name] == 1 else f"{name}#{seen[name]}")

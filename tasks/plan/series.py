@@ -180,7 +180,7 @@ def _without_time(
         count, ids = untimed(connection, collection.within(geometry), NAMED)
     if count and not found:
         raise BadInputError(
-            collection.field,
+            "image",
             collection.label,
             f"no image of this region is of these dates, and {count} have no property system:time_start, such as "
             f"{', '.join(ids[:3])}, and so are of no date",

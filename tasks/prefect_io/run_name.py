@@ -76,7 +76,7 @@ def name_run(plan: Plan, *, dry: bool, area: str = "") -> None:
     Args:
         plan: The plan.
         dry: Whether the run only plans.
-        area: Label of the run, or what else tells its area from others.
+        area: Label of the run, or what else distinguishes its area.
     """
     if not flow_run.id:
         return
